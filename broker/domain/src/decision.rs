@@ -1,0 +1,471 @@
+//! The one place where access is decided.
+//!
+//! `decide` asks, in this order: is the session open, does its envelope hold the scope, do the
+//! policies allow every action. Only it can make a [`Permit`]; nothing is issued without one.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    approval::{GroupName, Guard},
+    grant::DecidedBy,
+    permit::Permit,
+    principal::PrincipalId,
+    scope::{Action, Scope},
+    session::{Session, SessionState, Words},
+    ttl::{Timestamp, Ttl},
+};
+
+/// Lives that are tried, longest first, when a request names none, in seconds.
+/// Why a ladder: a policy says "at most" as a condition, and conditions can only be tried.
+const TTL_LADDER: [u32; 10] = [
+    43_200, 28_800, 14_400, 7_200, 3_600, 1_800, 900, 600, 300, 60,
+];
+
+/// The `@id` of a policy.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PolicyId(String);
+
+impl PolicyId {
+    /// Takes an id as the policy wrote it.
+    #[must_use]
+    pub fn new(id: &str) -> Self {
+        Self(id.to_owned())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a credential goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// Into the agent's hands.
+    Direct,
+    /// To the gateway, which adds it to the agent's calls.
+    Gateway,
+}
+
+/// One action of a request, as the policies see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// Who would hold it.
+    pub agent: &'a PrincipalId,
+    /// For whom.
+    pub person: Option<&'a PrincipalId>,
+    /// On what.
+    pub scope: &'a Scope,
+    /// To do what.
+    pub action: &'a Action,
+    /// For how long.
+    pub ttl: Ttl,
+    /// Delivered where.
+    pub delivery: Delivery,
+    /// Groups that approved just this request.
+    pub approvals: &'a BTreeSet<GroupName>,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What the policies answer to one question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// Allowed, by these.
+    Allow(Vec<PolicyId>),
+    /// Refused by these forbids, each with the groups that could lift it; none if it can't be lifted.
+    Forbid(Vec<Guard>),
+    /// Nothing allows it.
+    Nothing,
+    /// A policy could not be evaluated. Why its own answer: an error must never read as a decision.
+    Error(Vec<PolicyId>),
+}
+
+/// A set of policies. Real ones are Cedar's; tests hold them against a plain reference.
+pub trait Rules {
+    /// Answers one question with all policies of the set.
+    fn judge(&self, question: &Question<'_>) -> Verdict;
+    /// Names the set.
+    fn hash(&self) -> &str;
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantRequest {
+    /// What it is to open.
+    pub scope: Scope,
+    /// How long; `None` asks for the longest that is allowed.
+    pub ttl: Option<Ttl>,
+    /// Delivered where.
+    pub delivery: Delivery,
+    /// The agent's words. Never part of the decision.
+    pub reason: Words,
+}
+
+/// Where a session stands while something is asked in it.
+#[derive(Debug, Clone, Copy)]
+pub struct Standing<'a> {
+    /// The session.
+    pub session: &'a Session,
+    /// Its state.
+    pub state: &'a SessionState,
+    /// Groups that approved just this request.
+    pub approvals: &'a BTreeSet<GroupName>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The answer.
+pub enum Decision {
+    /// Yes, and the proof of it.
+    Permit(Permit),
+    /// Yes, if people lift these guards.
+    NeedsApproval {
+        /// Which.
+        guards: Vec<Guard>,
+        /// How long it would be given.
+        ttl: Ttl,
+        /// What decided.
+        decided_by: DecidedBy,
+    },
+    /// No.
+    Deny(Denial),
+}
+
+/// Which layer refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The session is over.
+    Session,
+    /// The envelope that the session was opened with.
+    Envelope,
+    /// The policies of the platform team.
+    Policy,
+}
+
+impl Layer {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Envelope => "envelope",
+            Self::Policy => "policy",
+        }
+    }
+}
+
+/// A refusal that teaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    /// Which layer.
+    pub layer: Layer,
+    /// Why, in words for the caller.
+    pub reason: String,
+    /// What decided.
+    pub decided_by: DecidedBy,
+    /// What could be asked for instead; empty if nothing of the kind.
+    pub requestable: Vec<String>,
+}
+
+/// Decides one request with the session, the envelope and the policies that hold now.
+#[must_use]
+pub fn decide(rules: &dyn Rules, standing: Standing<'_>, request: &GrantRequest) -> Decision {
+    let mut asked = Asked {
+        rules,
+        standing,
+        request,
+        ids: BTreeSet::new(),
+    };
+    match asked.within_envelope() {
+        Ok(ttls) => asked.by_policy(&ttls),
+        Err(denial) => Decision::Deny(denial),
+    }
+}
+
+struct Asked<'a> {
+    rules: &'a dyn Rules,
+    standing: Standing<'a>,
+    request: &'a GrantRequest,
+    ids: BTreeSet<PolicyId>,
+}
+
+/// What all actions together got.
+enum Outcome {
+    Allow,
+    Guarded(Vec<Guard>),
+    Deny(String),
+}
+
+impl Asked<'_> {
+    /// The lives to try, longest first.
+    fn within_envelope(&self) -> Result<Vec<Ttl>, Denial> {
+        let Standing {
+            session,
+            state,
+            now,
+            ..
+        } = self.standing;
+        let left = match state {
+            SessionState::Open => now.until(session.deadline),
+            SessionState::Closed { .. } | SessionState::Expired { .. } => None,
+        };
+        let Some(left) = left else {
+            return Err(self.deny(Layer::Session, "the session is over".into(), vec![]));
+        };
+        if !session.envelope.allows(&self.request.scope) {
+            let reason = format!(
+                "`{}` lies outside the session's envelope",
+                self.request.scope
+            );
+            let lines = session
+                .envelope
+                .scopes()
+                .iter()
+                .map(ToString::to_string)
+                .collect();
+            return Err(self.deny(Layer::Envelope, reason, lines));
+        }
+        let most = left.min(session.envelope.max_ttl());
+        match self.request.ttl {
+            Some(ttl) if ttl > session.envelope.max_ttl() => {
+                let most = session.envelope.max_ttl().seconds();
+                let reason = format!(
+                    "{} s is longer than the envelope's {most} s for one grant",
+                    ttl.seconds()
+                );
+                Err(self.deny(
+                    Layer::Envelope,
+                    reason,
+                    vec![format!("{} ttl={most}s", self.request.scope)],
+                ))
+            }
+            // Why not refused: nobody can know the seconds that a session has left.
+            Some(ttl) => Ok(vec![ttl.min(left)]),
+            None => {
+                let steps = TTL_LADDER
+                    .iter()
+                    .filter_map(|step| Ttl::from_seconds(*step));
+                Ok(std::iter::once(most)
+                    .chain(steps.filter(|step| *step < most))
+                    .collect())
+            }
+        }
+    }
+
+    fn by_policy(&mut self, ttls: &[Ttl]) -> Decision {
+        let mut refused = None;
+        let mut guarded = None;
+        for ttl in ttls {
+            match self.all_actions(*ttl, self.standing.approvals) {
+                Outcome::Allow => {
+                    return Decision::Permit(Permit::new(
+                        self.standing.session,
+                        self.request,
+                        *ttl,
+                        self.decided_by(),
+                        self.standing.now,
+                    ));
+                }
+                Outcome::Guarded(guards) if guarded.is_none() => {
+                    guarded = self.liftable(*ttl, guards)
+                }
+                Outcome::Guarded(_) => {}
+                Outcome::Deny(reason) => refused = Some(reason),
+            }
+        }
+        if let Some((guards, ttl)) = guarded {
+            return Decision::NeedsApproval {
+                guards,
+                ttl,
+                decided_by: self.decided_by(),
+            };
+        }
+        let reason =
+            refused.unwrap_or_else(|| "the policies refuse it, and no approval lifts that".into());
+        let requestable = self.requestable(ttls);
+        Decision::Deny(self.deny(Layer::Policy, reason, requestable))
+    }
+
+    /// Tries again with the approvals that the guards' groups could give: only if that is allowed
+    /// is the question worth a person's time.
+    fn liftable(&mut self, ttl: Ttl, guards: Vec<Guard>) -> Option<(Vec<Guard>, Ttl)> {
+        let mut approvals = self.standing.approvals.clone();
+        approvals.extend(guards.iter().flat_map(|guard| guard.groups.iter().cloned()));
+        match self.all_actions(ttl, &approvals) {
+            Outcome::Allow => Some((guards, ttl)),
+            Outcome::Guarded(_) | Outcome::Deny(_) => None,
+        }
+    }
+
+    fn all_actions(&mut self, ttl: Ttl, approvals: &BTreeSet<GroupName>) -> Outcome {
+        let mut guards: Vec<Guard> = Vec::new();
+        for action in self.request.scope.actions.iter() {
+            match self.judge(action, ttl, approvals) {
+                Verdict::Allow(ids) => self.ids.extend(ids),
+                Verdict::Forbid(found) => {
+                    self.ids
+                        .extend(found.iter().map(|guard| guard.policy.clone()));
+                    if let Some(fixed) = found.iter().find(|guard| guard.groups.is_empty()) {
+                        return Outcome::Deny(refusal(action, fixed));
+                    }
+                    guards.extend(found);
+                }
+                Verdict::Nothing => {
+                    let Scope {
+                        upstream, resource, ..
+                    } = &self.request.scope;
+                    return Outcome::Deny(format!(
+                        "no policy allows `{action}` on `{upstream}:{resource}` to this agent for {} s{}",
+                        ttl.seconds(),
+                        self.request
+                            .scope
+                            .git_ref
+                            .as_ref()
+                            .map_or_else(String::new, |r| format!(" with ref={r}")),
+                    ));
+                }
+                Verdict::Error(ids) => {
+                    self.ids.extend(ids);
+                    return Outcome::Deny(format!(
+                        "a policy about `{action}` could not be evaluated; tell the platform team"
+                    ));
+                }
+            }
+        }
+        if guards.is_empty() {
+            return Outcome::Allow;
+        }
+        guards.sort_by(|a, b| a.policy.cmp(&b.policy));
+        guards.dedup();
+        Outcome::Guarded(guards)
+    }
+
+    fn judge(&self, action: &Action, ttl: Ttl, approvals: &BTreeSet<GroupName>) -> Verdict {
+        self.rules.judge(&Question {
+            agent: &self.standing.session.agent,
+            person: self.standing.session.person.as_ref(),
+            scope: &self.request.scope,
+            action,
+            ttl,
+            delivery: self.request.delivery,
+            approvals,
+            now: self.standing.now,
+        })
+    }
+
+    /// The envelope's lines on this resource that the policies would grant as they stand, and the
+    /// asked actions alone that they would.
+    fn requestable(&self, ttls: &[Ttl]) -> Vec<String> {
+        let Some(ttl) = ttls.last().copied() else {
+            return vec![];
+        };
+        let shortest = TTL_LADDER
+            .last()
+            .and_then(|s| Ttl::from_seconds(*s))
+            .map_or(ttl, |s| s.min(ttl));
+        let allowed = |scope: &Scope| {
+            scope.actions.iter().all(|action| {
+                let question = Question {
+                    agent: &self.standing.session.agent,
+                    person: self.standing.session.person.as_ref(),
+                    scope,
+                    action,
+                    ttl: shortest,
+                    delivery: self.request.delivery,
+                    approvals: self.standing.approvals,
+                    now: self.standing.now,
+                };
+                matches!(self.rules.judge(&question), Verdict::Allow(_))
+            })
+        };
+        alternatives(self.standing.session, &self.request.scope)
+            .into_iter()
+            .filter(|scope| scope != &self.request.scope || shortest < ttl)
+            .filter(|scope| self.standing.session.envelope.allows(scope) && allowed(scope))
+            .map(|scope| {
+                if scope == self.request.scope {
+                    format!("{scope} ttl={}s", shortest.seconds())
+                } else {
+                    scope.to_string()
+                }
+            })
+            .take(3)
+            .collect()
+    }
+
+    fn decided_by(&self) -> DecidedBy {
+        DecidedBy {
+            policies: self.ids.iter().cloned().collect(),
+            policy_hash: self.rules.hash().to_owned(),
+        }
+    }
+
+    fn deny(&self, layer: Layer, reason: String, requestable: Vec<String>) -> Denial {
+        Denial {
+            layer,
+            reason,
+            decided_by: self.decided_by(),
+            requestable,
+        }
+    }
+}
+
+fn refusal(action: &Action, fixed: &Guard) -> String {
+    match fixed.reason.as_str() {
+        "" => format!("the policy `{}` refuses `{action}`", fixed.policy),
+        words => format!("the policy `{}` refuses `{action}`: {words}", fixed.policy),
+    }
+}
+
+/// Narrower or neighbouring scopes on the same resource, likeliest first.
+fn alternatives(session: &Session, asked: &Scope) -> Vec<Scope> {
+    let mut found: Vec<Scope> = vec![asked.clone()];
+    for bound in session.envelope.scopes() {
+        if bound.upstream != asked.upstream || !bound.resource.matches(asked.resource.as_str()) {
+            continue;
+        }
+        found.push(Scope {
+            git_ref: bound.git_ref.clone(),
+            ..asked.clone()
+        });
+        // Why: the common refusal is a push to `main`, and the common answer is the agents' own namespace.
+        if let Ok(own) = crate::pattern::Pattern::parse("agent/*") {
+            found.push(Scope {
+                git_ref: Some(own),
+                ..asked.clone()
+            });
+        }
+        for action in asked.actions.iter() {
+            let reads = Action::parse(&format!("{}:read", action.permission())).ok();
+            for one in std::iter::once(action.clone()).chain(reads) {
+                if let Ok(actions) = crate::scope::Actions::new([one]) {
+                    found.push(Scope {
+                        actions: actions.clone(),
+                        ..asked.clone()
+                    });
+                    found.push(Scope {
+                        actions,
+                        git_ref: bound.git_ref.clone(),
+                        ..asked.clone()
+                    });
+                }
+            }
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    found.retain(|scope| seen.insert(scope.clone()));
+    found
+}

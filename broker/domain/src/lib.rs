@@ -1,0 +1,19 @@
+//! The pure rules of Jeton.
+//!
+//! Knows no transport, no database, no clock and no environment: time is an argument, and what the
+//! outside says comes in as values. `decision::decide` is the one place where access is decided.
+
+pub mod approval;
+pub mod audit;
+pub mod decision;
+pub mod grant;
+pub mod id;
+pub mod limits;
+pub mod pattern;
+pub mod permit;
+pub mod principal;
+pub mod revocation;
+pub mod scope;
+pub mod secret;
+pub mod session;
+pub mod ttl;

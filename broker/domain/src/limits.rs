@@ -1,0 +1,27 @@
+//! Every bound of the rules, with its reason.
+
+/// Characters of a pattern. Why: matching costs pattern × text; no real ref or path is longer.
+pub const PATTERN_CHARS: usize = 256;
+/// Characters of a resource name. Why: GitHub allows 39 + 1 + 100; APIs with longer paths fit too.
+pub const RESOURCE_CHARS: usize = 200;
+/// Segments of a resource name. Why: bounds the work of `**`.
+pub const RESOURCE_SEGMENTS: usize = 12;
+/// Actions of one scope. Why: each costs a policy evaluation; GitHub has 55 permissions.
+pub const ACTIONS: usize = 32;
+/// Scopes of one envelope. Why: each request is compared with all of them.
+pub const ENVELOPE_SCOPES: usize = 64;
+/// Grants of one session. Why: their idempotency keys are kept in memory while they live.
+pub const SESSION_GRANTS: u32 = 1_000_000;
+/// Longest life of a grant, in seconds. Why: "short-lived" ends at half a day.
+pub const GRANT_TTL_SECONDS: u32 = 12 * 3600;
+/// Longest life of a session, in seconds. Why: a run of an agent, not an employment.
+pub const SESSION_TTL_SECONDS: u32 = 7 * 24 * 3600;
+/// Characters of a principal's name. Why: SPIFFE allows 2,048 bytes, no deployment needs them.
+pub const PRINCIPAL_CHARS: usize = 256;
+/// Characters of a task, a reason or a close reason. Why: shown to people, stored in the log.
+pub const WORDS_CHARS: usize = 500;
+/// Characters of an idempotency key. Why: a UUID is 36.
+pub const REQUEST_ID_CHARS: usize = 64;
+/// Seconds that a pending grant waits for an approval before it lapses.
+/// Why: a question that nobody answered in an hour is asked again by someone who still cares.
+pub const PENDING_SECONDS: u32 = 3600;

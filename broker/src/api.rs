@@ -1,0 +1,35 @@
+//! The gRPC door: parse, call an operation, render. No rule lives here.
+
+pub mod authenticate;
+pub mod grants;
+pub mod introspection;
+pub mod page;
+pub mod rpc_table;
+pub mod sessions;
+pub mod status;
+pub mod wire;
+
+use std::sync::Arc;
+
+use tonic::{Extensions, Request};
+
+use crate::operation::{Broker, Caller, Refusal};
+
+/// The services' common ground.
+#[derive(Clone)]
+pub struct Api {
+    /// What the operations work with.
+    pub broker: Arc<Broker>,
+}
+
+/// The caller that the authentication layer found.
+fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
+    of(request.extensions())
+}
+
+fn of(extensions: &Extensions) -> Result<Caller, Refusal> {
+    // Why an error and not a default: a request that came past the layer is a mistake of ours.
+    extensions.get::<Caller>().cloned().ok_or_else(|| {
+        Refusal::Internal("a request reached a service without authentication".into())
+    })
+}

@@ -1,0 +1,213 @@
+//! The door of every RPC: found in the table, within the limits, identity proved, session opened.
+//!
+//! A layer and not an interceptor, because checking a token may fetch keys. It runs for each call,
+//! also on open connections, so that an ended certificate or session is refused at once.
+
+use std::{
+    convert::Infallible,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
+
+use http::{HeaderMap, Request, Response, request::Parts};
+use jeton_domain::{principal::Role, secret::Secret};
+use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::{Code, Status, body::Body};
+use tower::{Layer, Service};
+
+use super::{
+    rpc_table::{self, Needs, RpcRow},
+    status,
+};
+use crate::{
+    identity::{Authenticator, Presented, peer::Peer},
+    limits::{REQUESTS_AT_ONCE, REVOKES_AT_ONCE},
+    operation::{Broker, Caller, Refusal, session_of::session_of},
+};
+
+/// What the door needs.
+#[derive(Clone)]
+pub struct Door {
+    broker: Arc<Broker>,
+    authenticator: Arc<Authenticator>,
+    work: Arc<Semaphore>,
+    revokes: Arc<Semaphore>,
+}
+
+impl Door {
+    /// Makes the door.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, authenticator: Arc<Authenticator>) -> Self {
+        Self {
+            broker,
+            authenticator,
+            work: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
+            // Why apart: under overload it is granting that waits, never taking back.
+            revokes: Arc::new(Semaphore::new(REVOKES_AT_ONCE)),
+        }
+    }
+
+    /// Lets a call in, with its caller, or says why not.
+    async fn admit(&self, row: &RpcRow, request: &Parts) -> Result<Option<Caller>, Status> {
+        if row.needs == Needs::Nothing {
+            return Ok(None);
+        }
+        let peer = request
+            .extensions
+            .get::<Peer>()
+            .ok_or_else(|| Status::from(Refusal::Internal("a connection without a peer".into())))?;
+        let bearer = bearer(&request.headers)?;
+        let dpop = single(&request.headers, DPOP_METADATA)?;
+        let handle = single(&request.headers, SESSION_METADATA)?;
+        let presented = Presented {
+            peer,
+            bearer,
+            dpop,
+            handle,
+            path: row.path,
+        };
+        let now = self.broker.clock.now();
+        let principal = self
+            .authenticator
+            .authenticate(presented, now)
+            .await
+            .map_err(|error| {
+                self.broker.metrics.sign_in_failed(error.reason());
+                tracing::info!(
+                    reason = error.reason(),
+                    rpc = row.path,
+                    "a caller could not prove who it is"
+                );
+                Status::from(error)
+            })?;
+        let session = match handle {
+            Some(handle) => {
+                let handle = Secret::new(handle.to_owned());
+                Some(session_of(&self.broker, &handle, &principal).await?)
+            }
+            None => None,
+        };
+        let caller = Caller { principal, session };
+        match row.needs {
+            Needs::Session if caller.session.is_none() => Err(Refusal::NoHandle.into()),
+            Needs::Verifier if !verifies(&caller) => {
+                Err(Refusal::Forbidden("this call needs the role verifier").into())
+            }
+            Needs::Nothing | Needs::Identity | Needs::Session | Needs::Verifier => Ok(Some(caller)),
+        }
+    }
+
+    fn place(&self, row: &RpcRow) -> Option<OwnedSemaphorePermit> {
+        let revokes = row.events.contains("revoked") || row.events.contains("released");
+        let semaphore = if revokes { &self.revokes } else { &self.work };
+        Arc::clone(semaphore).try_acquire_owned().ok()
+    }
+}
+
+fn verifies(caller: &Caller) -> bool {
+    caller.principal.has(Role::Verifier) || caller.principal.has(Role::Operator)
+}
+
+/// The token of `authorization: Bearer …`, if there is one.
+fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
+    match single(headers, "authorization")? {
+        None => Ok(None),
+        Some(value) => match value.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token)),
+            Some(_) | None => Err(status::invalid(
+                "authorization",
+                "write it as `Bearer TOKEN`",
+            )),
+        },
+    }
+}
+
+/// A header that may stand once. Why: of two, one part of a system reads the first and another the
+/// second.
+fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a str>, Status> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next();
+    if values.next().is_some() {
+        return Err(status::invalid(
+            name,
+            "it stands more than once; send it once",
+        ));
+    }
+    let text = |value: &'a http::HeaderValue| {
+        value
+            .to_str()
+            .map_err(|_| status::invalid(name, "it holds other than visible ASCII"))
+    };
+    first.map(text).transpose()
+}
+
+/// Puts the door before a service.
+impl<S> Layer<S> for Door {
+    type Service = Guarded<S>;
+
+    fn layer(&self, inner: S) -> Guarded<S> {
+        Guarded {
+            door: self.clone(),
+            inner,
+        }
+    }
+}
+
+/// A service behind the door.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    door: Door,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>
+        + Clone
+        + Send
+        + 'static,
+    S::Future: Send,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future =
+        std::pin::Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Why: the clone may not be ready, the one that was polled is.
+        let ready = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, ready);
+        let door = self.door.clone();
+        Box::pin(async move {
+            let began = Instant::now();
+            let Some(row) = rpc_table::find(request.uri().path()) else {
+                return Ok(status::unknown_rpc().into_http());
+            };
+            let Some(_place) = door.place(row) else {
+                door.broker.metrics.shed();
+                return Ok(status::shed().into_http());
+            };
+            let (mut parts, body) = request.into_parts();
+            let answer = match door.admit(row, &parts).await {
+                Ok(caller) => {
+                    if let Some(caller) = caller {
+                        parts.extensions.insert(caller);
+                    }
+                    inner.call(Request::from_parts(parts, body)).await?
+                }
+                Err(refused) => refused.into_http(),
+            };
+            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code());
+            door.broker
+                .metrics
+                .answered(row.path, code, began.elapsed());
+            Ok(answer)
+        })
+    }
+}

@@ -1,0 +1,118 @@
+//! `GrantService`.
+
+use jeton_domain::session::Words;
+use jeton_proto::v1::{
+    GetGrantRequest, GetGrantResponse, ListGrantsRequest, ListGrantsResponse, ReleaseGrantRequest,
+    ReleaseGrantResponse, RenewGrantRequest, RenewGrantResponse, RequestGrantRequest,
+    RequestGrantResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeMatchingRequest,
+    RevokeMatchingResponse, grant_service_server::GrantService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, caller, page, wire};
+use crate::operation::{list, renew, request_grant, revoke};
+
+#[async_trait]
+impl GrantService for Api {
+    async fn request_grant(
+        &self,
+        request: Request<RequestGrantRequest>,
+    ) -> Result<Response<RequestGrantResponse>, Status> {
+        let caller = caller(&request)?;
+        let ask = wire::ask(request.into_inner())?;
+        let granted = request_grant::request_grant(&self.broker, &caller, ask).await?;
+        Ok(Response::new(RequestGrantResponse {
+            grant: Some(wire::grant(&granted.grant)),
+            credential: granted.credential.map(wire::credential),
+        }))
+    }
+
+    async fn renew_grant(
+        &self,
+        request: Request<RenewGrantRequest>,
+    ) -> Result<Response<RenewGrantResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = wire::grant_id("id", &request.id)?;
+        let ttl = wire::ttl(request.ttl_seconds);
+        let granted = renew::renew(&self.broker, &caller, id, ttl).await?;
+        Ok(Response::new(RenewGrantResponse {
+            grant: Some(wire::grant(&granted.grant)),
+            credential: granted.credential.map(wire::credential),
+        }))
+    }
+
+    async fn release_grant(
+        &self,
+        request: Request<ReleaseGrantRequest>,
+    ) -> Result<Response<ReleaseGrantResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = wire::grant_id("id", &request.get_ref().id)?;
+        let grant = revoke::release(&self.broker, &caller, id).await?;
+        Ok(Response::new(ReleaseGrantResponse {
+            grant: Some(wire::grant(&grant)),
+        }))
+    }
+
+    async fn get_grant(
+        &self,
+        request: Request<GetGrantRequest>,
+    ) -> Result<Response<GetGrantResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = wire::grant_id("id", &request.get_ref().id)?;
+        let grant = list::grant(&self.broker, &caller, id).await?;
+        Ok(Response::new(GetGrantResponse {
+            grant: Some(wire::grant(&grant)),
+        }))
+    }
+
+    async fn list_grants(
+        &self,
+        request: Request<ListGrantsRequest>,
+    ) -> Result<Response<ListGrantsResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let query = list::GrantQuery {
+            session: wire::optional("session", &request.session, wire::session_id)?,
+            agent: wire::optional("agent", &request.agent, wire::principal)?,
+            phase: wire::phase(request.state)?,
+        };
+        let filter = format!("{:?} {:?} {:?}", query.session, query.agent, query.phase);
+        let name = page::query("grants", &filter, &caller);
+        let at = page::parse(&self.broker, request.page, &name)?;
+        let found = list::grants(&self.broker, &caller, query, at).await?;
+        Ok(Response::new(ListGrantsResponse {
+            grants: found.rows.iter().map(wire::grant).collect(),
+            next_page_token: page::render(&self.broker, found.next, &name)?,
+        }))
+    }
+
+    async fn revoke_grant(
+        &self,
+        request: Request<RevokeGrantRequest>,
+    ) -> Result<Response<RevokeGrantResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let id = wire::grant_id("id", &request.id)?;
+        let grant = revoke::revoke(&self.broker, &caller, id, Words::new(&request.reason)).await?;
+        Ok(Response::new(RevokeGrantResponse {
+            grant: Some(wire::grant(&grant)),
+        }))
+    }
+
+    async fn revoke_matching(
+        &self,
+        request: Request<RevokeMatchingRequest>,
+    ) -> Result<Response<RevokeMatchingResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let reason = Words::new(&request.reason);
+        let matching = wire::matching(request.matching)?;
+        let revoked = revoke::revoke_matching(&self.broker, &caller, matching, reason).await?;
+        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(Response::new(RevokeMatchingResponse {
+            revoked: count(revoked.len()),
+            upstream_pending: count(revoke::upstream_pending(&revoked)),
+        }))
+    }
+}

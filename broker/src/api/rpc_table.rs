@@ -1,0 +1,148 @@
+//! Who may call what: one row an RPC. What has no row is refused before anything looks at it.
+
+/// What a caller must bring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Nothing: liveness and the descriptions of the services.
+    Nothing,
+    /// An identity. What it may see, the operation decides.
+    Identity,
+    /// An identity and the handle of an open session, bound to a key that the caller proved.
+    Session,
+    /// An identity with the role verifier or operator.
+    Verifier,
+}
+
+/// One RPC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RpcRow {
+    /// Its path.
+    pub path: &'static str,
+    /// What the caller must bring.
+    pub needs: Needs,
+    /// The log's words for it; empty where it changes nothing.
+    pub events: &'static str,
+}
+
+const fn row(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
+    RpcRow {
+        path,
+        needs,
+        events,
+    }
+}
+
+/// Every RPC that is served.
+pub const RPCS: &[RpcRow] = &[
+    row(
+        "/jeton.v1.SessionService/OpenSession",
+        Needs::Identity,
+        "session_opened session_refused",
+    ),
+    row("/jeton.v1.SessionService/GetSession", Needs::Identity, ""),
+    row("/jeton.v1.SessionService/ListSessions", Needs::Identity, ""),
+    row(
+        "/jeton.v1.SessionService/CloseSession",
+        Needs::Identity,
+        "session_closed revoked",
+    ),
+    row("/jeton.v1.SessionService/WhoAmI", Needs::Identity, ""),
+    row(
+        "/jeton.v1.GrantService/RequestGrant",
+        Needs::Session,
+        "denied pending intent issued mint_failed",
+    ),
+    row(
+        "/jeton.v1.GrantService/RenewGrant",
+        Needs::Session,
+        "intent renewed mint_failed",
+    ),
+    row(
+        "/jeton.v1.GrantService/ReleaseGrant",
+        Needs::Session,
+        "released",
+    ),
+    row("/jeton.v1.GrantService/GetGrant", Needs::Identity, ""),
+    row("/jeton.v1.GrantService/ListGrants", Needs::Identity, ""),
+    row(
+        "/jeton.v1.GrantService/RevokeGrant",
+        Needs::Identity,
+        "revoked",
+    ),
+    row(
+        "/jeton.v1.GrantService/RevokeMatching",
+        Needs::Identity,
+        "revocation_asked revoked",
+    ),
+    row(
+        "/jeton.v1.IntrospectionService/Introspect",
+        Needs::Verifier,
+        "",
+    ),
+    row("/grpc.health.v1.Health/Check", Needs::Nothing, ""),
+    row("/grpc.health.v1.Health/Watch", Needs::Nothing, ""),
+    row("/grpc.health.v1.Health/List", Needs::Nothing, ""),
+    row(
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+        Needs::Identity,
+        "",
+    ),
+    row(
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+        Needs::Identity,
+        "",
+    ),
+];
+
+/// The row of a path, compared byte for byte: no other spelling of a path is known.
+#[must_use]
+pub fn find(path: &str) -> Option<&'static RpcRow> {
+    RPCS.iter().find(|row| row.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use prost::Message;
+
+    #[test]
+    fn every_rpc_of_our_protocol_has_a_row_and_no_row_is_left_over() {
+        let set = prost_types::FileDescriptorSet::decode(jeton_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let mut served: Vec<String> = set
+            .file
+            .iter()
+            .filter(|file| file.package() == "jeton.v1")
+            .flat_map(|file| file.service.iter())
+            .flat_map(|service| {
+                let name = service.name().to_owned();
+                service
+                    .method
+                    .iter()
+                    .map(move |rpc| format!("/jeton.v1.{name}/{}", rpc.name()))
+            })
+            .collect();
+        served.sort();
+        let mut listed: Vec<String> = RPCS
+            .iter()
+            .map(|row| row.path.to_owned())
+            .filter(|path| path.starts_with("/jeton"))
+            .collect();
+        listed.sort();
+        assert_eq!(served, listed);
+    }
+
+    #[test]
+    fn other_spellings_of_a_path_are_unknown() {
+        for path in [
+            "jeton.v1.GrantService/RequestGrant",
+            "//jeton.v1.GrantService/RequestGrant",
+            "/jeton.v1.GrantService/RequestGrant/",
+            "/jeton.v1.GrantService/requestgrant",
+            "/jeton.v1.GrantService%2FRequestGrant",
+            "/jeton.v1.GrantService/RequestGrant.",
+            "/jeton.v1.GrantService/RequestGrant?x",
+        ] {
+            assert_eq!(find(path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Puts the broker together from its configuration, serves it, and drains it.
+
+mod build;
+mod upkeep;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use axum::serve::ListenerExt;
+use jeton_proto::v1::{
+    grant_service_server::GrantServiceServer,
+    introspection_service_server::IntrospectionServiceServer,
+    session_service_server::SessionServiceServer,
+};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::{service::Routes, transport::Server};
+
+use crate::{
+    api::{Api, authenticate::Door},
+    config::Config,
+    http::{self, Pages},
+    identity::listener::{Bounds, Incoming, UnixSocket},
+    limits::{
+        CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
+        PENDING_RESETS, REQUEST_BYTES, REQUEST_DEADLINE, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
+    },
+};
+
+/// Why the broker did not start or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// Something that the configuration names is not usable: exit 64, before any port opens.
+    #[error("{0}")]
+    Unusable(String),
+    /// It ran and something broke.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// A broker whose ports are open.
+pub struct Running {
+    /// Where gRPC is served.
+    pub grpc: SocketAddr,
+    /// Where public keys are served.
+    pub http: SocketAddr,
+    /// Where metrics are served.
+    pub admin: SocketAddr,
+    /// The socket for processes on this host.
+    pub unix_socket: Option<PathBuf>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+    close: Box<dyn FnOnce() + Send>,
+}
+
+/// Checks everything that the configuration names, without opening a port or changing the store.
+///
+/// # Errors
+/// With what is not usable.
+pub fn check(config: &Config) -> Result<(), AppError> {
+    build::check(config)
+}
+
+/// Builds the broker, closes what a crash left open, opens the ports and serves.
+///
+/// # Errors
+/// When something that the configuration names is not usable, or a port is taken.
+pub async fn start(config: Config) -> Result<Running, AppError> {
+    let parts = build::build(&config).await?;
+    let listen = async |address: SocketAddr| {
+        TcpListener::bind(address).await.map_err(|error| {
+            AppError::Unusable(format!(
+                "can't listen on {address}: {error}; is another broker running?"
+            ))
+        })
+    };
+    let grpc = listen(config.grpc.listen).await?;
+    let public = listen(config.http).await?;
+    let admin = listen(config.admin).await?;
+    let unix = config
+        .grpc
+        .unix_socket
+        .as_deref()
+        .map(|path| UnixSocket::bind(path, None))
+        .transpose()
+        .map_err(|error| AppError::Unusable(error.to_string()))?;
+    let address = |listener: &TcpListener| {
+        listener
+            .local_addr()
+            .map_err(|error| AppError::Broken(error.to_string()))
+    };
+    let addresses = (address(&grpc)?, address(&public)?, address(&admin)?);
+
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let door = Door::new(Arc::clone(&parts.broker), Arc::clone(&parts.authenticator));
+    let routes = services(
+        &Api {
+            broker: Arc::clone(&parts.broker),
+        },
+        &stop,
+    )
+    .await?;
+    let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
+    tasks.spawn(serve_grpc(
+        door.clone(),
+        routes.clone(),
+        incoming,
+        stop.clone(),
+    ));
+    if let Some(socket) = unix {
+        let incoming = Incoming::unix(socket, Bounds::default());
+        tasks.spawn(serve_grpc(door, routes, incoming, stop.clone()));
+    }
+    let pages = Pages {
+        broker: Arc::clone(&parts.broker),
+        keys: Arc::clone(&parts.keys),
+    };
+    tasks.spawn(serve_http(
+        public,
+        http::public(pages.clone()),
+        stop.clone(),
+    ));
+    tasks.spawn(serve_http(admin, http::admin(pages), stop.clone()));
+    upkeep::start(&tasks, &stop, &parts, &config);
+    tasks.close();
+    tracing::info!(grpc = %addresses.0, http = %addresses.1, admin = %addresses.2, "jetond serves");
+    let store = Arc::clone(&parts.store);
+    Ok(Running {
+        grpc: addresses.0,
+        http: addresses.1,
+        admin: addresses.2,
+        unix_socket: config.grpc.unix_socket,
+        stop,
+        tasks,
+        close: Box::new(move || store.close()),
+    })
+}
+
+impl Running {
+    /// Stops taking calls, lets those in work finish within a deadline, and closes the store.
+    pub async fn drain(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(DRAIN, self.tasks.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                seconds = DRAIN.as_secs(),
+                "some calls did not finish in time and are cut"
+            );
+        }
+        let close = self.close;
+        if tokio::task::spawn_blocking(close).await.is_err() {
+            tracing::error!("the store's writer did not end cleanly");
+        }
+        tracing::info!("jetond has stopped");
+    }
+}
+
+async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<GrantServiceServer<Api>>().await;
+    health.set_serving::<SessionServiceServer<Api>>().await;
+    let draining = stop.clone();
+    tokio::spawn(async move {
+        draining.cancelled().await;
+        health.set_not_serving::<GrantServiceServer<Api>>().await;
+        health.set_not_serving::<SessionServiceServer<Api>>().await;
+    });
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(jeton_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| AppError::Broken(error.to_string()))?;
+    let bounded = |api: &Api| api.clone();
+    Ok(Routes::new(
+        SessionServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        GrantServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        IntrospectionServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(health_service.max_decoding_message_size(REQUEST_BYTES))
+    .add_service(reflection))
+}
+
+/// tonic sets almost no limit by itself: every one that it has is set here.
+async fn serve_grpc(door: Door, routes: Routes, incoming: Incoming, stop: CancellationToken) {
+    let server = Server::builder()
+        .timeout(REQUEST_DEADLINE)
+        .max_concurrent_streams(STREAMS_PER_CONNECTION)
+        .http2_max_header_list_size(HEADER_BYTES)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_ANSWER))
+        .max_connection_age(CONNECTION_AGE)
+        .max_connection_age_grace(CONNECTION_GRACE)
+        .layer(door)
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+    if let Err(error) = server.await {
+        tracing::error!(%error, "the gRPC listener ended");
+    }
+}
+
+async fn serve_http(listener: TcpListener, pages: axum::Router, stop: CancellationToken) {
+    let listener = listener.tap_io(|stream| {
+        // Why ignored: only a little latency is lost.
+        let _ = stream.set_nodelay(true);
+    });
+    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "an HTTP listener ended");
+    }
+}

@@ -1,0 +1,250 @@
+//! From a configuration to the parts of a running broker.
+
+use std::{collections::HashMap, fs, path::Path, sync::Arc};
+
+use jeton_domain::{
+    audit::Event,
+    decision::Rules,
+    limits::GRANT_TTL_SECONDS,
+    scope::{Action, Upstream},
+    secret::{FingerprintKey, Secret, sha256},
+    ttl::{Timestamp, Ttl},
+};
+use tokio::sync::Notify;
+
+use super::AppError;
+use crate::{
+    clock::{Clock, SystemClock},
+    config::{Config, UpstreamConfig, UpstreamKind},
+    crypto,
+    http::JWKS_MAX_AGE_SECONDS,
+    identity::{
+        Authenticator,
+        dpop::Dpop,
+        oidc::{Fetcher, Oidc},
+        roles::Roles,
+        tls::TlsState,
+        unix::UnixAccounts,
+    },
+    operation::{
+        Broker, Source,
+        seal::Sealer,
+        session_of::Handles,
+        sweep::{Moment, sweep},
+    },
+    policy::Policies,
+    signer::{
+        KeyRing,
+        schedule::Rotation,
+        token::{SignedConfig, SignedMinter},
+    },
+    store::{Store, sqlite::SqliteStore},
+    telemetry::Metrics,
+    upstream::github::{GithubConfig, GithubMinter},
+};
+
+/// What a running broker consists of.
+pub(super) struct Parts {
+    pub broker: Arc<Broker>,
+    pub authenticator: Arc<Authenticator>,
+    pub tls: Arc<TlsState>,
+    pub keys: Arc<KeyRing>,
+    pub store: Arc<SqliteStore>,
+}
+
+/// Builds everything that can be checked without the store.
+pub(super) fn check(config: &Config) -> Result<(), AppError> {
+    crypto::install();
+    let now = SystemClock::starting_at(Timestamp::from_millis(0)).now();
+    let keys = key_ring(config, now)?;
+    TlsState::load(config.grpc.tls.clone()).map_err(unusable)?;
+    read_key(&config.keys.sealing)?;
+    let sources = sources(config, &keys)?;
+    Policies::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
+    authenticator(config)?;
+    Ok(())
+}
+
+/// Builds everything and closes what a crash left open.
+pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
+    crypto::install();
+    let root = read_key(&config.keys.sealing)?;
+    let tls = Arc::new(TlsState::load(config.grpc.tls.clone()).map_err(unusable)?);
+    let authenticator = Arc::new(authenticator(config)?);
+    let store = Arc::new(SqliteStore::open(&config.store).map_err(unusable)?);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
+    let keys = key_ring(config, clock.now())?;
+    let sources = sources(config, &keys)?;
+    let policies =
+        Arc::new(Policies::load(&config.policies, &vocabulary(&sources)).map_err(problems)?);
+    let broker = Arc::new(Broker {
+        store: Arc::<SqliteStore>::clone(&store),
+        clock,
+        policies,
+        sources,
+        sealer: Sealer::new(&derive(&root, "seal")).map_err(unusable)?,
+        fingerprints: FingerprintKey::new(&derive(&root, "fingerprint")),
+        handles: Handles::new(&derive(&root, "handle")),
+        metrics: Arc::new(Metrics::new()),
+        revocations: Notify::new(),
+        bearer_handles: config.bearer_handles,
+    });
+    let started = Event::Started {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        policy_hash: broker.policies.current().hash().to_owned(),
+    };
+    let now = broker.clock.now();
+    store.append(started, now).await.map_err(unusable)?;
+    store.recover(now).await.map_err(unusable)?;
+    let closed = sweep(&broker, Moment::Start).await.map_err(unusable)?;
+    if closed > 0 {
+        tracing::info!(closed, "what the last run left open is closed");
+    }
+    Ok(Parts {
+        broker,
+        authenticator,
+        tls,
+        keys,
+        store,
+    })
+}
+
+/// The actions that each upstream knows: what policies may name.
+pub(super) fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vec<(Upstream, Vec<Action>)> {
+    let actions = |source: &Source| match source {
+        Source::Minted(minter) => minter.actions(),
+        Source::Signed(minter) => minter.config().actions.clone(),
+    };
+    sources
+        .iter()
+        .map(|(name, source)| (name.clone(), actions(source)))
+        .collect()
+}
+
+fn key_ring(config: &Config, now: Timestamp) -> Result<Arc<KeyRing>, AppError> {
+    let seconds = |seconds| {
+        Ttl::from_seconds(seconds)
+            .ok_or_else(|| AppError::Broken("a key's life is zero".to_owned()))
+    };
+    let rotation = Rotation {
+        every: config.keys.rotate_every,
+        // Why twice: a verifier may have fetched the set just before the key was published.
+        overlap: seconds(JWKS_MAX_AGE_SECONDS.saturating_mul(2))?,
+        longest_life: seconds(GRANT_TTL_SECONDS)?,
+    };
+    KeyRing::open(&config.keys.signing, config.keys.algorithm, rotation, now)
+        .map(Arc::new)
+        .map_err(unusable)
+}
+
+fn sources(config: &Config, keys: &Arc<KeyRing>) -> Result<HashMap<Upstream, Source>, AppError> {
+    config
+        .upstreams
+        .iter()
+        .map(|upstream| Ok((upstream.name.clone(), source(config, upstream, keys)?)))
+        .collect()
+}
+
+fn source(
+    config: &Config,
+    upstream: &UpstreamConfig,
+    keys: &Arc<KeyRing>,
+) -> Result<Source, AppError> {
+    let name = upstream.name.clone();
+    match &upstream.kind {
+        UpstreamKind::Signed { audience, actions } => {
+            let signed = SignedConfig {
+                name,
+                audience: audience.clone(),
+                actions: actions.clone(),
+                issuer: config.issuer.clone(),
+            };
+            Ok(Source::Signed(Arc::new(SignedMinter::new(
+                signed,
+                Arc::clone(keys),
+            ))))
+        }
+        UpstreamKind::GithubApp {
+            api,
+            app_id,
+            private_key,
+        } => {
+            let pem = read_private(private_key)?;
+            let github = GithubConfig {
+                name,
+                api_base: api.clone(),
+                app_id: *app_id,
+                private_key: pem,
+            };
+            Ok(Source::Minted(Arc::new(
+                GithubMinter::new(github).map_err(unusable)?,
+            )))
+        }
+    }
+}
+
+fn authenticator(config: &Config) -> Result<Authenticator, AppError> {
+    let fetcher = Fetcher::new().map_err(unusable)?;
+    Ok(Authenticator {
+        oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
+        dpop: Dpop::new(&config.grpc.external_urls),
+        unix: UnixAccounts::new(config.identity.unix.clone()),
+        roles: Roles::new(config.identity.roles.clone()),
+    })
+}
+
+/// Reads the root key: 64 digits of hex in a file that only its owner may read.
+fn read_key(path: &Path) -> Result<[u8; 32], AppError> {
+    let text = read_private(path)?;
+    let digits = text.expose().trim();
+    let byte = |pair: &[u8]| {
+        std::str::from_utf8(pair)
+            .ok()
+            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+    };
+    let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| {
+            AppError::Unusable(format!(
+                "`{}` is not 32 bytes in hex; `openssl rand -hex 32` makes them",
+                path.display()
+            ))
+        })
+}
+
+/// Reads a secret file that only its owner may read.
+fn read_private(path: &Path) -> Result<Secret, AppError> {
+    use std::os::unix::fs::PermissionsExt;
+    let failed = |error: std::io::Error| {
+        AppError::Unusable(format!("`{}` can't be read: {error}", path.display()))
+    };
+    let mode = fs::metadata(path).map_err(failed)?.permissions().mode() & 0o777;
+    if mode & 0o077 != 0 {
+        return Err(AppError::Unusable(format!(
+            "`{}` can be read by others (mode {mode:04o}); run `chmod 600` on it",
+            path.display()
+        )));
+    }
+    fs::read_to_string(path).map(Secret::new).map_err(failed)
+}
+
+/// One key for each use, so that none can be used as another.
+fn derive(root: &[u8; 32], purpose: &str) -> [u8; 32] {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, root);
+    sha256(ring::hmac::sign(&key, purpose.as_bytes()).as_ref())
+}
+
+fn unusable(error: impl ToString) -> AppError {
+    AppError::Unusable(error.to_string())
+}
+
+fn problems<P: ToString>(problems: Vec<P>) -> AppError {
+    AppError::Unusable(
+        problems
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
+}

@@ -1,0 +1,526 @@
+//! The configuration: a TOML file, read whole and checked before any port opens.
+//!
+//! Every problem is told at once with its line and what to write. Knows no environment.
+
+mod identity;
+mod reader;
+
+use std::{
+    fmt, fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use jeton_domain::{
+    scope::{Action, Upstream},
+    ttl::Ttl,
+};
+use toml::de::DeTable;
+
+use self::reader::{Problems, Section};
+pub use self::{identity::IdentityConfig, reader::Problem};
+use crate::{
+    identity::tls::TlsFiles, limits::CONFIG_BYTES, signer::SigningAlgorithm, telemetry::LogFormat,
+};
+
+/// What `jetond serve` runs with.
+pub struct Config {
+    /// The gRPC door.
+    pub grpc: GrpcConfig,
+    /// Where public keys are served.
+    pub http: SocketAddr,
+    /// Where this host reads liveness and metrics.
+    pub admin: SocketAddr,
+    /// The store's file.
+    pub store: PathBuf,
+    /// The broker's keys.
+    pub keys: KeysConfig,
+    /// The folder of policies.
+    pub policies: PathBuf,
+    /// What the broker calls itself in what it signs.
+    pub issuer: String,
+    /// Whether a session handle may be bound to nothing.
+    pub bearer_handles: bool,
+    /// Systems that credentials open.
+    pub upstreams: Vec<UpstreamConfig>,
+    /// How callers prove who they are, and their roles.
+    pub identity: IdentityConfig,
+    /// Log lines.
+    pub log: LogConfig,
+}
+
+/// The gRPC door.
+pub struct GrpcConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Certificate, key and client CAs.
+    pub tls: TlsFiles,
+    /// A socket for processes on this host.
+    pub unix_socket: Option<PathBuf>,
+    /// What clients call it: the start of the URLs in DPoP proofs.
+    pub external_urls: Vec<String>,
+}
+
+/// The broker's keys.
+pub struct KeysConfig {
+    /// 32 random bytes in hex: seals credentials at rest, names them in the log, makes handles.
+    pub sealing: PathBuf,
+    /// Folder of signing keys.
+    pub signing: PathBuf,
+    /// How it signs.
+    pub algorithm: SigningAlgorithm,
+    /// How old a key gets.
+    pub rotate_every: Ttl,
+}
+
+/// A system that credentials open.
+pub struct UpstreamConfig {
+    /// Its name.
+    pub name: Upstream,
+    /// Its kind.
+    pub kind: UpstreamKind,
+}
+
+/// Kinds of upstreams.
+pub enum UpstreamKind {
+    /// It trusts the broker's signature.
+    Signed {
+        /// What it calls itself.
+        audience: String,
+        /// What can be done there.
+        actions: Vec<Action>,
+    },
+    /// GitHub, by a GitHub App.
+    GithubApp {
+        /// Where its API is.
+        api: String,
+        /// The App's number.
+        app_id: u64,
+        /// The App's private key, in PEM.
+        private_key: PathBuf,
+    },
+}
+
+/// Log lines.
+pub struct LogConfig {
+    /// How they look.
+    pub format: LogFormat,
+    /// Which are shown.
+    pub filter: String,
+}
+
+/// A file that is no configuration, with all that is wrong in it.
+#[derive(Debug)]
+pub struct BadConfig {
+    /// The file.
+    pub file: PathBuf,
+    /// The problems, in the order of the lines.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for BadConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            match problem.line {
+                0 => writeln!(f, "{}: {}", self.file.display(), problem.words)?,
+                line => writeln!(f, "{}:{line}: {}", self.file.display(), problem.words)?,
+            }
+        }
+        let count = self.problems.len();
+        write!(
+            f,
+            "{count} problem{} in the configuration; nothing was started",
+            if count == 1 { "" } else { "s" }
+        )
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With every problem in it.
+    pub fn load(file: &Path) -> Result<Self, BadConfig> {
+        let bad = |words: String| BadConfig {
+            file: file.to_owned(),
+            problems: vec![Problem { line: 0, words }],
+        };
+        let size = fs::metadata(file)
+            .map_err(|error| bad(format!("can't be read: {error}")))?
+            .len();
+        if size > CONFIG_BYTES {
+            return Err(bad(format!("is larger than {CONFIG_BYTES} bytes")));
+        }
+        let text =
+            fs::read_to_string(file).map_err(|error| bad(format!("can't be read: {error}")))?;
+        let folder = file.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, folder).map_err(|problems| BadConfig {
+            file: file.to_owned(),
+            problems,
+        })
+    }
+
+    /// Reads a text; relative paths are meant from `folder`.
+    ///
+    /// # Errors
+    /// With every problem in it.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Vec<Problem>> {
+        let problems = Problems::of(text);
+        let (document, errors) = DeTable::parse_recoverable(text);
+        for error in &errors {
+            problems.add_error(error);
+        }
+        let config = read(&Section::root(document.get_ref(), &problems), folder);
+        match (config, problems.take()) {
+            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (_, problems) => Err(problems),
+        }
+    }
+}
+
+/// Reads all parts first and joins them last, so that each tells its problems.
+fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
+    let grpc = read_grpc(&root.section("grpc"), folder);
+    let http = read_listen(&root.section("http"), "127.0.0.1:7080");
+    let admin = read_admin(&root.section("admin"));
+    let store = {
+        let section = root.section("store");
+        let path = section.file("path", folder);
+        let path = section.require(
+            "path",
+            path,
+            "write where the store's file is, such as \"jeton.db\"",
+        );
+        section.finish();
+        path
+    };
+    let keys = read_keys(&root.section("keys"), folder);
+    let policies = {
+        let section = root.section("policy");
+        let path = section.file("folder", folder);
+        let path = section.require(
+            "folder",
+            path,
+            "write where the policies are, such as \"policies\"",
+        );
+        section.finish();
+        path
+    };
+    let issuer = root.string("issuer");
+    let issuer = root.require(
+        "issuer",
+        issuer,
+        "write what the broker is called in what it signs, such as \"https://jeton.acme.dev\"",
+    );
+    let bearer_handles = {
+        let section = root.section("sessions");
+        let on = section.switch("bearer_handles").unwrap_or(false);
+        section.finish();
+        on
+    };
+    let upstreams = read_upstreams(root, folder);
+    let identity = identity::read(root, folder);
+    let log = read_log(&root.section("log"));
+    root.finish();
+    Some(Config {
+        grpc: grpc?,
+        http: http?,
+        admin: admin?,
+        store: store?,
+        keys: keys?,
+        policies: policies?,
+        issuer: issuer?,
+        bearer_handles,
+        upstreams,
+        identity,
+        log: log?,
+    })
+}
+
+fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
+    let listen = section.parse("listen", str::parse::<SocketAddr>);
+    let listen = section.require(
+        "listen",
+        listen,
+        "write an address and port, such as \"0.0.0.0:7443\"",
+    );
+    let certificate = section.file("certificate", folder);
+    let certificate = section.require(
+        "certificate",
+        certificate,
+        "write the server's certificate file in PEM",
+    );
+    let key = section.file("key", folder);
+    let key = section.require(
+        "key",
+        key,
+        "write the file of the certificate's private key",
+    );
+    let client_ca = section.file("client_ca", folder);
+    let client_ca = section.require(
+        "client_ca",
+        client_ca,
+        "write the file of the CAs that client certificates come from",
+    );
+    let crl = section.file("crl", folder);
+    let unix_socket = section.file("unix_socket", folder);
+    let external_urls = section
+        .strings("external_urls")
+        .into_iter()
+        .map(|(url, _)| url)
+        .collect();
+    section.finish();
+    Some(GrpcConfig {
+        listen: listen?,
+        tls: TlsFiles {
+            certificate: certificate?,
+            key: key?,
+            client_ca: client_ca?,
+            crl,
+        },
+        unix_socket,
+        external_urls,
+    })
+}
+
+fn read_listen(section: &Section<'_>, example: &str) -> Option<SocketAddr> {
+    let listen = section.parse("listen", str::parse::<SocketAddr>);
+    let listen = section.require(
+        "listen",
+        listen,
+        &format!("write an address and port, such as \"{example}\""),
+    );
+    section.finish();
+    listen
+}
+
+fn read_admin(section: &Section<'_>) -> Option<SocketAddr> {
+    let listen = read_listen(section, "127.0.0.1:7090")?;
+    if !listen.ip().is_loopback() {
+        section.wrong(
+            "listen",
+            "metrics and liveness are for this host only; use 127.0.0.1 or [::1]",
+        );
+    }
+    Some(listen)
+}
+
+fn read_keys(section: &Section<'_>, folder: &Path) -> Option<KeysConfig> {
+    let sealing = section.file("sealing", folder);
+    let sealing = section.require(
+        "sealing",
+        sealing,
+        "write a file of 32 random bytes in hex, mode 0600; `openssl rand -hex 32` makes one",
+    );
+    let signing = section.file("signing", folder);
+    let signing = section.require(
+        "signing",
+        signing,
+        "write the folder of the signing keys; the first key is made there",
+    );
+    let algorithm = section.parse("algorithm", |word| match word {
+        "EdDSA" => Ok(SigningAlgorithm::EdDsa),
+        "ES256" => Ok(SigningAlgorithm::Es256),
+        other => Err(format!("`{other}` is not EdDSA or ES256")),
+    });
+    let days = section.number("rotate_days").unwrap_or(30);
+    let rotate_every = u32::try_from(days.saturating_mul(86_400))
+        .ok()
+        .and_then(Ttl::from_seconds);
+    if rotate_every.is_none() {
+        section.wrong("rotate_days", "1 to 49,000 days are allowed");
+    }
+    section.finish();
+    Some(KeysConfig {
+        sealing: sealing?,
+        signing: signing?,
+        algorithm: algorithm.unwrap_or(SigningAlgorithm::EdDsa),
+        rotate_every: rotate_every?,
+    })
+}
+
+fn read_upstreams(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
+    let sections = root.sections("upstream");
+    if sections.is_empty() && !root.has("upstream") {
+        root.wrong(
+            "upstream",
+            "there is none; add `[[upstream]]` with `name` and `kind`",
+        );
+    }
+    let mut found: Vec<UpstreamConfig> = Vec::new();
+    for section in &sections {
+        let Some(upstream) = read_upstream(section, folder) else {
+            continue;
+        };
+        if found.iter().any(|other| other.name == upstream.name) {
+            section.wrong(
+                "name",
+                "another upstream has this name; names tell them apart",
+            );
+        }
+        found.push(upstream);
+    }
+    found
+}
+
+fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig> {
+    let name = section.parse("name", Upstream::parse);
+    let name = section.require("name", name, "write a short name, such as \"github\"");
+    let kind = section.string("kind");
+    let kind = section.require("kind", kind, "write \"signed\" or \"github-app\"");
+    let kind = match kind.as_deref() {
+        Some("signed") => {
+            let audience = section.string("audience");
+            let audience = section.require(
+                "audience",
+                audience,
+                "write what the resource server calls itself, such as \"https://git.acme.dev\"",
+            );
+            let actions = section.parse_all("actions", Action::parse);
+            if actions.is_empty() {
+                section.wrong(
+                    "actions",
+                    "there is none; list what can be done there, such as [\"contents:read\"]",
+                );
+            }
+            audience.map(|audience| UpstreamKind::Signed { audience, actions })
+        }
+        Some("github-app") => {
+            let api = section
+                .string("api")
+                .unwrap_or_else(|| "https://api.github.com".to_owned());
+            let app_id = section.number("app_id");
+            let app_id = section.require("app_id", app_id, "write the number of the GitHub App");
+            let private_key = section.file("private_key", folder);
+            let private_key = section.require(
+                "private_key",
+                private_key,
+                "write the file of the App's private key",
+            );
+            app_id
+                .zip(private_key)
+                .map(|(app_id, private_key)| UpstreamKind::GithubApp {
+                    api,
+                    app_id,
+                    private_key,
+                })
+        }
+        Some(other) => {
+            section.wrong(
+                "kind",
+                &format!("`{other}` is not known; write \"signed\" or \"github-app\""),
+            );
+            return None;
+        }
+        None => return None,
+    };
+    section.finish();
+    Some(UpstreamConfig {
+        name: name?,
+        kind: kind?,
+    })
+}
+
+fn read_log(section: &Section<'_>) -> Option<LogConfig> {
+    let format = section.parse("format", |word| match word {
+        "human" => Ok(LogFormat::Human),
+        "json" => Ok(LogFormat::Json),
+        other => Err(format!("`{other}` is not human or json")),
+    });
+    let filter = section
+        .string("filter")
+        .unwrap_or_else(|| "info".to_owned());
+    section.finish();
+    Some(LogConfig {
+        format: format.unwrap_or(LogFormat::Human),
+        filter,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+issuer = "https://jeton.acme.dev"
+[grpc]
+listen = "127.0.0.1:0"
+certificate = "tls/server.pem"
+key = "tls/server.key"
+client_ca = "tls/ca.pem"
+[http]
+listen = "127.0.0.1:0"
+[admin]
+listen = "127.0.0.1:0"
+[store]
+path = "jeton.db"
+[keys]
+sealing = "sealing.key"
+signing = "signing"
+[policy]
+folder = "policies"
+[[upstream]]
+name = "git"
+kind = "signed"
+audience = "https://git.acme.dev"
+actions = ["contents:read"]
+"#;
+
+    #[test]
+    fn a_good_configuration_is_read_and_paths_are_meant_from_its_folder() {
+        let config = Config::parse(GOOD, Path::new("/etc/jeton"))
+            .map_err(|p| format!("{p:?}"))
+            .unwrap();
+        assert_eq!(config.store, Path::new("/etc/jeton/jeton.db"));
+        assert_eq!(config.upstreams.len(), 1);
+        assert!(!config.bearer_handles);
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once_with_its_line_and_the_mend() {
+        let text = GOOD
+            .replace(
+                "listen = \"127.0.0.1:0\"\ncertificate",
+                "listen = 7443\nport = 1\ncertificate",
+            )
+            .replace(
+                "[admin]\nlisten = \"127.0.0.1:0\"",
+                "[admin]\nlisten = \"0.0.0.0:7090\"",
+            )
+            .replace("path = \"jeton.db\"", "")
+            .replace("[\"contents:read\"]", "[\"contents\"]");
+        let Err(problems) = Config::parse(&text, Path::new(".")) else {
+            unreachable!("it is bad")
+        };
+        let told: Vec<String> = problems
+            .iter()
+            .map(|p| format!("{}: {}", p.line, p.words))
+            .collect();
+        for (place, wanted) in [
+            "4: `grpc.listen` must be a text in quotes",
+            "5: `grpc.port` is unknown; known here are certificate",
+            "12: `admin.listen`: metrics and liveness are for this host only",
+            "13: `store.path` is missing; write where",
+            "24: `upstream.actions`: the action `contents` is not a name",
+        ]
+        .iter()
+        .enumerate()
+        {
+            assert!(
+                told.iter().any(|line| line.starts_with(wanted)),
+                "{place}: {wanted} in {told:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_toml_is_told_with_its_line() {
+        let Err(problems) = Config::parse("issuer = \"x\"\n[grpc\n", Path::new(".")) else {
+            unreachable!()
+        };
+        assert!(
+            problems.iter().any(|problem| problem.line == 2),
+            "{problems:?}"
+        );
+    }
+}

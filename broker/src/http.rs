@@ -1,0 +1,64 @@
+//! The HTTP side: public keys for verifiers, and on a loopback port liveness and metrics.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+
+use crate::{operation::Broker, signer::KeyRing};
+
+/// Seconds that verifiers may keep the key set. A new key is published longer than that before use.
+pub const JWKS_MAX_AGE_SECONDS: u32 = 300;
+
+/// What the pages show.
+#[derive(Clone)]
+pub struct Pages {
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// Its signing keys.
+    pub keys: Arc<KeyRing>,
+}
+
+/// What everyone may see.
+pub fn public(pages: Pages) -> Router {
+    Router::new()
+        .route("/.well-known/jwks.json", get(jwks))
+        .with_state(pages)
+}
+
+/// What only this host may see.
+pub fn admin(pages: Pages) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(pages)
+}
+
+async fn jwks(State(pages): State<Pages>) -> Response {
+    let keys = pages.keys.jwks(pages.broker.clock.now());
+    let age = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
+    ([(header::CACHE_CONTROL, age)], Json(keys)).into_response()
+}
+
+async fn ready(State(pages): State<Pages>) -> Response {
+    if pages.broker.store.is_healthy() {
+        (StatusCode::OK, "ready\n").into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the store has stopped\n").into_response()
+    }
+}
+
+async fn metrics(State(pages): State<Pages>) -> Response {
+    let text = pages
+        .broker
+        .metrics
+        .render(pages.broker.store.live_grants());
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}

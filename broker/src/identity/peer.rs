@@ -1,0 +1,124 @@
+//! The other end of a connection, and what it proved when it connected.
+
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jeton_domain::ttl::{Timestamp, Ttl};
+
+use super::{
+    certificate::{CertificateError, PeerCertificate},
+    tls::TlsState,
+};
+
+/// Seconds that a verified chain is taken as good while the configuration stays the same.
+/// Why: an intermediate certificate can end in the middle of a connection.
+const VERIFIED_SECONDS: u32 = 60;
+
+/// The other end of a connection. Cheap to clone: tonic gives one to each request.
+#[derive(Clone)]
+pub enum Peer {
+    /// Over TCP and TLS.
+    Tls(Arc<TlsPeer>),
+    /// A process on this host.
+    Unix(UnixPeer),
+}
+
+/// A process on the other end of a Unix socket, as the kernel told it when it connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnixPeer {
+    /// Its user.
+    pub uid: u32,
+    /// Its first group.
+    pub gid: u32,
+    /// The process, for logs only: numbers are reused.
+    pub pid: Option<i32>,
+}
+
+/// A client over TLS.
+pub struct TlsPeer {
+    /// Where it comes from, for logs only.
+    pub address: SocketAddr,
+    certificate: ClientCertificate,
+    tls: Arc<TlsState>,
+    verified: Mutex<Option<Verified>>,
+}
+
+/// What the client presented in the handshake.
+pub enum ClientCertificate {
+    /// Nothing.
+    Absent,
+    /// One that a CA signed but that names nobody.
+    Unusable(CertificateError),
+    /// One that names a workload.
+    Named(PeerCertificate),
+}
+
+struct Verified {
+    generation: u64,
+    until: Timestamp,
+    outcome: Result<(), CertificateError>,
+}
+
+impl TlsPeer {
+    /// Keeps what a handshake brought.
+    #[must_use]
+    pub fn new(address: SocketAddr, certificate: ClientCertificate, tls: Arc<TlsState>) -> Self {
+        Self {
+            address,
+            certificate,
+            tls,
+            verified: Mutex::new(None),
+        }
+    }
+
+    /// What the client presented, unchecked since.
+    #[must_use]
+    pub fn presented(&self) -> &ClientCertificate {
+        &self.certificate
+    }
+
+    /// The certificate if it holds at this moment: within its life, and good for the CAs and
+    /// revocation lists that are in force now and not only when the connection began.
+    ///
+    /// # Errors
+    /// When there is one and it does not.
+    pub fn certificate(
+        &self,
+        now: Timestamp,
+    ) -> Result<Option<&PeerCertificate>, CertificateError> {
+        match &self.certificate {
+            ClientCertificate::Absent => Ok(None),
+            ClientCertificate::Unusable(fault) => Err(fault.clone()),
+            ClientCertificate::Named(certificate) => {
+                certificate.lives_at(now)?;
+                self.verify(certificate, now)?;
+                Ok(Some(certificate))
+            }
+        }
+    }
+
+    fn verify(
+        &self,
+        certificate: &PeerCertificate,
+        now: Timestamp,
+    ) -> Result<(), CertificateError> {
+        let current = self.tls.current();
+        let mut verified = self.verified.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = verified.as_ref()
+            && last.generation == current.generation
+            && now < last.until
+        {
+            return last.outcome.clone();
+        }
+        let outcome = current.verify(certificate, now);
+        let until = Ttl::from_seconds(VERIFIED_SECONDS).map_or(now, |life| now.plus(life));
+        *verified = Some(Verified {
+            generation: current.generation,
+            until,
+            outcome: outcome.clone(),
+        });
+        outcome
+    }
+}

@@ -1,0 +1,22 @@
+//! A key that signs tokens in tests and opens nothing. Why here: ring makes no RSA keys.
+
+/// PKCS#8, 2048 bits, in base64.
+pub const RSA_2048: &str = "\
+    MIIEvAIBADANBgkqhkiG9w0BAQEFAASCBKYwggSiAgEAAoIBAQDUnPz6EbTiX4v8HVlFMFISNVxo/0t4tOqOkWhS0W1M\
+    9yC0Y9ElvgvO6BRsbLr+/MFIHXNc5a+Rlz3hRkURmCoPKcyED9PJUKHcVh5kC1nP6vIHyvPcItkAaWom7qIHcvfdlawL\
+    DESsCro06JufP8+1p24Cbb90KRyd0rQRargJa+XOM9EJ9HnXDahi/DBRrbuLKfKiKjTXPYmc/9tsZs3/wTOR0WWHRHLf\
+    cRRck4rOkzLfnDPr+EbkKwK2hlq9usUNfehzb8DP/daQVlRwzx/U0f5v/kKewkA/pQ/C2cO0ZW/ajdlEBCdbCwuN3ouG\
+    m9A4YCe3xTswIAaB1DXxyP1RAgMBAAECggEAKEmpLC+fwYeObJMZH+G0o4ul+6VopTJPAf3usUbK+dsYQOZrMsYs0aOr\
+    fxIpavj1HRerjQ5e8u0gRig9HUTir2XhwaKIJK0ZRrmw349BEQN5ol1kUTHvQcM34LG2VUgFTOE4LQ3Bk4Ii37S2DHqY\
+    ftj/oQkvzrCdohBTm7tHrU0C0+gfnmEgKjpeXpZxqh+bVoTKoyXOmqjljF4Uq6Q2sOCX40tDuWEoWOHpMCjSV2qwLMx/\
+    k0TN2Xivao42j2vUla0zw+fp8rXFgkMRB9Mz9TPEllJYpWbsdXLvdd+/789h2Wl6JDvROXslIHZS4GSGgTs+8kdiPavw\
+    mQxnE3FnmwKBgQDw7ZQ35Je6dDpBbDP0QEPW0uLDyBJJbl0bVkHwaUgKKcKleq/RpK7A8gQy5im4OKNr6QGyP0s6BWm3\
+    Kn0mtrArhaRwX9Y196PDqtgRkJjIgdkYQJfIvwf2YyJxTcubpClJTCNi1/Nxx0/MW+tVwybMHu8cZwZd9zCcXm8398gi\
+    HwKBgQDh6fPUAqSBZCecK7Fg3QQ7+mAfjAcfus8B3rquRw6tzBf08sD/sgpOWUZKAc7KvKulCuUU7ZKW2NPkQOoVWbpg\
+    7wTH9yiUE+xG5+nx4lIH3iqYMvKFTKxjEKq3QqNwit0NlhFArRA3JIziAWd1PbkgzLWn1Gxv4ehjzLC3b/BSjwKBgF5P\
+    QbPXYaV1FdDCQFweQ+/1wRqOWMoxz3SCAXHQZIjF7BHGwsg3xMh2dDpQaohYc3AsV6OkrxfZQpaWpULgRHnk6IesnDen\
+    5o0TdVz60zO50Hdz4XaNgNpr1/GuWENmsVql2Tw5+GvTb2M5oBeEOs2wVj0x/wYNWxP6y2KHNepVAoGAZtdjwh252ZVI\
+    WtWhF+FFLjCaVYIfNBiMZ+OGxBNg4UlJlp5zsXLRMj19u+76vlwJH0bIZjCITNdEDmJmrXV9XOcyG/2toUs4gkbMvuoy\
+    QZaneUWoFXqD90z9ChPx5yev3aF1FSYzfYbMA450FHEWt5G5GD+hZYVHjzb9M2Rn2I0CgYA6lyENtXELfj4Uxx1eCZNw\
+    9TV8Za8Y8ADKbxWofNtt7AKtqddVKiLUfBPTJEepiWLlRc/mdBEktUoWitZUkN9l6ntqF1TVNX5YiQHngepZe6c7c58q\
+    uxDZZxGIrQ56iK6z1IhliG4W1cC6sHhX2x6dhxi114C8I+vI57966bTe/g==";

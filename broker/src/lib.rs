@@ -1,0 +1,22 @@
+//! The broker of Jeton.
+//!
+//! Rooms from the door inwards: `api` and `http` parse and render, `operation` holds the verbs,
+//! `policy` decides with Cedar, the ports `clock`, `store`, `upstream` and `signer` say what the
+//! outside provides, and the folders of the same names hold the adapters.
+
+pub mod api;
+pub mod app;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod crypto;
+pub mod dev;
+pub mod http;
+pub mod identity;
+pub mod limits;
+pub mod operation;
+pub mod policy;
+pub mod signer;
+pub mod store;
+pub mod telemetry;
+pub mod upstream;

@@ -1,0 +1,94 @@
+//! Every bound of the process, with its reason.
+
+use std::time::Duration;
+
+/// Largest request message, in bytes. Why: an envelope of 64 scopes is under 32 KiB.
+pub const REQUEST_BYTES: usize = 64 * 1024;
+/// Largest answer, in bytes. Why: a page of 500 grants is under 1 MiB.
+pub const RESPONSE_BYTES: usize = 4 * 1024 * 1024;
+/// Largest header list of a request, in bytes. Why: a JWT of 8 KiB, a DPoP proof and the handle fit.
+pub const HEADER_BYTES: u32 = 16 * 1024;
+/// Streams open at once on one connection. Why: a client library needs far fewer; 256 for load tools.
+pub const STREAMS_PER_CONNECTION: u32 = 256;
+/// Requests in work at once in the process. Why: each costs at most a page of memory; beyond it shed.
+pub const REQUESTS_AT_ONCE: usize = 2048;
+/// Connections open at once. Why: each costs about 60 KiB.
+pub const CONNECTIONS: usize = 4096;
+/// Time for a TLS handshake. Why: slow handshakes are attacks.
+pub const HANDSHAKE: Duration = Duration::from_secs(5);
+/// Longest work on one request. Why: the slowest honest upstream answers in 10 s.
+pub const REQUEST_DEADLINE: Duration = Duration::from_secs(30);
+/// Age at which a connection is asked to go. Why: certificates and limits take effect on new ones.
+pub const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
+/// Time that an aged connection has to finish.
+pub const CONNECTION_GRACE: Duration = Duration::from_secs(60);
+/// How often an idle connection is asked whether it lives.
+pub const KEEPALIVE: Duration = Duration::from_secs(60);
+/// How long it may take to answer that.
+pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
+/// Reset streams that may wait to be accepted. Why: rapid reset (CVE-2023-44487).
+pub const PENDING_RESETS: usize = 20;
+
+/// Longest JWT that is looked at, in bytes. Why: real ones are under 4 KiB.
+pub const JWT_BYTES: usize = 8 * 1024;
+/// Validated identity tokens kept. Why: one for each running workload.
+pub const JWT_CACHE: u64 = 10_000;
+/// Largest key set of an issuer, in bytes. Why: a hundred RSA keys.
+pub const JWKS_BYTES: usize = 256 * 1024;
+/// Keys of one issuer.
+pub const JWKS_KEYS: usize = 100;
+/// Shortest time between two fetches of an issuer's keys. Why: an unknown `kid` must not flood it.
+pub const JWKS_REFETCH: Duration = Duration::from_secs(30);
+/// How long fetched keys are used without asking again.
+pub const JWKS_LIFE: Duration = Duration::from_secs(300);
+/// Clock difference to issuers that is forgiven, in seconds. Why: more would be a longer life.
+pub const LEEWAY_SECONDS: u64 = 5;
+/// Oldest DPoP proof, in seconds (RFC 9449 §11.1).
+pub const DPOP_AGE_SECONDS: i64 = 60;
+/// Proof ids remembered against replay. Why: a minute of 5,000 calls a second.
+pub const DPOP_REPLAYS: u64 = 300_000;
+
+/// Largest answer of an upstream, in bytes. Why: a token answer is under 64 KiB.
+pub const UPSTREAM_BYTES: usize = 256 * 1024;
+/// Time for one call to an upstream.
+pub const UPSTREAM_CALL: Duration = Duration::from_secs(10);
+/// Time to connect to an upstream.
+pub const UPSTREAM_CONNECT: Duration = Duration::from_secs(5);
+/// Time for all calls of one mint. Why: under [`MINT_DEADLINE`], so that the sweep never takes a
+/// living mint for one that a crash left open.
+pub const UPSTREAM_MINT: Duration = Duration::from_secs(13);
+/// Longest wait that an upstream may ask for. Why: beyond it a broken header would stop revocations.
+pub const UPSTREAM_RETRY: Duration = Duration::from_secs(3600);
+/// Installations of an app kept. Why: one for each repository in use.
+pub const INSTALLATIONS: u64 = 10_000;
+/// How long an installation is used without asking again.
+pub const INSTALLATION_LIFE: Duration = Duration::from_secs(600);
+/// Parsed private keys kept for jsonwebtoken. Why: a broker has a handful.
+pub const PARSED_KEYS: u64 = 64;
+/// Largest file of a private key, in bytes. Why: RSA of 8192 bits takes 6.4 KiB.
+pub const KEY_FILE_BYTES: u64 = 16 * 1024;
+
+/// Writes waiting for the store. Why: beyond it the disk is slower than the callers; shed.
+pub const STORE_QUEUE: usize = 4096;
+/// Writes that share one commit. Why: one fsync then costs each of them little.
+pub const STORE_BATCH: usize = 256;
+/// Rows of a page when the caller names none.
+pub const PAGE_DEFAULT: u32 = 50;
+/// Most rows of a page.
+pub const PAGE_MOST: u32 = 500;
+/// How often the sweep looks for what is due.
+pub const SWEEP_EVERY: Duration = Duration::from_millis(500);
+/// Grants that one sweep ends. Why: it must not hold the writer from the callers.
+pub const SWEEP_BATCH: usize = 256;
+/// A mint that is older than this was left open by a crash.
+pub const MINT_DEADLINE: Duration = Duration::from_secs(15);
+/// Upstream revocations that run at once.
+pub const REVOCATIONS_AT_ONCE: usize = 16;
+/// Revocations in work at once, beside the other requests. Why: revoking wins under overload.
+pub const REVOKES_AT_ONCE: usize = 256;
+/// Longest time that a stop waits for calls in work.
+pub const DRAIN: Duration = Duration::from_secs(20);
+/// How often certificates, keys and policies are looked at for changes.
+pub const RELOAD_EVERY: Duration = Duration::from_secs(5);
+/// Largest configuration file, in bytes.
+pub const CONFIG_BYTES: u64 = 1024 * 1024;

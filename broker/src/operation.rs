@@ -1,0 +1,194 @@
+//! The verbs, one a file: each reads as the story of one request from top to bottom.
+//!
+//! The only caller of the store and the minters. Knows no wire types.
+
+pub mod close_session;
+pub mod introspect;
+pub mod list;
+pub mod open_session;
+pub mod reload_policy;
+pub mod renew;
+pub mod request_grant;
+pub mod revoke;
+pub mod revoke_upstream;
+pub mod seal;
+pub mod session_of;
+pub mod sweep;
+
+use std::{collections::HashMap, sync::Arc};
+
+use jeton_domain::{
+    decision::Denial,
+    principal::{Principal, PrincipalId, Role},
+    scope::Upstream,
+    secret::FingerprintKey,
+    session::Session,
+};
+use tokio::sync::Notify;
+
+use crate::{
+    clock::Clock,
+    operation::{seal::Sealer, session_of::Handles},
+    policy::Policies,
+    signer::token::SignedMinter,
+    store::{SessionRecord, Store, StoreError},
+    telemetry::Metrics,
+    upstream::{MintError, Minter},
+};
+
+/// How credentials for one upstream come to be.
+pub enum Source {
+    /// The upstream makes them.
+    Minted(Arc<dyn Minter>),
+    /// The broker signs them.
+    Signed(Arc<SignedMinter>),
+}
+
+/// What all operations work with.
+pub struct Broker {
+    /// What is recorded.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What is allowed.
+    pub policies: Arc<Policies>,
+    /// Where credentials come from.
+    pub sources: HashMap<Upstream, Source>,
+    /// Encrypts credentials at rest.
+    pub sealer: Sealer,
+    /// Names credentials without telling them.
+    pub fingerprints: FingerprintKey,
+    /// Makes and checks session handles.
+    pub handles: Handles,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Woken when something waits to be revoked upstream.
+    pub revocations: Notify,
+    /// Whether a handle may be bound to nothing.
+    pub bearer_handles: bool,
+}
+
+/// Who calls, and the session that its handle opened.
+#[derive(Clone)]
+pub struct Caller {
+    /// The principal.
+    pub principal: Principal,
+    /// The session of the handle on this call, its binding proved.
+    pub session: Option<SessionRecord>,
+}
+
+/// Why an operation was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The call needs a session's handle and had none.
+    #[error("this call needs a session; open one, and send its handle as metadata `jeton-session`")]
+    NoHandle,
+    /// A handle was sent that opens nothing for this caller.
+    #[error(
+        "the session handle opens nothing for this caller; it may be mistyped, of a closed session, or bound to another key"
+    )]
+    BadHandle,
+    /// The caller lacks a role.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// The request was decided, and refused.
+    #[error("{}", .0.reason)]
+    Denied(Box<Denial>),
+    /// A part of the request is not what it must be.
+    #[error("{field}: {message}")]
+    Invalid {
+        /// The part.
+        field: &'static str,
+        /// What is wrong with it and what to write instead.
+        message: String,
+    },
+    /// There is no such thing, or it is not the caller's: the answer is the same.
+    #[error("no such {0}, or not yours to see")]
+    NotFound(&'static str),
+    /// The thing is in another state.
+    #[error("{0}")]
+    State(String),
+    /// The request id was used for something else.
+    #[error("the request id was used before for another request; use a fresh one")]
+    RequestIdReused,
+    /// The same request is being worked on.
+    #[error("the same request is still being worked on; try again in a moment")]
+    InProgress,
+    /// The store did not record it.
+    #[error(transparent)]
+    Store(StoreError),
+    /// The upstream gave no usable credential.
+    #[error(transparent)]
+    Upstream(Box<MintError>),
+    /// Something that the caller can't help. The text is for the operator.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NoSession => Self::NotFound("session"),
+            StoreError::NoGrant => Self::NotFound("grant"),
+            StoreError::SessionOver => Self::State("the session is over; open a new one".into()),
+            StoreError::GrantsUsedUp(most) => Self::State(format!(
+                "the session used all {most} grants of its envelope; open a session with a larger max_grants"
+            )),
+            StoreError::Conflict(phase) => Self::State(format!("the grant is {}", phase.word())),
+            StoreError::Busy | StoreError::Full | StoreError::Broken(_) => Self::Store(error),
+        }
+    }
+}
+
+impl Broker {
+    /// The source of an upstream's credentials.
+    fn source(&self, upstream: &Upstream) -> Result<&Source, Refusal> {
+        self.sources.get(upstream).ok_or_else(|| {
+            let mut known: Vec<_> = self.sources.keys().map(Upstream::as_str).collect();
+            known.sort_unstable();
+            Refusal::Invalid {
+                field: "scope.upstream",
+                message: format!(
+                    "`{upstream}` is not configured here; known are {}",
+                    known.join(", ")
+                ),
+            }
+        })
+    }
+
+    /// The name under which the broker itself acts.
+    fn own_name() -> Result<PrincipalId, Refusal> {
+        PrincipalId::parse("jeton").map_err(|error| Refusal::Internal(error.to_string()))
+    }
+}
+
+impl Caller {
+    /// The session of the caller's handle.
+    fn session(&self) -> Result<&SessionRecord, Refusal> {
+        self.session.as_ref().ok_or(Refusal::NoHandle)
+    }
+
+    /// Tells whether the caller holds this session's handle.
+    fn holds(&self, session: &Session) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|own| own.session.id == session.id)
+    }
+
+    /// Tells whether the caller may see a session and its grants.
+    fn may_see(&self, session: &Session) -> bool {
+        self.may_end(session) || self.principal.has(Role::Auditor)
+    }
+
+    /// Tells whether the caller may close a session and revoke its grants.
+    fn may_end(&self, session: &Session) -> bool {
+        self.holds(session)
+            || self.principal.id == session.opener
+            || self.principal.has(Role::Operator)
+    }
+
+    /// Tells whether the caller may see everything.
+    fn sees_all(&self) -> bool {
+        self.principal.has(Role::Operator) || self.principal.has(Role::Auditor)
+    }
+}

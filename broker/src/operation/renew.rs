@@ -1,0 +1,147 @@
+//! Replaces the credential of an active grant: decided anew, with the policy that holds now.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jeton_domain::{
+    decision::{Decision, Delivery, GrantRequest, Standing, decide},
+    grant::{Grant, Phase},
+    id::GrantId,
+    permit::Permit,
+    ttl::Ttl,
+};
+
+use super::{
+    Broker, Caller, Refusal, Source,
+    request_grant::{Granted, mint_once},
+    seal::Place,
+};
+use crate::{
+    signer::{Confirmation, token::SignedMinter},
+    store::{IssueRecord, SessionRecord},
+    upstream::Minter,
+};
+
+/// Decides the same scope again and replaces the credential.
+///
+/// # Errors
+/// When the grant is not the session's or not active, is refused now, or the upstream gives nothing.
+pub async fn renew(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    id: GrantId,
+    ttl: Option<Ttl>,
+) -> Result<Granted, Refusal> {
+    let record = caller.session()?;
+    let grant = broker.store.grant(id).await?;
+    if grant.session != record.session.id {
+        return Err(Refusal::NotFound("grant"));
+    }
+    if grant.state.phase() != Phase::Active {
+        return Err(Refusal::State(format!(
+            "the grant is {}; ask for a new one",
+            grant.state.phase().word()
+        )));
+    }
+    let request = GrantRequest {
+        scope: grant.scope.clone(),
+        ttl,
+        delivery: Delivery::Direct,
+        reason: grant.reason.clone(),
+    };
+    let standing = Standing {
+        session: &record.session,
+        state: &record.state,
+        approvals: &BTreeSet::new(),
+        now: broker.clock.now(),
+    };
+    let decision = decide(&*broker.policies.current(), standing, &request);
+    broker.metrics.decided(&decision);
+    let permit = match decision {
+        Decision::Permit(permit) => permit,
+        Decision::Deny(denial) => return Err(Refusal::Denied(Box::new(denial))),
+        Decision::NeedsApproval { .. } => {
+            return Err(Refusal::State(
+                "the policies now want an approval for this; ask for a new grant, and wait for it"
+                    .into(),
+            ));
+        }
+    };
+    match broker.source(&grant.scope.upstream)? {
+        Source::Signed(minter) => sign(broker, record, minter, &grant, permit).await,
+        Source::Minted(minter) => {
+            let work = mint(Arc::clone(broker), Arc::clone(minter), grant, permit);
+            tokio::spawn(work)
+                .await
+                .map_err(|error| Refusal::Internal(error.to_string()))?
+        }
+    }
+}
+
+async fn sign(
+    broker: &Broker,
+    record: &SessionRecord,
+    minter: &SignedMinter,
+    grant: &Grant,
+    permit: Permit,
+) -> Result<Granted, Refusal> {
+    let minted = minter
+        .sign(
+            grant.id,
+            &permit,
+            Confirmation::of(&record.session.binding),
+            permit.decided(),
+        )
+        .map_err(|error| Refusal::Internal(error.to_string()))?;
+    let issue = IssueRecord {
+        fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
+        sealed: None,
+        until: permit.deadline(),
+        dies: minted.dies(),
+    };
+    let issued = broker
+        .store
+        .record_renewed(grant.id, issue, permit.decided())
+        .await?;
+    let credential = minted.release(&issued);
+    Ok(Granted {
+        grant: issued.into_grant(),
+        credential: Some(credential),
+    })
+}
+
+async fn mint(
+    broker: Arc<Broker>,
+    minter: Arc<dyn Minter>,
+    grant: Grant,
+    permit: Permit,
+) -> Result<Granted, Refusal> {
+    let place = Place {
+        grant: grant.id,
+        version: grant.renewals.saturating_add(1),
+    };
+    let deadline = permit.deadline();
+    let recorded = broker.store.record_renewal_intent(grant.id, permit).await?;
+    let minted = mint_once(&broker, &*minter, recorded, place).await?;
+    let issue = broker.issue_record(&minted, place, deadline)?;
+    match broker
+        .store
+        .record_renewed(grant.id, issue, broker.clock.now())
+        .await
+    {
+        Ok(issued) => {
+            // The credential before is queued for revocation by now.
+            broker.revocations.notify_one();
+            let credential = minted.release(&issued);
+            Ok(Granted {
+                grant: issued.into_grant(),
+                credential: Some(credential),
+            })
+        }
+        Err(error) => {
+            broker
+                .take_back(place, minted, "the grant ended while it was renewed")
+                .await?;
+            Err(error.into())
+        }
+    }
+}

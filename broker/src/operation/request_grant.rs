@@ -1,0 +1,427 @@
+//! The life of a grant, from the request to the credential.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jeton_domain::{
+    audit::Event,
+    decision::{Decision, Delivery, Denial, GrantRequest, Standing, decide},
+    grant::{DecidedBy, Grant, GrantState, Phase},
+    id::RequestId,
+    limits::PENDING_SECONDS,
+    permit::Permit,
+    revocation::UpstreamRevocation,
+    scope::Scope,
+    session::Words,
+    ttl::{Timestamp, Ttl},
+};
+
+use super::{Broker, Caller, Refusal, Source, seal::Place};
+use crate::{
+    signer::{Confirmation, token::SignedMinter},
+    store::{
+        Failure, Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, SessionRecord, Signed,
+        StoreError,
+    },
+    upstream::{Credential, CredentialKind, MintError, Minted, Minter},
+};
+
+/// What is asked for.
+#[derive(Clone)]
+pub struct Ask {
+    /// What it is to open.
+    pub scope: Scope,
+    /// How long; `None` asks for the longest that is allowed.
+    pub ttl: Option<Ttl>,
+    /// The agent's words.
+    pub reason: Words,
+    /// Key for a safe retry.
+    pub request_id: Option<RequestId>,
+}
+
+/// The answer: a grant, and its credential once it is active.
+pub struct Granted {
+    /// The grant as recorded.
+    pub grant: Grant,
+    /// The credential; `None` while the grant is pending.
+    pub credential: Option<Credential>,
+}
+
+/// Decides a request and, if it is allowed, records, mints, records again and answers.
+///
+/// # Errors
+/// When it is refused, can't be recorded, or the upstream gives nothing usable.
+pub async fn request_grant(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    ask: Ask,
+) -> Result<Granted, Refusal> {
+    let record = caller.session()?;
+    let source = broker.source(&ask.scope.upstream)?;
+    let rules = broker.policies.current();
+    let request = GrantRequest {
+        scope: ask.scope.clone(),
+        ttl: ask.ttl,
+        delivery: Delivery::Direct,
+        reason: ask.reason.clone(),
+    };
+    let now = broker.clock.now();
+    let standing = Standing {
+        session: &record.session,
+        state: &record.state,
+        approvals: &BTreeSet::new(),
+        now,
+    };
+    let decision = decide(&*rules, standing, &request);
+    broker.metrics.decided(&decision);
+    match decision {
+        Decision::Deny(denial) => deny(broker, record, ask.scope, denial, now).await,
+        Decision::NeedsApproval {
+            guards,
+            ttl,
+            decided_by,
+        } => {
+            let until = Ttl::from_seconds(PENDING_SECONDS)
+                .map_or(now, |ttl| now.plus(ttl))
+                .min(record.session.deadline);
+            let state = GrantState::Pending { guards, until };
+            pend(
+                broker,
+                record,
+                ask,
+                Waiting {
+                    ttl,
+                    decided_by,
+                    state,
+                },
+                now,
+            )
+            .await
+        }
+        Decision::Permit(permit) => match source {
+            Source::Signed(minter) => sign(broker, record, minter, permit, ask).await,
+            Source::Minted(minter) => {
+                // Why a task of its own: a caller that goes away must not stop the mint between
+                // the upstream's answer and its record.
+                let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
+                tokio::spawn(work)
+                    .await
+                    .map_err(|error| Refusal::Internal(error.to_string()))?
+            }
+        },
+    }
+}
+
+async fn deny(
+    broker: &Broker,
+    record: &SessionRecord,
+    scope: Scope,
+    denial: Denial,
+    now: Timestamp,
+) -> Result<Granted, Refusal> {
+    let event = Event::Denied {
+        session: record.session.id,
+        agent: record.session.agent.clone(),
+        person: record.session.person.clone(),
+        scope,
+        layer: denial.layer,
+        reason: Words::new(&denial.reason),
+        decided_by: denial.decided_by.clone(),
+    };
+    broker.store.append(event, now).await?;
+    Err(Refusal::Denied(Box::new(denial)))
+}
+
+struct Waiting {
+    ttl: Ttl,
+    decided_by: DecidedBy,
+    state: GrantState,
+}
+
+async fn pend(
+    broker: &Broker,
+    record: &SessionRecord,
+    ask: Ask,
+    waiting: Waiting,
+    now: Timestamp,
+) -> Result<Granted, Refusal> {
+    let grant = Grant {
+        id: broker.store.reserve_grant(),
+        session: record.session.id,
+        agent: record.session.agent.clone(),
+        person: record.session.person.clone(),
+        scope: ask.scope.clone(),
+        ttl: waiting.ttl,
+        reason: ask.reason.clone(),
+        request_id: ask.request_id.clone(),
+        decided_by: waiting.decided_by,
+        requested: now,
+        renewals: 0,
+        state: waiting.state,
+    };
+    let recorded = broker
+        .store
+        .record_pending(PendingDraft { grant }, now)
+        .await?;
+    same_request(&recorded, &ask)?;
+    Ok(Granted {
+        grant: recorded,
+        credential: None,
+    })
+}
+
+/// The broker signs: intent and issue are one commit.
+async fn sign(
+    broker: &Broker,
+    record: &SessionRecord,
+    minter: &SignedMinter,
+    permit: Permit,
+    ask: Ask,
+) -> Result<Granted, Refusal> {
+    let id = broker.store.reserve_grant();
+    // The key that the credential is bound to: the session's own.
+    let confirmation = Confirmation::of(&record.session.binding);
+    let minted = minter
+        .sign(id, &permit, confirmation, permit.decided())
+        .map_err(|error| Refusal::Internal(error.to_string()))?;
+    let issue = IssueRecord {
+        fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
+        sealed: None,
+        until: permit.deadline(),
+        dies: minted.dies(),
+    };
+    match broker
+        .store
+        .record_signed(id, permit, ask.request_id.clone(), issue)
+        .await?
+    {
+        Signed::Fresh(issued) => {
+            let credential = minted.release(&issued);
+            Ok(Granted {
+                grant: issued.into_grant(),
+                credential: Some(credential),
+            })
+        }
+        Signed::Seen(issued) => {
+            same_request(issued.grant(), &ask)?;
+            repeat_signed(minter, issued, confirmation, broker.clock.now())
+        }
+    }
+}
+
+/// The upstream mints: intent, mint, issue.
+async fn mint(
+    broker: Arc<Broker>,
+    minter: Arc<dyn Minter>,
+    permit: Permit,
+    ask: Ask,
+) -> Result<Granted, Refusal> {
+    let id = broker.store.reserve_grant();
+    let deadline = permit.deadline();
+    let recorded = match broker
+        .store
+        .record_intent(id, permit, ask.request_id.clone())
+        .await?
+    {
+        Intent::Fresh(recorded) => recorded,
+        Intent::Seen(issued) => {
+            same_request(issued.grant(), &ask)?;
+            return repeat_minted(&broker, issued).await;
+        }
+    };
+    let minted = mint_once(
+        &broker,
+        &*minter,
+        recorded,
+        Place {
+            grant: id,
+            version: 0,
+        },
+    )
+    .await?;
+    let now = broker.clock.now();
+    let issue = broker.issue_record(
+        &minted,
+        Place {
+            grant: id,
+            version: 0,
+        },
+        deadline,
+    )?;
+    match broker.store.record_issued(id, issue, now).await {
+        Ok(issued) => {
+            let credential = minted.release(&issued);
+            Ok(Granted {
+                grant: issued.into_grant(),
+                credential: Some(credential),
+            })
+        }
+        Err(error) => {
+            broker
+                .take_back(
+                    Place {
+                        grant: id,
+                        version: 0,
+                    },
+                    minted,
+                    "it was revoked while it was minted",
+                )
+                .await?;
+            Err(error.into())
+        }
+    }
+}
+
+/// Asks the upstream, and records what went wrong if it did.
+pub(super) async fn mint_once(
+    broker: &Broker,
+    minter: &dyn Minter,
+    recorded: RecordedPermit,
+    place: Place,
+) -> Result<Minted, Refusal> {
+    let asked = broker.clock.now();
+    let error = match minter.mint(recorded, asked).await {
+        Ok(minted) => return Ok(minted),
+        Err(error) => error,
+    };
+    broker.metrics.mint_failed();
+    tracing::warn!(grant = %place.grant, %error, "the upstream gave no usable credential");
+    let (upstream, unusable, error) = match error {
+        MintError::Lost { reason, dies } => (
+            UpstreamRevocation::Unreachable { until: dies },
+            None,
+            MintError::Lost { reason, dies },
+        ),
+        MintError::Unusable { reason, minted } => {
+            let sealed = broker.sealer.seal(minted.sealable(), place)?;
+            let dies = minted.dies();
+            let error = MintError::Unusable { reason, minted };
+            (
+                UpstreamRevocation::Pending { until: dies },
+                Some((sealed, dies)),
+                error,
+            )
+        }
+        other @ (MintError::Refused(_)
+        | MintError::NotInstalled(_)
+        | MintError::BrokerRefused(_)
+        | MintError::RateLimited { .. }
+        | MintError::Unavailable(_)) => (UpstreamRevocation::NotNeeded, None, other),
+    };
+    let reason = Words::new(&error.to_string());
+    let failure = Failure {
+        grant: place.grant,
+        reason,
+        upstream,
+        unusable,
+    };
+    broker
+        .store
+        .record_failure(failure, broker.clock.now())
+        .await?;
+    broker.revocations.notify_one();
+    Err(Refusal::Upstream(Box::new(error)))
+}
+
+/// Answers a retry of a request whose credential the broker signed: the same token again.
+fn repeat_signed(
+    minter: &SignedMinter,
+    issued: Issued,
+    confirmation: Option<Confirmation>,
+    now: Timestamp,
+) -> Result<Granted, Refusal> {
+    if !may_repeat(issued.grant().state.phase())? {
+        return Ok(Granted {
+            grant: issued.into_grant(),
+            credential: None,
+        });
+    }
+    let minted = minter
+        .resign(issued.grant(), confirmation, now)
+        .map_err(|error| Refusal::Internal(error.to_string()))?;
+    let credential = minted.release(&issued);
+    Ok(Granted {
+        grant: issued.into_grant(),
+        credential: Some(credential),
+    })
+}
+
+/// Answers a retry of a request whose credential an upstream made: the sealed one again.
+async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refusal> {
+    if !may_repeat(issued.grant().state.phase())? {
+        return Ok(Granted {
+            grant: issued.into_grant(),
+            credential: None,
+        });
+    }
+    let grant = issued.grant().id;
+    let Some((sealed, version, dies)) = broker.store.sealed(grant).await? else {
+        return Err(Refusal::InProgress);
+    };
+    let secret = broker.sealer.open(&sealed, Place { grant, version })?;
+    let minted = Minted::new(secret, CredentialKind::GithubInstallationToken, dies);
+    let credential = minted.release(&issued);
+    Ok(Granted {
+        grant: issued.into_grant(),
+        credential: Some(credential),
+    })
+}
+
+/// Whether a retry gets the credential again; a pending grant has none yet.
+fn may_repeat(phase: Phase) -> Result<bool, Refusal> {
+    match phase {
+        Phase::Active => Ok(true),
+        Phase::Pending => Ok(false),
+        Phase::Minting => Err(Refusal::InProgress),
+        Phase::Released | Phase::Expired | Phase::Revoked | Phase::Failed | Phase::Lapsed => {
+            Err(StoreError::Conflict(phase).into())
+        }
+    }
+}
+
+/// One request id stands for one request.
+fn same_request(grant: &Grant, ask: &Ask) -> Result<(), Refusal> {
+    let same_ttl = ask.ttl.is_none_or(|ttl| grant.ttl <= ttl);
+    if grant.scope == ask.scope && same_ttl {
+        Ok(())
+    } else {
+        Err(Refusal::RequestIdReused)
+    }
+}
+
+impl Broker {
+    /// What is recorded of a credential that an upstream made.
+    pub(super) fn issue_record(
+        &self,
+        minted: &Minted,
+        place: Place,
+        deadline: Timestamp,
+    ) -> Result<IssueRecord, Refusal> {
+        Ok(IssueRecord {
+            fingerprint: self.fingerprints.fingerprint(minted.sealable()),
+            sealed: Some(self.sealer.seal(minted.sealable(), place)?),
+            until: deadline.min(minted.dies()),
+            dies: minted.dies(),
+        })
+    }
+
+    /// Queues a credential for revocation that nobody may get any more.
+    pub(super) async fn take_back(
+        &self,
+        place: Place,
+        minted: Minted,
+        why: &str,
+    ) -> Result<(), Refusal> {
+        let sealed = self.sealer.seal(minted.sealable(), place)?;
+        let failure = Failure {
+            grant: place.grant,
+            reason: Words::new(why),
+            upstream: UpstreamRevocation::Pending {
+                until: minted.dies(),
+            },
+            unusable: Some((sealed, minted.dies())),
+        };
+        self.store.record_failure(failure, self.clock.now()).await?;
+        self.revocations.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,145 @@
+//! The broker's own signatures: its keys, the tokens signed with them, and how these are checked.
+//!
+//! Keys live in a folder that only the broker reads. Which key signs and which are published is a
+//! pure function of the keys and the time (see [`schedule`]), so that a restart changes nothing.
+
+mod claims;
+mod folder;
+mod key;
+pub mod schedule;
+pub mod token;
+pub mod verify;
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use jeton_domain::ttl::Timestamp;
+use jsonwebtoken::jwk::JwkSet;
+
+pub use self::{
+    claims::Confirmation,
+    folder::KeyRingError,
+    key::{SigningAlgorithm, SigningKey},
+};
+use self::{
+    folder::Folder,
+    schedule::{Keys, Rotation},
+};
+
+/// The signing keys of one broker.
+pub struct KeyRing {
+    folder: Folder,
+    algorithm: SigningAlgorithm,
+    keys: ArcSwap<Keys>,
+    /// Held while the folder and `keys` change together.
+    changing: Mutex<()>,
+}
+
+/// What [`KeyRing::tend`] did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tended {
+    /// The new key's id.
+    pub made: Option<String>,
+    /// Ids of keys that nothing valid is signed with any more.
+    pub removed: Vec<String>,
+}
+
+impl KeyRing {
+    /// Reads the keys of a folder, and makes the first one if there is none. Blocks.
+    ///
+    /// # Errors
+    /// When the folder or a key can't be read, is open to others, or is no key.
+    pub fn open(
+        folder: &Path,
+        algorithm: SigningAlgorithm,
+        rotation: Rotation,
+        now: Timestamp,
+    ) -> Result<Self, KeyRingError> {
+        let folder = Folder::open(folder)?;
+        let mut keys = folder.read()?.into_iter();
+        let oldest = match keys.next() {
+            Some(oldest) => oldest,
+            None => folder.make(algorithm, now)?,
+        };
+        let keys = Keys::new(oldest, keys, rotation);
+        Ok(Self {
+            folder,
+            algorithm,
+            keys: ArcSwap::from_pointee(keys),
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// The key that signs now.
+    #[must_use]
+    pub fn active(&self, now: Timestamp) -> Arc<SigningKey> {
+        Arc::clone(self.keys.load().active(now))
+    }
+
+    /// The published key whose tokens begin with this encoded header.
+    #[must_use]
+    pub fn with_header(&self, header: &str, now: Timestamp) -> Option<Arc<SigningKey>> {
+        self.keys
+            .load()
+            .published(now)
+            .find(|key| key.header() == header)
+            .cloned()
+    }
+
+    /// The public halves that verifiers should know now (RFC 7517).
+    #[must_use]
+    pub fn jwks(&self, now: Timestamp) -> JwkSet {
+        JwkSet {
+            keys: self
+                .keys
+                .load()
+                .published(now)
+                .map(|key| key.jwk().clone())
+                .collect(),
+        }
+    }
+
+    /// Makes a new key. It is published at once and signs after the overlap. Blocks.
+    ///
+    /// # Errors
+    /// When it can't be written; then nothing changed.
+    pub fn rotate(&self, now: Timestamp) -> Result<String, KeyRingError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.add_key(now)
+    }
+
+    /// Makes a new key if it is time, and removes those that have served. Blocks.
+    ///
+    /// # Errors
+    /// When a file can't be written or removed; the next call tries again.
+    pub fn tend(&self, now: Timestamp) -> Result<Tended, KeyRingError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = self.keys.load().rotation_due(now);
+        let made = if due { Some(self.add_key(now)?) } else { None };
+        let (left, gone) = self.keys.load().without_served(now);
+        for key in &gone {
+            self.folder.remove(key)?;
+        }
+        if !gone.is_empty() {
+            self.keys.store(Arc::new(left));
+        }
+        Ok(Tended {
+            made,
+            removed: gone.iter().map(|key| key.kid().to_owned()).collect(),
+        })
+    }
+
+    /// Why the file first: a key that signed and is then lost would strand what it signed.
+    fn add_key(&self, now: Timestamp) -> Result<String, KeyRingError> {
+        let key = self.folder.make(self.algorithm, now)?;
+        let kid = key.kid().to_owned();
+        self.keys.store(Arc::new(self.keys.load().with(key)));
+        Ok(kid)
+    }
+}
+
+#[cfg(test)]
+mod tests;

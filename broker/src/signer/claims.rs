@@ -1,0 +1,116 @@
+//! The claims of an access token, as they stand on the wire.
+
+use std::borrow::Cow;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jeton_domain::{principal::Thumbprint, session::Binding};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+/// RFC 9068 §2.2, with `act` (RFC 8693 §4.1), `cnf` (RFC 7800) and `authorization_details`
+/// (RFC 9396 §2).
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims<'a> {
+    /// The broker.
+    pub iss: Cow<'a, str>,
+    /// The resource server.
+    pub aud: Cow<'a, str>,
+    /// The person, or the agent where it acts for nobody.
+    pub sub: Cow<'a, str>,
+    /// The session.
+    pub client_id: Cow<'a, str>,
+    /// The grant.
+    pub jti: Cow<'a, str>,
+    /// Issued, in seconds.
+    pub iat: i64,
+    /// Valid from, in seconds.
+    pub nbf: i64,
+    /// Valid before, in seconds.
+    pub exp: i64,
+    /// The agent, where it acts for a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor<'a>>,
+    /// The key that the bearer must prove to hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cnf: Option<Confirmation>,
+    /// What it opens.
+    pub authorization_details: [Detail<'a>; 1],
+}
+
+/// Who acts.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor<'a> {
+    /// The agent.
+    pub sub: Cow<'a, str>,
+}
+
+/// One scope.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Detail<'a> {
+    /// Always ours.
+    #[serde(rename = "type")]
+    pub kind: DetailKind,
+    /// The upstream.
+    pub locations: [Cow<'a, str>; 1],
+    /// The resource.
+    pub identifier: Cow<'a, str>,
+    /// The actions.
+    pub actions: Vec<Cow<'a, str>>,
+    /// The git refs, if limited.
+    #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
+    pub git_ref: Option<Cow<'a, str>>,
+}
+
+/// The one type of `authorization_details`.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DetailKind {
+    /// A scope.
+    Jeton,
+}
+
+/// The key that a token is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Confirmation {
+    /// SHA-256 of a client certificate (RFC 8705 §3.1).
+    #[serde(rename = "x5t#S256", with = "base64url")]
+    Certificate(Thumbprint),
+    /// Thumbprint of a public key, for DPoP (RFC 9449 §6.1).
+    #[serde(rename = "jkt", with = "base64url")]
+    Jwk(Thumbprint),
+}
+
+impl Confirmation {
+    /// What a session's binding means for its tokens. `None` where there is no key: a user id says
+    /// nothing to a resource server.
+    #[must_use]
+    pub fn of(binding: &Binding) -> Option<Self> {
+        match binding {
+            Binding::Certificate(thumbprint) => Some(Self::Certificate(*thumbprint)),
+            Binding::Jwk(thumbprint) => Some(Self::Jwk(*thumbprint)),
+            Binding::UnixUid(_) | Binding::Bearer => None,
+        }
+    }
+}
+
+mod base64url {
+    use super::{
+        Cow, Deserialize, Deserializer, Engine, Error, Serializer, Thumbprint, URL_SAFE_NO_PAD,
+    };
+
+    pub fn serialize<S: Serializer>(thumbprint: &Thumbprint, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&URL_SAFE_NO_PAD.encode(thumbprint.0))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Thumbprint, D::Error> {
+        let text = Cow::<str>::deserialize(from)?;
+        URL_SAFE_NO_PAD
+            .decode(text.as_bytes())
+            .ok()
+            .and_then(|bytes| bytes.try_into().ok())
+            .map(Thumbprint)
+            .ok_or_else(|| D::Error::custom("a thumbprint is 43 characters of base64url"))
+    }
+}

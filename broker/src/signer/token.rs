@@ -1,0 +1,203 @@
+//! Credentials that the broker signs by itself: access tokens by RFC 9068.
+//!
+//! A token is a function of the grant: its times come from the grant's end and life, its id is the
+//! grant's. So a safe retry gets the same token, and taking the grant back ends it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use jeton_domain::{
+    grant::{Grant, GrantState},
+    id::{GrantId, SessionId},
+    permit::Permit,
+    principal::PrincipalId,
+    scope::{Action, Scope, Upstream},
+    ttl::{Timestamp, Ttl},
+};
+
+use super::{
+    KeyRing,
+    claims::{Actor, Claims, Confirmation, Detail, DetailKind},
+    verify::{Expected, TokenError, VerifiedClaims, verify},
+};
+use crate::{
+    crypto::{jws, private_key::SignError},
+    upstream::{CredentialKind, Minted},
+};
+
+/// An upstream that trusts the broker's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignedConfig {
+    /// Its name.
+    pub name: Upstream,
+    /// What it calls itself: `aud`.
+    pub audience: String,
+    /// What can be done there.
+    pub actions: Vec<Action>,
+    /// What the broker calls itself: `iss`.
+    pub issuer: String,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SigningError {
+    /// Another upstream is meant.
+    #[error("the scope is for `{0}`")]
+    Upstream(Upstream),
+    /// There is nothing to sign for.
+    #[error("the grant is {0}, not active")]
+    NotActive(&'static str),
+    /// The key failed.
+    #[error(transparent)]
+    Key(#[from] SignError),
+}
+
+/// Signs tokens for one upstream.
+pub struct SignedMinter {
+    config: SignedConfig,
+    ring: Arc<KeyRing>,
+}
+
+/// What a token says of its grant.
+struct Subject<'a> {
+    grant: GrantId,
+    session: SessionId,
+    agent: &'a PrincipalId,
+    person: Option<&'a PrincipalId>,
+    scope: &'a Scope,
+    ttl: Ttl,
+    until: Timestamp,
+}
+
+impl SignedMinter {
+    /// Joins an upstream with the keys that it trusts.
+    #[must_use]
+    pub fn new(config: SignedConfig, ring: Arc<KeyRing>) -> Self {
+        Self { config, ring }
+    }
+
+    /// The upstream.
+    #[must_use]
+    pub fn config(&self) -> &SignedConfig {
+        &self.config
+    }
+
+    /// Signs the token of a permit that is about to be recorded as `grant`.
+    ///
+    /// # Errors
+    /// When the permit is for another upstream, or the key fails.
+    pub fn sign(
+        &self,
+        grant: GrantId,
+        permit: &Permit,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError> {
+        let subject = Subject {
+            grant,
+            session: permit.session(),
+            agent: permit.agent(),
+            person: permit.person(),
+            scope: permit.scope(),
+            ttl: permit.ttl(),
+            until: permit.deadline(),
+        };
+        self.token(&subject, confirmation, now)
+    }
+
+    /// Signs the token of an active grant once more: the same claims, for a safe retry.
+    ///
+    /// # Errors
+    /// When the grant is not active or of another upstream, or the key fails.
+    pub fn resign(
+        &self,
+        grant: &Grant,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError> {
+        let GrantState::Active { until } = grant.state else {
+            return Err(SigningError::NotActive(grant.state.phase().word()));
+        };
+        let subject = Subject {
+            grant: grant.id,
+            session: grant.session,
+            agent: &grant.agent,
+            person: grant.person.as_ref(),
+            scope: &grant.scope,
+            ttl: grant.ttl,
+            until,
+        };
+        self.token(&subject, confirmation, now)
+    }
+
+    /// Checks a token of this upstream. Whether its grant is still active is the store's to say.
+    ///
+    /// # Errors
+    /// When it is not exactly what this broker signed for `audience`, or not valid now.
+    pub fn verify(
+        &self,
+        token: &str,
+        audience: &str,
+        now: Timestamp,
+    ) -> Result<VerifiedClaims, TokenError> {
+        verify(
+            &self.ring,
+            token,
+            Expected {
+                issuer: &self.config.issuer,
+                audience,
+            },
+            now,
+        )
+    }
+
+    fn token(
+        &self,
+        subject: &Subject<'_>,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError> {
+        let scope = subject.scope;
+        if scope.upstream != self.config.name {
+            return Err(SigningError::Upstream(scope.upstream.clone()));
+        }
+        // Why rounded down: a token must never outlive its grant.
+        let exp = subject.until.seconds();
+        let iat = exp.saturating_sub(i64::from(subject.ttl.seconds()));
+        let agent = subject.agent.as_str();
+        let claims = Claims {
+            iss: Cow::Borrowed(&self.config.issuer),
+            aud: Cow::Borrowed(&self.config.audience),
+            sub: Cow::Borrowed(subject.person.map_or(agent, PrincipalId::as_str)),
+            client_id: Cow::Owned(subject.session.to_string()),
+            jti: Cow::Owned(subject.grant.to_string()),
+            iat,
+            nbf: iat,
+            exp,
+            act: subject.person.map(|_| Actor {
+                sub: Cow::Borrowed(agent),
+            }),
+            cnf: confirmation,
+            authorization_details: [Detail {
+                kind: DetailKind::Jeton,
+                locations: [Cow::Borrowed(scope.upstream.as_str())],
+                identifier: Cow::Borrowed(scope.resource.as_str()),
+                actions: scope
+                    .actions
+                    .iter()
+                    .map(|action| Cow::Borrowed(action.as_str()))
+                    .collect(),
+                git_ref: scope
+                    .git_ref
+                    .as_ref()
+                    .map(|pattern| Cow::Borrowed(pattern.as_str())),
+            }],
+        };
+        let key = self.ring.active(now);
+        let token = jws::sign(key.header(), &claims, key.private())?;
+        Ok(Minted::new(
+            token,
+            CredentialKind::SignedJwt,
+            Timestamp::from_seconds(exp),
+        ))
+    }
+}

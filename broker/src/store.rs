@@ -1,0 +1,440 @@
+//! The port to the store: about a dozen verbs, each one complete, atomic, durable step.
+//!
+//! A verb that returns `Ok` has put the log entry and the state that it changes into one commit
+//! on disk. [`RecordedPermit`] and [`Issued`] can be made in this module only: they are the proofs
+//! that minting and releasing ask for.
+
+pub mod memory;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use jeton_domain::{
+    audit::{Entry, Event},
+    grant::{DecidedBy, Grant, Phase},
+    id::{GrantId, RequestId, Row, SessionId},
+    permit::Permit,
+    principal::{AuthMethod, PrincipalId},
+    revocation::{Matching, UpstreamRevocation},
+    scope::Upstream,
+    session::{Session, SessionState, Words},
+    ttl::Timestamp,
+};
+
+/// A permit whose intent is durable. Minting uses it up.
+pub struct RecordedPermit {
+    grant: GrantId,
+    permit: Permit,
+}
+
+impl RecordedPermit {
+    /// The grant it was recorded as.
+    #[must_use]
+    pub fn grant(&self) -> GrantId {
+        self.grant
+    }
+
+    /// What was allowed.
+    #[must_use]
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+}
+
+/// The proof that a grant's record is durable, so that its credential may be released.
+pub struct Issued {
+    grant: Grant,
+}
+
+impl Issued {
+    /// The grant as recorded.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The grant, when the proof has served.
+    #[must_use]
+    pub fn into_grant(self) -> Grant {
+        self.grant
+    }
+}
+
+/// An encrypted credential. Its key stands outside the store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+/// What is known of a credential when its record is written.
+pub struct IssueRecord {
+    /// Keyed fingerprint.
+    pub fingerprint: String,
+    /// The credential, encrypted, if the upstream must be told when it ends.
+    pub sealed: Option<Sealed>,
+    /// When the grant ends.
+    pub until: Timestamp,
+    /// When the credential dies by itself.
+    pub dies: Timestamp,
+}
+
+/// How a request to record a permit went.
+pub enum Intent {
+    /// Recorded now.
+    Fresh(RecordedPermit),
+    /// The same request id was recorded before, as this grant.
+    Seen(Issued),
+}
+
+/// How a request to record a permit and its credential at once went.
+pub enum Signed {
+    /// Recorded now.
+    Fresh(Issued),
+    /// The same request id was recorded before, as this grant.
+    Seen(Issued),
+}
+
+/// A session and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionRecord {
+    /// The session.
+    pub session: Session,
+    /// Its state.
+    pub state: SessionState,
+}
+
+/// How to open a session.
+pub struct SessionDraft {
+    /// The session; its id was reserved.
+    pub session: Session,
+    /// How the opener proved who it is.
+    pub method: AuthMethod,
+    /// What decided.
+    pub decided_by: DecidedBy,
+    /// The opener's key for a safe retry.
+    pub request_id: Option<RequestId>,
+}
+
+/// A request that waits for people.
+pub struct PendingDraft {
+    /// The grant in state pending; its id was reserved.
+    pub grant: Grant,
+}
+
+/// Why a grant ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    /// Its session gave it back.
+    Released,
+    /// Its deadline passed.
+    Expired,
+    /// Somebody took it back.
+    Revoked {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
+    /// Nobody approved in time.
+    Lapsed,
+}
+
+/// A grant that ended, or had ended before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// The grant as it is now.
+    pub grant: Grant,
+    /// Whether this call ended it.
+    pub changed: bool,
+}
+
+/// A mint that gave nothing usable.
+#[derive(Clone)]
+pub struct Failure {
+    /// Which grant.
+    pub grant: GrantId,
+    /// Why.
+    pub reason: Words,
+    /// What is known of a credential that may exist.
+    pub upstream: UpstreamRevocation,
+    /// A credential that exists and must be revoked, and when it dies by itself.
+    pub unusable: Option<(Sealed, Timestamp)>,
+}
+
+/// A credential that the upstream must be told about.
+#[derive(Clone, PartialEq, Eq)]
+pub struct QueuedRevocation {
+    /// Its place in the queue.
+    pub place: i64,
+    /// The grant.
+    pub grant: GrantId,
+    /// Where.
+    pub upstream: Upstream,
+    /// The credential, encrypted.
+    pub sealed: Sealed,
+    /// Which renewal it came from: part of what the encryption is bound to.
+    pub version: u32,
+    /// When it dies by itself.
+    pub dies: Timestamp,
+    /// Tries so far.
+    pub attempts: u32,
+}
+
+/// What became of a try to revoke upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevocationTry {
+    /// The upstream was seen to refuse it, or it is past its own end.
+    Done {
+        /// When.
+        at: Timestamp,
+    },
+    /// Not yet.
+    Again {
+        /// When to try next.
+        next: Timestamp,
+    },
+}
+
+/// Which grants a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GrantFilter {
+    /// Of one session.
+    pub session: Option<SessionId>,
+    /// Of one agent.
+    pub agent: Option<PrincipalId>,
+    /// In one phase.
+    pub phase: Option<Phase>,
+    /// Of sessions opened by this principal, or running as it.
+    pub concerning: Option<PrincipalId>,
+}
+
+/// Which sessions a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Of one agent.
+    pub agent: Option<PrincipalId>,
+    /// In one state.
+    pub state: Option<SessionPhase>,
+    /// Opened by this principal, or running as it.
+    pub concerning: Option<PrincipalId>,
+}
+
+/// The kind of a session's state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionPhase {
+    /// Grants may be requested.
+    Open,
+    /// Somebody closed it.
+    Closed,
+    /// Its deadline passed.
+    Expired,
+}
+
+/// Where a list goes on: rows below this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageAt {
+    /// Only rows below; `None` starts at the newest.
+    pub below: Option<Row>,
+    /// How many.
+    pub size: u32,
+}
+
+/// One page and where the next one starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PageOf<T> {
+    /// Newest first.
+    pub rows: Vec<T>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<Row>,
+}
+
+/// What ended a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SessionEnding {
+    /// Somebody closed it.
+    Closed {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
+    /// Its deadline passed.
+    Expired,
+}
+
+/// Why the store did not do a step. Nothing of it is recorded then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// No such session.
+    #[error("no such session")]
+    NoSession,
+    /// No such grant.
+    #[error("no such grant")]
+    NoGrant,
+    /// The session was closed in the meantime.
+    #[error("the session is over")]
+    SessionOver,
+    /// All its grants are used up.
+    #[error("the session used all {0} grants of its envelope")]
+    GrantsUsedUp(u32),
+    /// The grant is in another state by now.
+    #[error("the grant is {}", .0.word())]
+    Conflict(Phase),
+    /// More writes wait than the disk can take.
+    #[error("the store has more to write than the disk can take")]
+    Busy,
+    /// The disk is full: nothing new is granted, revoking goes on.
+    #[error("the store's disk is full; nothing is granted until there is room")]
+    Full,
+    /// The store is broken. The text is for the operator, never for the caller.
+    #[error("the store failed: {0}")]
+    Broken(String),
+}
+
+/// The ids of the policies, and the grants: what the store keeps, in whole steps.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Reserves an id that no record has or will have.
+    fn reserve_session(&self) -> SessionId;
+
+    /// Reserves an id that no record has or will have.
+    fn reserve_grant(&self) -> GrantId;
+
+    /// Records an event that changes no state.
+    async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Opens a session. The same opener and request id again give the session opened first.
+    async fn open_session(&self, draft: SessionDraft) -> Result<SessionRecord, StoreError>;
+
+    /// Ends a session, once. Its grants are ended by the caller, by [`Store::revoke_matching`].
+    async fn end_session(
+        &self,
+        id: SessionId,
+        ending: SessionEnding,
+        now: Timestamp,
+    ) -> Result<SessionRecord, StoreError>;
+
+    /// Records a request that waits for people.
+    async fn record_pending(
+        &self,
+        draft: PendingDraft,
+        now: Timestamp,
+    ) -> Result<Grant, StoreError>;
+
+    /// Records that a credential is about to be minted.
+    async fn record_intent(
+        &self,
+        id: GrantId,
+        permit: Permit,
+        request_id: Option<RequestId>,
+    ) -> Result<Intent, StoreError>;
+
+    /// Records that a credential was minted under an intent.
+    /// `Conflict` when the grant was revoked in between: the credential must not go out.
+    async fn record_issued(
+        &self,
+        id: GrantId,
+        issue: IssueRecord,
+        now: Timestamp,
+    ) -> Result<Issued, StoreError>;
+
+    /// Records intent and issue at once, for credentials that need no upstream.
+    async fn record_signed(
+        &self,
+        id: GrantId,
+        permit: Permit,
+        request_id: Option<RequestId>,
+        issue: IssueRecord,
+    ) -> Result<Signed, StoreError>;
+
+    /// Records that an active grant's credential is about to be replaced.
+    async fn record_renewal_intent(
+        &self,
+        id: GrantId,
+        permit: Permit,
+    ) -> Result<RecordedPermit, StoreError>;
+
+    /// Records that it was replaced; the credential before is queued for revocation.
+    async fn record_renewed(
+        &self,
+        id: GrantId,
+        issue: IssueRecord,
+        now: Timestamp,
+    ) -> Result<Issued, StoreError>;
+
+    /// Records that minting gave nothing usable.
+    async fn record_failure(&self, failure: Failure, now: Timestamp) -> Result<Grant, StoreError>;
+
+    /// Ends a live grant, once; what is sealed is queued for revocation upstream.
+    async fn end_grant(
+        &self,
+        id: GrantId,
+        ending: Ending,
+        now: Timestamp,
+    ) -> Result<Ended, StoreError>;
+
+    /// Revokes every live grant that matches, in one step.
+    async fn revoke_matching(
+        &self,
+        matching: Matching,
+        by: PrincipalId,
+        reason: Words,
+        now: Timestamp,
+    ) -> Result<Vec<Grant>, StoreError>;
+
+    /// Takes the next queued revocations that are due. Each stays queued until it is recorded.
+    async fn due_revocations(
+        &self,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<QueuedRevocation>, StoreError>;
+
+    /// Records what a try to revoke upstream led to.
+    async fn record_revocation_try(
+        &self,
+        queued: QueuedRevocation,
+        outcome: RevocationTry,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Grants whose time has come, and mints begun before `minting_before`.
+    fn due_grants(&self, now: Timestamp, minting_before: Timestamp, most: usize) -> Vec<GrantId>;
+
+    /// Sessions whose time has come.
+    fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId>;
+
+    /// Tells whether a grant is active at this moment. From memory: it answers introspection.
+    fn is_active(&self, id: GrantId, now: Timestamp) -> bool;
+
+    /// How many grants are live.
+    fn live_grants(&self) -> u64;
+
+    /// One session.
+    async fn session(&self, id: SessionId) -> Result<SessionRecord, StoreError>;
+
+    /// How many grants a session has asked for.
+    async fn grants_used(&self, id: SessionId) -> Result<u32, StoreError>;
+
+    /// One grant.
+    async fn grant(&self, id: GrantId) -> Result<Grant, StoreError>;
+
+    /// The sealed credential of an active grant, for a safe retry.
+    async fn sealed(&self, id: GrantId) -> Result<Option<(Sealed, u32, Timestamp)>, StoreError>;
+
+    /// Sessions, newest first.
+    async fn list_sessions(
+        &self,
+        filter: SessionFilter,
+        page: PageAt,
+    ) -> Result<PageOf<SessionRecord>, StoreError>;
+
+    /// Grants, newest first.
+    async fn list_grants(
+        &self,
+        filter: GrantFilter,
+        page: PageAt,
+    ) -> Result<PageOf<Grant>, StoreError>;
+
+    /// Entries of the log from `from` on, at most `most`, with their chain hashes.
+    async fn entries(&self, from: u64, most: u32) -> Result<Vec<(Entry, [u8; 32])>, StoreError>;
+
+    /// Tells whether the store can take writes.
+    fn is_healthy(&self) -> bool;
+}

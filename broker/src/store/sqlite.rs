@@ -1,0 +1,403 @@
+//! The embedded store: one SQLite file, one writer with group commit, readers beside it.
+
+mod endings;
+mod grants;
+mod live;
+mod reads;
+mod reserve;
+mod rows;
+mod schema;
+mod sessions;
+mod writer;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, RwLock,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use async_trait::async_trait;
+use jeton_domain::{
+    audit::{Entry, Event},
+    grant::{Grant, Phase},
+    id::{GrantId, RequestId, Row, SessionId, Tag},
+    permit::Permit,
+    principal::PrincipalId,
+    revocation::Matching,
+    session::Words,
+    ttl::Timestamp,
+};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use self::{
+    live::Live,
+    writer::{Ack, Job, Txn, Writer},
+};
+use crate::{
+    crypto,
+    limits::STORE_QUEUE,
+    store::{
+        Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued, PageAt, PageOf,
+        PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry, Sealed, SessionDraft,
+        SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError,
+    },
+};
+
+/// The embedded store.
+pub struct SqliteStore {
+    path: PathBuf,
+    jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
+    thread: Mutex<Option<thread::JoinHandle<()>>>,
+    live: Arc<RwLock<Live>>,
+    readers: Arc<Mutex<Vec<Connection>>>,
+    next_session: AtomicU64,
+    next_grant: AtomicU64,
+    last_entry: Timestamp,
+}
+
+impl SqliteStore {
+    /// Opens or makes a store file, reads what is live and starts the writer.
+    ///
+    /// # Errors
+    /// When the file can't be opened, is of another version or holds what this program never writes.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let db = schema::open_writer(path)?;
+        let head = writer::read_head(&db)?;
+        let start = reads::start(&db)?;
+        let live = Arc::new(RwLock::new(start.live));
+        let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
+        let writer = Writer {
+            db,
+            head,
+            live: Arc::clone(&live),
+            recent: start.recent,
+            reserve: reserve::Reserve::new(writer::reserve_path(path)),
+            mark: start.mark,
+        };
+        let thread = thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || writer.run(&jobs))
+            .map_err(|error| StoreError::Broken(error.to_string()))?;
+        Ok(Self {
+            path: path.to_owned(),
+            jobs: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+            live,
+            readers: Arc::default(),
+            next_session: AtomicU64::new(start.next_session),
+            next_grant: AtomicU64::new(start.next_grant),
+            last_entry: head.at,
+        })
+    }
+
+    /// When the last entry was written before this start: a clock must not begin earlier.
+    #[must_use]
+    pub fn last_entry(&self) -> Timestamp {
+        self.last_entry
+    }
+
+    /// Closes what a crash left open inside the store. Call once, before serving.
+    ///
+    /// # Errors
+    /// When the store can't write.
+    pub async fn recover(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.step(move |txn| endings::close_open_renewals(txn, now))
+            .await
+    }
+
+    /// Writes what waits and closes the file.
+    pub fn close(&self) {
+        if let Ok(mut jobs) = self.jobs.lock() {
+            jobs.take();
+        }
+        if let Some(thread) = self.thread.lock().ok().and_then(|mut thread| thread.take()) {
+            let _ = thread.join();
+        }
+    }
+
+    /// Hands a step to the writer and waits until its commit is on disk.
+    async fn step<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (answer, answered) = oneshot::channel();
+        let job: Job = Box::new(move |txn| {
+            let result = step(txn);
+            let ack: Ack = Box::new(move |failed| {
+                let _ = answer.send(failed.map_or(result, Err));
+            });
+            ack
+        });
+        {
+            let jobs = self.jobs.lock().map_err(|_| poisoned())?;
+            let jobs = jobs
+                .as_ref()
+                .ok_or_else(|| StoreError::Broken("the store is closed".into()))?;
+            jobs.try_send(job).map_err(|_| StoreError::Busy)?;
+        }
+        answered
+            .await
+            .map_err(|_| StoreError::Broken("the writer has stopped".into()))?
+    }
+
+    /// Like [`Self::step`], once more if the disk was full: the reserve was given up for just this.
+    async fn insistent_step<T: Send + 'static>(
+        &self,
+        step: impl Fn(&mut Txn<'_>) -> Result<T, StoreError> + Send + Sync + Clone + 'static,
+    ) -> Result<T, StoreError> {
+        match self.step(step.clone()).await {
+            Err(StoreError::Full) => self.step(step).await,
+            other => other,
+        }
+    }
+
+    /// Runs a query on a reader's connection, off the async threads.
+    async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
+        let work = move || {
+            let kept = readers.lock().map_err(|_| poisoned())?.pop();
+            let db = kept.map_or_else(|| schema::open_reader(&path), Ok)?;
+            let result = query(&db);
+            readers.lock().map_err(|_| poisoned())?.push(db);
+            result
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| StoreError::Broken(error.to_string()))?
+    }
+
+    fn with_live<T>(&self, look: impl FnOnce(&Live) -> T) -> Option<T> {
+        self.live.read().ok().map(|live| look(&live))
+    }
+}
+
+fn poisoned() -> StoreError {
+    StoreError::Broken("a lock is poisoned".into())
+}
+
+fn next(counter: &AtomicU64) -> Row {
+    // Why the loop: row numbers fit 48 bits for 280 trillion records; zero is never handed out.
+    loop {
+        if let Some(row) = Row::new(counter.fetch_add(1, Ordering::Relaxed)) {
+            return row;
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    fn reserve_session(&self) -> SessionId {
+        SessionId::new(next(&self.next_session), Tag(crypto::random()))
+    }
+
+    fn reserve_grant(&self) -> GrantId {
+        GrantId::new(next(&self.next_grant), Tag(crypto::random()))
+    }
+
+    async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError> {
+        self.step(move |txn| txn.append(event, now).map(|_| ()))
+            .await
+    }
+
+    async fn open_session(&self, draft: SessionDraft) -> Result<SessionRecord, StoreError> {
+        let first_grant = self.next_grant.load(Ordering::Relaxed);
+        self.step(move |txn| sessions::open(txn, draft, first_grant))
+            .await
+    }
+
+    async fn end_session(
+        &self,
+        id: SessionId,
+        ending: SessionEnding,
+        now: Timestamp,
+    ) -> Result<SessionRecord, StoreError> {
+        self.insistent_step(move |txn| sessions::end(txn, id, ending.clone(), now))
+            .await
+    }
+
+    async fn record_pending(
+        &self,
+        draft: PendingDraft,
+        now: Timestamp,
+    ) -> Result<Grant, StoreError> {
+        self.step(move |txn| grants::pending(txn, draft, now)).await
+    }
+
+    async fn record_intent(
+        &self,
+        id: GrantId,
+        permit: Permit,
+        request_id: Option<RequestId>,
+    ) -> Result<Intent, StoreError> {
+        self.step(move |txn| grants::intent(txn, id, permit, request_id))
+            .await
+    }
+
+    async fn record_issued(
+        &self,
+        id: GrantId,
+        issue: IssueRecord,
+        now: Timestamp,
+    ) -> Result<Issued, StoreError> {
+        self.step(move |txn| grants::issued(txn, id, issue, now))
+            .await
+    }
+
+    async fn record_signed(
+        &self,
+        id: GrantId,
+        permit: Permit,
+        request_id: Option<RequestId>,
+        issue: IssueRecord,
+    ) -> Result<Signed, StoreError> {
+        self.step(move |txn| grants::signed(txn, id, &permit, request_id, issue))
+            .await
+    }
+
+    async fn record_renewal_intent(
+        &self,
+        id: GrantId,
+        permit: Permit,
+    ) -> Result<RecordedPermit, StoreError> {
+        self.step(move |txn| grants::renewal_intent(txn, id, permit))
+            .await
+    }
+
+    async fn record_renewed(
+        &self,
+        id: GrantId,
+        issue: IssueRecord,
+        now: Timestamp,
+    ) -> Result<Issued, StoreError> {
+        self.step(move |txn| grants::renewed(txn, id, issue, now))
+            .await
+    }
+
+    async fn record_failure(&self, failure: Failure, now: Timestamp) -> Result<Grant, StoreError> {
+        self.insistent_step(move |txn| endings::failure(txn, failure.clone(), now))
+            .await
+    }
+
+    async fn end_grant(
+        &self,
+        id: GrantId,
+        ending: Ending,
+        now: Timestamp,
+    ) -> Result<Ended, StoreError> {
+        self.insistent_step(move |txn| endings::end(txn, id, ending.clone(), now))
+            .await
+    }
+
+    async fn revoke_matching(
+        &self,
+        matching: Matching,
+        by: PrincipalId,
+        reason: Words,
+        now: Timestamp,
+    ) -> Result<Vec<Grant>, StoreError> {
+        self.insistent_step(move |txn| {
+            endings::revoke_matching(txn, matching.clone(), by.clone(), reason.clone(), now)
+        })
+        .await
+    }
+
+    async fn due_revocations(
+        &self,
+        now: Timestamp,
+        most: usize,
+    ) -> Result<Vec<QueuedRevocation>, StoreError> {
+        self.read(move |db| reads::due_revocations(db, now, most))
+            .await
+    }
+
+    async fn record_revocation_try(
+        &self,
+        queued: QueuedRevocation,
+        outcome: RevocationTry,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.insistent_step(move |txn| endings::revocation_try(txn, &queued, outcome, now))
+            .await
+    }
+
+    fn due_grants(&self, now: Timestamp, minting_before: Timestamp, most: usize) -> Vec<GrantId> {
+        self.with_live(|live| live.due(now, minting_before, most))
+            .unwrap_or_default()
+    }
+
+    fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
+        self.with_live(|live| live.due_sessions(now, most))
+            .unwrap_or_default()
+    }
+
+    fn is_active(&self, id: GrantId, now: Timestamp) -> bool {
+        let grant = self.with_live(|live| live.grant(id)).flatten();
+        grant.is_some_and(|grant| grant.phase == Phase::Active && grant.due > now)
+    }
+
+    fn live_grants(&self) -> u64 {
+        self.with_live(|live| u64::try_from(live.count()).unwrap_or(u64::MAX))
+            .unwrap_or(0)
+    }
+
+    async fn session(&self, id: SessionId) -> Result<SessionRecord, StoreError> {
+        if let Some(record) = self.with_live(|live| live.session(id)).flatten() {
+            return Ok((*record).clone());
+        }
+        self.read(move |db| rows::find_session(db, id)).await
+    }
+
+    async fn grants_used(&self, id: SessionId) -> Result<u32, StoreError> {
+        self.read(move |db| reads::grants_used(db, id)).await
+    }
+
+    async fn grant(&self, id: GrantId) -> Result<Grant, StoreError> {
+        self.read(move |db| rows::find_grant(db, id)).await
+    }
+
+    async fn sealed(&self, id: GrantId) -> Result<Option<(Sealed, u32, Timestamp)>, StoreError> {
+        self.read(move |db| reads::sealed(db, id)).await
+    }
+
+    async fn list_sessions(
+        &self,
+        filter: SessionFilter,
+        page: PageAt,
+    ) -> Result<PageOf<SessionRecord>, StoreError> {
+        self.read(move |db| reads::list_sessions(db, &filter, page))
+            .await
+    }
+
+    async fn list_grants(
+        &self,
+        filter: GrantFilter,
+        page: PageAt,
+    ) -> Result<PageOf<Grant>, StoreError> {
+        self.read(move |db| reads::list_grants(db, &filter, page))
+            .await
+    }
+
+    async fn entries(&self, from: u64, most: u32) -> Result<Vec<(Entry, [u8; 32])>, StoreError> {
+        self.read(move |db| reads::entries(db, from, most)).await
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.thread
+            .lock()
+            .is_ok_and(|thread| thread.as_ref().is_some_and(|t| !t.is_finished()))
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}

@@ -1,0 +1,356 @@
+//! Steps that end grants, and what is left to do upstream afterwards.
+
+use jeton_domain::{
+    audit::Event,
+    grant::{Grant, GrantState, Phase},
+    id::{GrantId, Row},
+    principal::PrincipalId,
+    revocation::{Matching, UpstreamRevocation},
+    session::Words,
+    ttl::{Timestamp, Ttl},
+};
+use rusqlite::{OptionalExtension, params};
+
+use super::{
+    grants::{conflict, queue_sealed},
+    live::Effect,
+    rows,
+    writer::{Txn, int},
+};
+use crate::store::{Ended, Ending, Failure, QueuedRevocation, RevocationTry, Sealed, StoreError};
+
+/// How long a credential may live that an upstream made and nobody received, in seconds.
+/// Why an hour: GitHub's installation tokens, the only such kind, live that long.
+const UNSEEN_SECONDS: u32 = 3600;
+
+/// Ends a live grant; ending it again changes nothing.
+pub(super) fn end(
+    txn: &mut Txn<'_>,
+    id: GrantId,
+    ending: Ending,
+    now: Timestamp,
+) -> Result<Ended, StoreError> {
+    let mut grant = rows::find_grant(txn.db, id)?;
+    let before = grant.state.phase();
+    if !before.is_live() {
+        return Ok(Ended {
+            grant,
+            changed: false,
+        });
+    }
+    let at = now.max(txn.head.at);
+    let next = phase_after(&ending);
+    if !before.may_become(next) {
+        return Err(StoreError::Conflict(before));
+    }
+    let upstream = match before {
+        // Why unreachable: the mint is under way; whoever runs it queues what comes back.
+        Phase::Minting => UpstreamRevocation::Unreachable {
+            until: unseen_dies(at),
+        },
+        _ => match queue_sealed(txn, &grant, now)? {
+            Some(dies) => UpstreamRevocation::Pending { until: dies },
+            None => UpstreamRevocation::NotNeeded,
+        },
+    };
+    let (state, event) = match ending {
+        Ending::Released => (
+            GrantState::Released { at, upstream },
+            Event::Released {
+                grant: id,
+                upstream,
+            },
+        ),
+        Ending::Expired => (
+            GrantState::Expired { at, upstream },
+            Event::Expired {
+                grant: id,
+                upstream,
+            },
+        ),
+        Ending::Revoked { by, reason } => (
+            GrantState::Revoked {
+                at,
+                by: by.clone(),
+                reason: reason.clone(),
+                upstream,
+            },
+            Event::Revoked {
+                grant: id,
+                by,
+                reason,
+                upstream,
+            },
+        ),
+        Ending::Lapsed => (GrantState::Lapsed { at }, Event::Lapsed { grant: id }),
+    };
+    write_state(txn, &mut grant, state, before)?;
+    txn.append(event, now)?;
+    txn.effects.push(Effect::Ended(id));
+    Ok(Ended {
+        grant,
+        changed: true,
+    })
+}
+
+/// Records that minting gave nothing usable, or came too late.
+pub(super) fn failure(
+    txn: &mut Txn<'_>,
+    failure: Failure,
+    now: Timestamp,
+) -> Result<Grant, StoreError> {
+    let Failure {
+        grant: id,
+        reason,
+        upstream,
+        unusable,
+    } = failure;
+    let mut grant = rows::find_grant(txn.db, id)?;
+    let at = now.max(txn.head.at);
+    let upstream = match &unusable {
+        Some((sealed, dies)) => {
+            queue(txn, &grant, sealed, *dies, now)?;
+            UpstreamRevocation::Pending { until: *dies }
+        }
+        None => upstream,
+    };
+    match grant.state.phase() {
+        Phase::Minting => {
+            let state = GrantState::Failed {
+                at,
+                reason: reason.clone(),
+                upstream,
+            };
+            write_state(txn, &mut grant, state, Phase::Minting)?;
+            txn.effects.push(Effect::Ended(id));
+        }
+        // A renewal that failed leaves the grant with the credential it has.
+        Phase::Active => {
+            txn.run(
+                "UPDATE grants SET renewing = NULL WHERE row = ?1",
+                [int(id.row().get())],
+            )?;
+        }
+        ended => {
+            let state = grant.state.clone().with_upstream(upstream);
+            write_state(txn, &mut grant, state, ended)?;
+        }
+    }
+    txn.append(
+        Event::MintFailed {
+            grant: id,
+            reason,
+            upstream,
+        },
+        now,
+    )?;
+    Ok(grant)
+}
+
+/// Revokes all that matches, in this one commit.
+pub(super) fn revoke_matching(
+    txn: &mut Txn<'_>,
+    matching: Matching,
+    by: PrincipalId,
+    reason: Words,
+    now: Timestamp,
+) -> Result<Vec<Grant>, StoreError> {
+    txn.append(
+        Event::RevocationAsked {
+            matching: matching.clone(),
+            by: by.clone(),
+            reason: reason.clone(),
+        },
+        now,
+    )?;
+    let mut revoked = Vec::new();
+    for id in candidates(txn, &matching)? {
+        match end(
+            txn,
+            id,
+            Ending::Revoked {
+                by: by.clone(),
+                reason: reason.clone(),
+            },
+            now,
+        ) {
+            Ok(Ended {
+                grant,
+                changed: true,
+            }) => revoked.push(grant),
+            Ok(_) | Err(StoreError::NoGrant) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(revoked)
+}
+
+/// Live grants that match, also those that this very commit records.
+fn candidates(txn: &mut Txn<'_>, matching: &Matching) -> Result<Vec<GrantId>, StoreError> {
+    let whose = |row: Row| {
+        let sql = "SELECT agent, person FROM session WHERE row = ?1";
+        let names = |row: &rusqlite::Row<'_>| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
+        };
+        let (agent, person) = txn.db.query_row(sql, [int(row.get())], names).ok()?;
+        Some((
+            PrincipalId::parse(&agent).ok()?,
+            person.and_then(|name| PrincipalId::parse(&name).ok()),
+        ))
+    };
+    let mut ids = match txn.live.read() {
+        Ok(live) => live.matching(matching, whose),
+        Err(_) => return Err(StoreError::Broken("the live table is poisoned".into())),
+    };
+    for effect in &txn.effects {
+        if let Effect::Live { id, .. } = effect {
+            if rows::find_grant(txn.db, *id).is_ok_and(|grant| matching.means(&grant)) {
+                ids.push(*id);
+            }
+        }
+    }
+    Ok(ids)
+}
+
+/// Records what a try to revoke upstream led to.
+pub(super) fn revocation_try(
+    txn: &mut Txn<'_>,
+    queued: &QueuedRevocation,
+    outcome: RevocationTry,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let at = match outcome {
+        RevocationTry::Again { next } => {
+            txn.run(
+                "UPDATE revocation SET attempts = attempts + 1, next = ?2 WHERE place = ?1",
+                params![queued.place, next.millis()],
+            )?;
+            return Ok(());
+        }
+        RevocationTry::Done { at } => at,
+    };
+    if txn.run("DELETE FROM revocation WHERE place = ?1", [queued.place])? == 0 {
+        return Ok(());
+    }
+    let upstream = UpstreamRevocation::Confirmed { at };
+    txn.append(
+        Event::UpstreamAnswered {
+            grant: queued.grant,
+            upstream,
+        },
+        now,
+    )?;
+    let row = int(queued.grant.row().get());
+    let result = txn
+        .db
+        .query_row(
+            "SELECT 1 FROM revocation WHERE grant_row = ?1 LIMIT 1",
+            [row],
+            |_| Ok(()),
+        )
+        .optional();
+    // Why: after a renewal two credentials of one grant may wait; it is confirmed when both are gone.
+    if txn.checked(result)?.is_none() {
+        let mut grant = rows::find_grant(txn.db, queued.grant)?;
+        let phase = grant.state.phase();
+        if !phase.is_live() {
+            let state = grant.state.clone().with_upstream(upstream);
+            write_state(txn, &mut grant, state, phase)?;
+        }
+    }
+    Ok(())
+}
+
+/// Marks renewals that a crash left open: their credentials, if any, were never seen by anyone.
+pub(super) fn close_open_renewals(txn: &mut Txn<'_>, now: Timestamp) -> Result<(), StoreError> {
+    let open = {
+        let mut statement = txn
+            .db
+            .prepare("SELECT row, renewing FROM grants WHERE renewing IS NOT NULL AND row >= (SELECT value FROM mark WHERE name = 'lowest_live_grant')")
+            .map_err(super::schema::broken)?;
+        let rows =
+            statement.query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        rows.and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+            .map_err(super::schema::broken)?
+    };
+    for (row, since) in open {
+        let sql = format!(
+            "SELECT {} FROM grants g JOIN session s ON s.row = g.session WHERE g.row = ?1",
+            rows::GRANT
+        );
+        let result = txn.db.query_row(&sql, [row], rows::grant);
+        let grant = txn.checked(result)?;
+        let until = unseen_dies(Timestamp::from_millis(since));
+        let upstream = UpstreamRevocation::Unreachable { until };
+        txn.append(
+            Event::UpstreamAnswered {
+                grant: grant.id,
+                upstream,
+            },
+            now,
+        )?;
+        txn.run("UPDATE grants SET renewing = NULL WHERE row = ?1", [row])?;
+    }
+    Ok(())
+}
+
+fn queue(
+    txn: &mut Txn<'_>,
+    grant: &Grant,
+    sealed: &Sealed,
+    dies: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Why the next version for a renewal: the credential it has is bound to the present one.
+    let version = match grant.state.phase() {
+        Phase::Active => grant.renewals.saturating_add(1),
+        _ => grant.renewals,
+    };
+    txn.run(
+        "INSERT INTO revocation (grant_row, upstream, sealed, version, dies, attempts, next) VALUES (?1,?2,?3,?4,?5,0,?6)",
+        params![
+            int(grant.id.row().get()),
+            grant.scope.upstream.as_str(),
+            sealed.0,
+            version,
+            dies.millis(),
+            now.millis()
+        ],
+    )?;
+    Ok(())
+}
+
+fn write_state(
+    txn: &mut Txn<'_>,
+    grant: &mut Grant,
+    state: GrantState,
+    before: Phase,
+) -> Result<(), StoreError> {
+    let changed = txn.run(
+        "UPDATE grants SET phase = ?2, state = ?3 WHERE row = ?1 AND phase = ?4",
+        params![
+            int(grant.id.row().get()),
+            rows::phase_number(state.phase()),
+            rows::text(&state)?,
+            rows::phase_number(before),
+        ],
+    )?;
+    if changed != 1 {
+        return Err(conflict(txn, grant.id));
+    }
+    grant.state = state;
+    Ok(())
+}
+
+fn phase_after(ending: &Ending) -> Phase {
+    match ending {
+        Ending::Released => Phase::Released,
+        Ending::Expired => Phase::Expired,
+        Ending::Revoked { .. } => Phase::Revoked,
+        Ending::Lapsed => Phase::Lapsed,
+    }
+}
+
+fn unseen_dies(since: Timestamp) -> Timestamp {
+    Ttl::from_seconds(UNSEEN_SECONDS).map_or(since, |ttl| since.plus(ttl))
+}

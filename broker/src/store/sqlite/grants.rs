@@ -1,0 +1,335 @@
+//! Steps on grants: each checks the state in the statement that changes it.
+
+use jeton_domain::{
+    audit::{About, Event},
+    grant::{Grant, GrantState, Phase},
+    id::{GrantId, RequestId, Row, SessionId},
+    permit::Permit,
+    secret::sha256,
+    ttl::Timestamp,
+};
+use rusqlite::params;
+
+use super::{
+    live::Effect,
+    rows, sessions,
+    writer::{RecentKey, Txn, int},
+};
+use crate::store::{Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, Signed, StoreError};
+
+/// Records a request that waits for people.
+pub(super) fn pending(
+    txn: &mut Txn<'_>,
+    draft: PendingDraft,
+    now: Timestamp,
+) -> Result<Grant, StoreError> {
+    txn.room()?;
+    let grant = draft.grant;
+    let key = request_key(grant.session, grant.request_id.as_ref());
+    if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
+        return found(txn, row);
+    }
+    let GrantState::Pending { guards, until } = &grant.state else {
+        return Err(StoreError::Conflict(grant.state.phase()));
+    };
+    sessions::use_one(txn, grant.session, now)?;
+    let (guards, until) = (guards.clone(), *until);
+    txn.append(
+        Event::Pending {
+            about: about(&grant),
+            guards,
+            until,
+        },
+        now,
+    )?;
+    insert(txn, &grant, None)?;
+    push_live(txn, &grant, until, key);
+    Ok(grant)
+}
+
+/// Records an intent.
+pub(super) fn intent(
+    txn: &mut Txn<'_>,
+    id: GrantId,
+    permit: Permit,
+    request_id: Option<RequestId>,
+) -> Result<Intent, StoreError> {
+    txn.room()?;
+    let key = request_key(permit.session(), request_id.as_ref());
+    if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
+        return found(txn, row).map(|grant| Intent::Seen(Issued { grant }));
+    }
+    let since = permit.decided();
+    sessions::use_one(txn, permit.session(), since)?;
+    let grant = from_permit(id, &permit, request_id, GrantState::Minting { since });
+    txn.append(
+        Event::Intent {
+            about: about(&grant),
+            ttl: permit.ttl(),
+        },
+        since,
+    )?;
+    insert(txn, &grant, None)?;
+    push_live(txn, &grant, since, key);
+    Ok(Intent::Fresh(RecordedPermit { grant: id, permit }))
+}
+
+/// Records intent and issue at once.
+pub(super) fn signed(
+    txn: &mut Txn<'_>,
+    id: GrantId,
+    permit: &Permit,
+    request_id: Option<RequestId>,
+    issue: IssueRecord,
+) -> Result<Signed, StoreError> {
+    txn.room()?;
+    let key = request_key(permit.session(), request_id.as_ref());
+    if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
+        return found(txn, row).map(|grant| Signed::Seen(Issued { grant }));
+    }
+    sessions::use_one(txn, permit.session(), permit.decided())?;
+    let until = issue.until;
+    let grant = from_permit(id, permit, request_id, GrantState::Active { until });
+    let event = Event::Issued {
+        about: about(&grant),
+        fingerprint: issue.fingerprint.clone(),
+        until,
+    };
+    txn.append(event, permit.decided())?;
+    insert(txn, &grant, Some(&issue))?;
+    push_live(txn, &grant, until, key);
+    Ok(Signed::Fresh(Issued { grant }))
+}
+
+/// Records that an intent led to a credential.
+pub(super) fn issued(
+    txn: &mut Txn<'_>,
+    id: GrantId,
+    issue: IssueRecord,
+    now: Timestamp,
+) -> Result<Issued, StoreError> {
+    let mut grant = rows::find_grant(txn.db, id)?;
+    let until = issue.until;
+    grant.state = GrantState::Active { until };
+    let changed = txn.run(
+        "UPDATE grants SET phase = ?2, state = ?3, sealed = ?4, dies = ?5 WHERE row = ?1 AND phase = ?6",
+        params![
+            int(id.row().get()),
+            rows::phase_number(Phase::Active),
+            rows::text(&grant.state)?,
+            issue.sealed.as_ref().map(|sealed| &sealed.0),
+            issue.dies.millis(),
+            rows::phase_number(Phase::Minting),
+        ],
+    )?;
+    if changed != 1 {
+        return Err(conflict(txn, id));
+    }
+    txn.append(
+        Event::Issued {
+            about: about(&grant),
+            fingerprint: issue.fingerprint,
+            until,
+        },
+        now,
+    )?;
+    push_live(txn, &grant, until, None);
+    Ok(Issued { grant })
+}
+
+/// Records that an active grant's credential is about to be replaced.
+pub(super) fn renewal_intent(
+    txn: &mut Txn<'_>,
+    id: GrantId,
+    permit: Permit,
+) -> Result<RecordedPermit, StoreError> {
+    txn.room()?;
+    let grant = rows::find_grant(txn.db, id)?;
+    let since = permit.decided();
+    let changed = txn.run(
+        "UPDATE grants SET renewing = ?2 WHERE row = ?1 AND phase = ?3 AND renewing IS NULL",
+        params![
+            int(id.row().get()),
+            since.millis(),
+            rows::phase_number(Phase::Active)
+        ],
+    )?;
+    if changed != 1 {
+        return Err(conflict(txn, id));
+    }
+    txn.append(
+        Event::Intent {
+            about: about(&grant),
+            ttl: permit.ttl(),
+        },
+        since,
+    )?;
+    Ok(RecordedPermit { grant: id, permit })
+}
+
+/// Records a renewal. What was sealed before is queued for revocation.
+pub(super) fn renewed(
+    txn: &mut Txn<'_>,
+    id: GrantId,
+    issue: IssueRecord,
+    now: Timestamp,
+) -> Result<Issued, StoreError> {
+    let mut grant = rows::find_grant(txn.db, id)?;
+    if grant.state.phase() != Phase::Active {
+        return Err(StoreError::Conflict(grant.state.phase()));
+    }
+    queue_sealed(txn, &grant, now)?;
+    let until = issue.until;
+    grant.state = GrantState::Active { until };
+    grant.renewals = grant.renewals.saturating_add(1);
+    let changed = txn.run(
+        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, renewing = NULL WHERE row = ?1 AND phase = ?6",
+        params![
+            int(id.row().get()),
+            rows::text(&grant.state)?,
+            issue.sealed.as_ref().map(|sealed| &sealed.0),
+            issue.dies.millis(),
+            grant.renewals,
+            rows::phase_number(Phase::Active),
+        ],
+    )?;
+    if changed != 1 {
+        return Err(conflict(txn, id));
+    }
+    txn.append(
+        Event::Renewed {
+            about: about(&grant),
+            fingerprint: issue.fingerprint,
+            until,
+        },
+        now,
+    )?;
+    push_live(txn, &grant, until, None);
+    Ok(Issued { grant })
+}
+
+/// Puts the sealed credential of a grant into the revocation queue. Tells when it dies by itself.
+pub(super) fn queue_sealed(
+    txn: &mut Txn<'_>,
+    grant: &Grant,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let row = int(grant.id.row().get());
+    let result = txn.db.query_row(
+        "SELECT sealed, dies FROM grants WHERE row = ?1",
+        [row],
+        |row| {
+            Ok((
+                row.get::<_, Option<Vec<u8>>>(0)?,
+                row.get::<_, Option<i64>>(1)?,
+            ))
+        },
+    );
+    let (Some(sealed), Some(dies)) = txn.checked(result)? else {
+        return Ok(None);
+    };
+    txn.run(
+        "INSERT INTO revocation (grant_row, upstream, sealed, version, dies, attempts, next) VALUES (?1,?2,?3,?4,?5,0,?6)",
+        params![row, grant.scope.upstream.as_str(), sealed, grant.renewals, dies, now.millis()],
+    )?;
+    txn.run("UPDATE grants SET sealed = NULL WHERE row = ?1", [row])?;
+    Ok(Some(Timestamp::from_millis(dies)))
+}
+
+/// Says that a grant is live, once the commit is on disk.
+pub(super) fn push_live(txn: &mut Txn<'_>, grant: &Grant, due: Timestamp, key: Option<RecentKey>) {
+    if let Some(key) = key {
+        txn.remember(key, grant.id.row());
+    }
+    txn.effects.push(Effect::Live {
+        id: grant.id,
+        session: grant.session.row(),
+        phase: grant.state.phase(),
+        due,
+        target: (grant.scope.upstream.clone(), grant.scope.resource.clone()),
+        key,
+    });
+}
+
+/// The phase that stood in the way.
+pub(super) fn conflict(txn: &mut Txn<'_>, id: GrantId) -> StoreError {
+    match rows::find_grant(txn.db, id) {
+        Ok(grant) => StoreError::Conflict(grant.state.phase()),
+        Err(error) => error,
+    }
+}
+
+/// The key under which a session's request id is remembered.
+pub(super) fn request_key(session: SessionId, id: Option<&RequestId>) -> Option<RecentKey> {
+    id.map(|id| sha256(format!("grant\n{session}\n{}", id.as_str()).as_bytes()))
+}
+
+/// The fields that every entry about a grant begins with.
+pub(super) fn about(grant: &Grant) -> About {
+    About {
+        grant: grant.id,
+        session: grant.session,
+        agent: grant.agent.clone(),
+        person: grant.person.clone(),
+        scope: grant.scope.clone(),
+        request_id: grant.request_id.clone(),
+        decided_by: grant.decided_by.clone(),
+    }
+}
+
+fn from_permit(
+    id: GrantId,
+    permit: &Permit,
+    request_id: Option<RequestId>,
+    state: GrantState,
+) -> Grant {
+    Grant {
+        id,
+        session: permit.session(),
+        agent: permit.agent().clone(),
+        person: permit.person().cloned(),
+        scope: permit.scope().clone(),
+        ttl: permit.ttl(),
+        reason: permit.reason().clone(),
+        request_id,
+        decided_by: permit.decided_by().clone(),
+        requested: permit.decided(),
+        renewals: 0,
+        state,
+    }
+}
+
+fn insert(txn: &mut Txn<'_>, grant: &Grant, issue: Option<&IssueRecord>) -> Result<(), StoreError> {
+    txn.keep_mark_below(grant.id.row())?;
+    txn.run(
+        "INSERT INTO grants VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL)",
+        params![
+            int(grant.id.row().get()),
+            grant.id.tag().0,
+            int(grant.session.row().get()),
+            rows::phase_number(grant.state.phase()),
+            rows::text(&grant.state)?,
+            rows::text(&grant.scope)?,
+            grant.ttl.seconds(),
+            rows::text(&grant.reason)?,
+            grant.request_id.as_ref().map(RequestId::as_str),
+            rows::text(&grant.decided_by)?,
+            grant.requested.millis(),
+            grant.renewals,
+            issue
+                .and_then(|issue| issue.sealed.as_ref())
+                .map(|sealed| &sealed.0),
+            issue.map(|issue| issue.dies.millis()),
+        ],
+    )?;
+    Ok(())
+}
+
+fn found(txn: &mut Txn<'_>, row: Row) -> Result<Grant, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM grants g JOIN session s ON s.row = g.session WHERE g.row = ?1",
+        rows::GRANT
+    );
+    let result = txn.db.query_row(&sql, [int(row.get())], rows::grant);
+    txn.checked(result)
+}

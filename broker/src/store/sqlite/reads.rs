@@ -1,0 +1,323 @@
+//! Queries, on readers' connections.
+
+use std::{collections::HashMap, sync::Arc};
+
+use jeton_domain::{
+    audit::Entry,
+    grant::Grant,
+    id::{GrantId, RequestId, Row, SessionId, Tag},
+    principal::PrincipalId,
+    scope::Upstream,
+    ttl::Timestamp,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::{
+    grants::request_key,
+    live::{Effect, Live},
+    rows,
+    schema::broken,
+    sessions::opener_key,
+    writer::{RecentKey, int},
+};
+use crate::store::{
+    GrantFilter, PageAt, PageOf, QueuedRevocation, Sealed, SessionFilter, SessionRecord, StoreError,
+};
+
+/// Rows that one page looks at. Why: a rare filter must not read a table of millions in one call;
+/// a short page with a token goes on where it stopped.
+const LOOKED_AT: i64 = 50_000;
+
+/// What a start needs to know.
+pub(super) struct Start {
+    pub live: Live,
+    pub recent: HashMap<RecentKey, Row>,
+    pub next_session: u64,
+    pub next_grant: u64,
+    pub mark: u64,
+}
+
+/// Reads what is live, from the lowest row that may be.
+pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
+    let mut live = Live::default();
+    let mut recent = HashMap::new();
+    let sql = format!(
+        "SELECT {}, request_id FROM session WHERE phase = 0",
+        rows::SESSION
+    );
+    let mut statement = db.prepare(&sql).map_err(broken)?;
+    let open = statement
+        .query_map([], |row| {
+            Ok((rows::session(row)?, row.get::<_, Option<String>>(12)?))
+        })
+        .map_err(broken)?;
+    for item in open {
+        let (record, request_id) = item.map_err(broken)?;
+        let id = request_id.and_then(|text| RequestId::parse(&text).ok());
+        let key = id.map(|id| opener_key(&record.session.opener, &id));
+        if let Some(key) = key {
+            recent.insert(key, record.session.id.row());
+        }
+        live.apply(vec![Effect::Session(Arc::new(record), key)], &mut recent);
+    }
+    let sql = format!(
+        "SELECT {} FROM grants g JOIN session s ON s.row = g.session
+         WHERE g.row >= (SELECT value FROM mark WHERE name = 'lowest_live_grant') AND g.phase < 3",
+        rows::GRANT
+    );
+    let mut statement = db.prepare(&sql).map_err(broken)?;
+    for grant in statement.query_map([], rows::grant).map_err(broken)? {
+        let grant = grant.map_err(broken)?;
+        let key = request_key(grant.session, grant.request_id.as_ref());
+        if let Some(key) = key {
+            recent.insert(key, grant.id.row());
+        }
+        let Some(due) = grant.state.due() else {
+            continue;
+        };
+        let effect = Effect::Live {
+            id: grant.id,
+            session: grant.session.row(),
+            phase: grant.state.phase(),
+            due,
+            target: (grant.scope.upstream.clone(), grant.scope.resource.clone()),
+            key,
+        };
+        live.apply(vec![effect], &mut recent);
+    }
+    Ok(Start {
+        live,
+        recent,
+        next_session: after_last(db, "SELECT COALESCE(MAX(row), 0) FROM session")?,
+        next_grant: after_last(db, "SELECT COALESCE(MAX(row), 0) FROM grants")?,
+        mark: read_mark(db)?,
+    })
+}
+
+fn read_mark(db: &Connection) -> Result<u64, StoreError> {
+    let sql = "SELECT value FROM mark WHERE name = 'lowest_live_grant'";
+    let mark: i64 = db.query_row(sql, [], |row| row.get(0)).map_err(broken)?;
+    Ok(u64::try_from(mark).unwrap_or(1))
+}
+
+fn after_last(db: &Connection, sql: &str) -> Result<u64, StoreError> {
+    let last: i64 = db.query_row(sql, [], |row| row.get(0)).map_err(broken)?;
+    Ok(u64::try_from(last).unwrap_or(0).saturating_add(1))
+}
+
+/// How many grants a session has asked for.
+pub(super) fn grants_used(db: &Connection, id: SessionId) -> Result<u32, StoreError> {
+    db.prepare_cached("SELECT used FROM session_use WHERE row = ?1")
+        .and_then(|mut statement| {
+            statement
+                .query_row([int(id.row().get())], |row| row.get(0))
+                .optional()
+        })
+        .map_err(broken)?
+        .ok_or(StoreError::NoSession)
+}
+
+/// The sealed credential of a grant.
+pub(super) fn sealed(
+    db: &Connection,
+    id: GrantId,
+) -> Result<Option<(Sealed, u32, Timestamp)>, StoreError> {
+    let grant = rows::find_grant(db, id)?;
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((
+            row.get::<_, Option<Vec<u8>>>(0)?,
+            row.get::<_, Option<i64>>(1)?,
+        ))
+    };
+    let found = db
+        .prepare_cached("SELECT sealed, dies FROM grants WHERE row = ?1")
+        .and_then(|mut statement| statement.query_row([int(id.row().get())], read))
+        .map_err(broken)?;
+    Ok(match found {
+        (Some(sealed), Some(dies)) => {
+            Some((Sealed(sealed), grant.renewals, Timestamp::from_millis(dies)))
+        }
+        (None, _) | (_, None) => None,
+    })
+}
+
+/// Queued revocations whose time has come.
+pub(super) fn due_revocations(
+    db: &Connection,
+    now: Timestamp,
+    most: usize,
+) -> Result<Vec<QueuedRevocation>, StoreError> {
+    let sql =
+        "SELECT r.place, r.grant_row, g.tag, r.upstream, r.sealed, r.version, r.dies, r.attempts
+               FROM revocation r JOIN grants g ON g.row = r.grant_row
+               WHERE r.next <= ?1 ORDER BY r.place LIMIT ?2";
+    let mut statement = db.prepare_cached(sql).map_err(broken)?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let rows = statement
+        .query_map(params![now.millis(), most], |row| {
+            let number: i64 = row.get(1)?;
+            let upstream: String = row.get(3)?;
+            let parsed = (
+                u64::try_from(number).ok().and_then(Row::new),
+                Upstream::parse(&upstream).ok(),
+            );
+            let (Some(number), Some(upstream)) = parsed else {
+                return Err(rusqlite::Error::InvalidQuery);
+            };
+            Ok(QueuedRevocation {
+                place: row.get(0)?,
+                grant: GrantId::new(number, Tag(row.get(2)?)),
+                upstream,
+                sealed: Sealed(row.get(4)?),
+                version: row.get(5)?,
+                dies: Timestamp::from_millis(row.get(6)?),
+                attempts: row.get(7)?,
+            })
+        })
+        .map_err(broken)?;
+    rows.collect::<rusqlite::Result<_>>().map_err(broken)
+}
+
+/// A page of sessions.
+pub(super) fn list_sessions(
+    db: &Connection,
+    filter: &SessionFilter,
+    page: PageAt,
+) -> Result<PageOf<SessionRecord>, StoreError> {
+    let sql = format!(
+        "SELECT {} FROM session WHERE row < ?1 AND row >= ?2
+         AND (?3 IS NULL OR agent = ?3) AND (?4 IS NULL OR phase = ?4)
+         AND (?5 IS NULL OR opener = ?5 OR agent = ?5)
+         ORDER BY row DESC LIMIT ?6",
+        rows::SESSION
+    );
+    let range = Range::of(db, page, "session", 1)?;
+    let mut statement = db.prepare_cached(&sql).map_err(broken)?;
+    let found = statement
+        .query_map(
+            params![
+                range.below,
+                range.from,
+                filter.agent.as_ref().map(PrincipalId::as_str),
+                filter.state.map(rows::session_phase_number),
+                filter.concerning.as_ref().map(PrincipalId::as_str),
+                page.size,
+            ],
+            rows::session,
+        )
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(broken)?;
+    let last = found.last().map(|record| record.session.id.row());
+    Ok(range.page(found, last, page.size))
+}
+
+/// A page of grants.
+pub(super) fn list_grants(
+    db: &Connection,
+    filter: &GrantFilter,
+    page: PageAt,
+) -> Result<PageOf<Grant>, StoreError> {
+    let lowest = match filter.session {
+        // A session's grants all stand above the row that was next when it opened.
+        Some(id) => first_grant(db, id)?,
+        None => 1,
+    };
+    let sql = format!(
+        "SELECT {} FROM grants g JOIN session s ON s.row = g.session
+         WHERE g.row < ?1 AND g.row >= ?2
+         AND (?3 IS NULL OR g.session = ?3) AND (?4 IS NULL OR s.agent = ?4)
+         AND (?5 IS NULL OR g.phase = ?5) AND (?6 IS NULL OR s.opener = ?6 OR s.agent = ?6)
+         ORDER BY g.row DESC LIMIT ?7",
+        rows::GRANT
+    );
+    let range = Range::of(db, page, "grants", lowest)?;
+    let mut statement = db.prepare_cached(&sql).map_err(broken)?;
+    let found = statement
+        .query_map(
+            params![
+                range.below,
+                range.from,
+                filter.session.map(|id| int(id.row().get())),
+                filter.agent.as_ref().map(PrincipalId::as_str),
+                filter.phase.map(rows::phase_number),
+                filter.concerning.as_ref().map(PrincipalId::as_str),
+                page.size,
+            ],
+            rows::grant,
+        )
+        .and_then(Iterator::collect::<rusqlite::Result<Vec<_>>>)
+        .map_err(broken)?;
+    let last = found.last().map(|grant| grant.id.row());
+    Ok(range.page(found, last, page.size))
+}
+
+fn first_grant(db: &Connection, id: SessionId) -> Result<i64, StoreError> {
+    rows::find_session(db, id)?;
+    db.query_row(
+        "SELECT first_grant FROM session WHERE row = ?1",
+        [int(id.row().get())],
+        |row| row.get(0),
+    )
+    .map_err(broken)
+}
+
+/// Entries of the log.
+pub(super) fn entries(
+    db: &Connection,
+    from: u64,
+    most: u32,
+) -> Result<Vec<(Entry, [u8; 32])>, StoreError> {
+    let mut statement = db
+        .prepare_cached("SELECT text, hash FROM entry WHERE seq >= ?1 ORDER BY seq LIMIT ?2")
+        .map_err(broken)?;
+    let rows = statement
+        .query_map(params![int(from), most], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 32]>(1)?))
+        })
+        .map_err(broken)?;
+    rows.map(|row| {
+        let (text, hash) = row.map_err(broken)?;
+        let entry = serde_json::from_str(&text)
+            .map_err(|error| StoreError::Broken(format!("an entry can't be read: {error}")))?;
+        Ok((entry, hash))
+    })
+    .collect()
+}
+
+/// The rows that one page looks at.
+struct Range {
+    below: i64,
+    from: i64,
+    lowest: i64,
+}
+
+impl Range {
+    fn of(db: &Connection, page: PageAt, table: &str, lowest: i64) -> Result<Self, StoreError> {
+        let below = match page.below {
+            Some(row) => int(row.get()),
+            None => int(after_last(
+                db,
+                &format!("SELECT COALESCE(MAX(row), 0) FROM {table}"),
+            )?),
+        };
+        Ok(Self {
+            below,
+            from: below.saturating_sub(LOOKED_AT).max(lowest),
+            lowest,
+        })
+    }
+
+    fn page<T>(&self, rows: Vec<T>, last: Option<Row>, size: u32) -> PageOf<T> {
+        let full = u32::try_from(rows.len()).is_ok_and(|count| count >= size);
+        let stopped_at = if full {
+            last.map(|row| int(row.get()))
+        } else {
+            Some(self.from)
+        };
+        let next = stopped_at
+            .filter(|row| *row > self.lowest)
+            .and_then(|row| u64::try_from(row).ok())
+            .and_then(Row::new);
+        PageOf { rows, next }
+    }
+}

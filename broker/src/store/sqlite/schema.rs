@@ -1,0 +1,127 @@
+//! The tables, and how a store file is opened.
+//!
+//! Each decision is one entry and one state row, both appended by number; no table that a commit
+//! touches has a second index.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+
+use crate::store::StoreError;
+
+/// Version of the tables, kept in `PRAGMA user_version`.
+const VERSION: i64 = 1;
+
+/// The tables of version 1.
+const TABLES: &str = "
+CREATE TABLE entry (
+    seq  INTEGER PRIMARY KEY,
+    text TEXT NOT NULL,
+    hash BLOB NOT NULL
+) STRICT;
+CREATE TABLE session (
+    row        INTEGER PRIMARY KEY,
+    tag        BLOB NOT NULL,
+    phase      INTEGER NOT NULL,
+    state      TEXT NOT NULL,
+    agent      TEXT NOT NULL,
+    person     TEXT,
+    opener     TEXT NOT NULL,
+    task       TEXT NOT NULL,
+    envelope   TEXT NOT NULL,
+    binding    TEXT NOT NULL,
+    handle     BLOB NOT NULL,
+    opened     INTEGER NOT NULL,
+    deadline   INTEGER NOT NULL,
+    request_id TEXT,
+    first_grant INTEGER NOT NULL
+) STRICT;
+CREATE TABLE session_use (
+    row      INTEGER PRIMARY KEY,
+    phase    INTEGER NOT NULL,
+    deadline INTEGER NOT NULL,
+    used     INTEGER NOT NULL,
+    most     INTEGER NOT NULL
+) STRICT;
+CREATE TABLE grants (
+    row        INTEGER PRIMARY KEY,
+    tag        BLOB NOT NULL,
+    session    INTEGER NOT NULL,
+    phase      INTEGER NOT NULL,
+    state      TEXT NOT NULL,
+    scope      TEXT NOT NULL,
+    ttl        INTEGER NOT NULL,
+    reason     TEXT NOT NULL,
+    request_id TEXT,
+    decided_by TEXT NOT NULL,
+    requested  INTEGER NOT NULL,
+    renewals   INTEGER NOT NULL,
+    sealed     BLOB,
+    dies       INTEGER,
+    renewing   INTEGER
+) STRICT;
+CREATE TABLE revocation (
+    place    INTEGER PRIMARY KEY,
+    grant_row INTEGER NOT NULL,
+    upstream TEXT NOT NULL,
+    sealed   BLOB NOT NULL,
+    version  INTEGER NOT NULL,
+    dies     INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    next     INTEGER NOT NULL
+) STRICT;
+CREATE TABLE mark (
+    name  TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+INSERT INTO mark VALUES ('lowest_live_grant', 1);
+";
+
+/// Opens the file for the one writer and makes or checks its tables.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let db = Connection::open(path).map_err(broken)?;
+    db.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 67108864;
+         PRAGMA busy_timeout = 5000;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cache_size = -65536;",
+    )
+    .map_err(broken)?;
+    db.set_prepared_statement_cache_capacity(64);
+    let version: i64 = db
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(broken)?;
+    match version {
+        0 => {
+            db.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))
+            .map_err(broken)?;
+            Ok(db)
+        }
+        VERSION => Ok(db),
+        other => Err(StoreError::Broken(format!(
+            "the store has version {other}, this program knows version {VERSION}; use the program that wrote it"
+        ))),
+    }
+}
+
+/// Opens the file for reading.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(broken)?;
+    db.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;")
+        .map_err(broken)?;
+    Ok(db)
+}
+
+/// An error of SQLite, in the store's words.
+pub(super) fn broken(error: rusqlite::Error) -> StoreError {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => StoreError::Full,
+        _ => StoreError::Broken(error.to_string()),
+    }
+}

@@ -1,0 +1,288 @@
+//! The one writer: a thread that owns the write connection and commits in groups.
+//!
+//! Steps that wait together share one transaction and one fsync. Nothing is acknowledged, and
+//! nothing that readers see in memory changes, before that commit returned.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, RwLock, mpsc},
+};
+
+use jeton_domain::{
+    audit::{CHAIN_START, ENTRY_VERSION, Entry, Event},
+    id::Row,
+    ttl::Timestamp,
+};
+use rusqlite::{Connection, params};
+
+use super::{
+    live::{Effect, Live},
+    reserve::Reserve,
+    schema::broken,
+};
+use crate::{limits::STORE_BATCH, store::StoreError};
+
+/// A step that waits for the writer; it returns how to acknowledge it.
+pub(super) type Job = Box<dyn FnOnce(&mut Txn<'_>) -> Ack + Send>;
+/// Told `None` when the commit is on disk, otherwise why it is not.
+pub(super) type Ack = Box<dyn FnOnce(Option<StoreError>) + Send>;
+/// A session's request id, hashed.
+pub(super) type RecentKey = [u8; 32];
+
+/// The end of the log.
+#[derive(Clone, Copy)]
+pub(super) struct Head {
+    pub seq: u64,
+    pub hash: [u8; 32],
+    pub at: Timestamp,
+}
+
+/// What steps work on within one commit.
+pub(super) struct Txn<'a> {
+    pub db: &'a Connection,
+    pub head: Head,
+    pub effects: Vec<Effect>,
+    pub live: &'a Arc<RwLock<Live>>,
+    recent: &'a mut HashMap<RecentKey, Row>,
+    added: Vec<RecentKey>,
+    failed: Option<StoreError>,
+    full: bool,
+    mark: u64,
+}
+
+impl Txn<'_> {
+    /// Appends an entry and returns its time, never earlier than the entry before.
+    pub fn append(&mut self, event: Event, now: Timestamp) -> Result<Timestamp, StoreError> {
+        let at = now.max(self.head.at);
+        let seq = self.head.seq.saturating_add(1);
+        let text = Entry {
+            v: ENTRY_VERSION,
+            seq,
+            at,
+            event,
+        }
+        .text()
+        .map_err(|error| StoreError::Broken(error.to_string()))?;
+        let hash = Entry::chain(&self.head.hash, &text);
+        self.run(
+            "INSERT INTO entry VALUES (?1, ?2, ?3)",
+            params![int(seq), text, hash],
+        )?;
+        self.head = Head { seq, hash, at };
+        Ok(at)
+    }
+
+    /// Runs a statement; an error fails the whole commit, since half a step must never stay.
+    pub fn run(&mut self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
+        let result = self
+            .db
+            .prepare_cached(sql)
+            .and_then(|mut statement| statement.execute(params));
+        self.checked(result)
+    }
+
+    /// Passes a result of SQLite on, remembering an error for the whole commit.
+    pub fn checked<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
+        result.map_err(|error| {
+            let error = broken(error);
+            self.failed = Some(error.clone());
+            error
+        })
+    }
+
+    /// Keeps the mark below every live row: ids are reserved before they are recorded, so a low one
+    /// may come late.
+    pub fn keep_mark_below(&mut self, row: Row) -> Result<(), StoreError> {
+        if row.get() >= self.mark {
+            return Ok(());
+        }
+        self.mark = row.get();
+        self.run(SET_MARK, [int(self.mark)]).map(|_| ())
+    }
+
+    /// Refuses new grants while the disk is full.
+    pub fn room(&self) -> Result<(), StoreError> {
+        if self.full {
+            Err(StoreError::Full)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The row that was recorded under a request id.
+    pub fn seen(&self, key: &RecentKey) -> Option<Row> {
+        self.recent.get(key).copied()
+    }
+
+    /// Remembers a row under a request id.
+    pub fn remember(&mut self, key: RecentKey, row: Row) {
+        self.recent.insert(key, row);
+        self.added.push(key);
+    }
+}
+
+/// The thread's own things.
+pub(super) struct Writer {
+    pub db: Connection,
+    pub head: Head,
+    pub live: Arc<RwLock<Live>>,
+    pub recent: HashMap<RecentKey, Row>,
+    pub reserve: Reserve,
+    pub mark: u64,
+}
+
+/// Grants that end before the mark is moved up. Why: a start then reads few that are over.
+const MARK_STEP: u64 = 20_000;
+const SET_MARK: &str = "UPDATE mark SET value = ?1 WHERE name = 'lowest_live_grant'";
+
+impl Writer {
+    /// Runs until every sender is gone.
+    pub fn run(mut self, jobs: &mpsc::Receiver<Job>) {
+        while let Ok(first) = jobs.recv() {
+            let mut batch = vec![first];
+            while batch.len() < STORE_BATCH {
+                let Ok(job) = jobs.try_recv() else { break };
+                batch.push(job);
+            }
+            self.commit(batch);
+        }
+        // Why: leaves one tidy file behind for whoever copies it.
+        let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+    }
+
+    fn commit(&mut self, batch: Vec<Job>) {
+        self.reserve.restore();
+        if let Err(error) = self
+            .db
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut s| s.execute([]))
+        {
+            let error = broken(error);
+            for job in batch {
+                // Why run it at all: only the job knows whom to tell.
+                let mut txn = self.txn();
+                let ack = job(&mut txn);
+                self.forget(&error);
+                ack(Some(error.clone()));
+            }
+            return;
+        }
+        let mut txn = self.txn();
+        let acks: Vec<Ack> = batch.into_iter().map(|job| job(&mut txn)).collect();
+        let (head, effects, added, failed, mut mark) =
+            (txn.head, txn.effects, txn.added, txn.failed, txn.mark);
+        if failed.is_none() {
+            self.raise(&mut mark);
+        }
+        let outcome = match failed {
+            Some(error) => Err(error),
+            None => self.commit_transaction(),
+        };
+        match outcome {
+            Ok(()) => {
+                self.head = head;
+                self.mark = mark;
+                if let Ok(mut live) = self.live.write() {
+                    live.apply(effects, &mut self.recent);
+                }
+                acks.into_iter().for_each(|ack| ack(None));
+            }
+            Err(error) => {
+                let _ = self.db.execute_batch("ROLLBACK");
+                for key in added {
+                    self.recent.remove(&key);
+                }
+                self.forget(&error);
+                acks.into_iter().for_each(|ack| ack(Some(error.clone())));
+            }
+        }
+    }
+
+    fn txn(&mut self) -> Txn<'_> {
+        Txn {
+            db: &self.db,
+            head: self.head,
+            effects: Vec::new(),
+            live: &self.live,
+            recent: &mut self.recent,
+            added: Vec::new(),
+            failed: None,
+            full: self.reserve.is_spent(),
+            mark: self.mark,
+        }
+    }
+
+    /// Moves the mark up to the lowest live row, now and then.
+    fn raise(&self, mark: &mut u64) {
+        let lowest = self.live.read().ok().and_then(|live| live.lowest());
+        if let Some(lowest) = lowest
+            .map(Row::get)
+            .filter(|row| *row > mark.saturating_add(MARK_STEP))
+        {
+            // Why no error: the mark only saves time, and the next commit tries again.
+            if *mark == self.mark && self.db.execute(SET_MARK, [int(lowest)]).is_ok() {
+                *mark = lowest;
+            }
+        }
+    }
+
+    fn commit_transaction(&mut self) -> Result<(), StoreError> {
+        let result = self
+            .db
+            .prepare_cached("COMMIT")
+            .and_then(|mut statement| statement.execute([]));
+        match result {
+            Ok(_) => Ok(()),
+            Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
+                Err(StoreError::Full)
+            }
+            Err(error) => {
+                // Why: after a failed fsync nobody knows what is on disk, and asking again lies.
+                // The next start reads what is really there.
+                tracing::error!(%error, "the store could not commit; the process ends so that the next start reads what is on disk");
+                std::process::abort()
+            }
+        }
+    }
+
+    /// A full disk spends the reserve, so that revoking goes on.
+    fn forget(&mut self, error: &StoreError) {
+        if *error == StoreError::Full {
+            self.reserve.spend();
+        }
+    }
+}
+
+/// Reads the end of the log.
+pub(super) fn read_head(db: &Connection) -> Result<Head, StoreError> {
+    let mut statement = db
+        .prepare("SELECT seq, text, hash FROM entry ORDER BY seq DESC LIMIT 1")
+        .map_err(broken)?;
+    let mut rows = statement.query([]).map_err(broken)?;
+    let Some(row) = rows.next().map_err(broken)? else {
+        return Ok(Head {
+            seq: 0,
+            hash: CHAIN_START,
+            at: Timestamp::from_millis(0),
+        });
+    };
+    let text: String = row.get(1).map_err(broken)?;
+    let entry: Entry = serde_json::from_str(&text)
+        .map_err(|error| StoreError::Broken(format!("the last entry can't be read: {error}")))?;
+    Ok(Head {
+        seq: entry.seq,
+        hash: row.get(2).map_err(broken)?,
+        at: entry.at,
+    })
+}
+
+/// The path of the reserve beside a store file.
+pub(super) fn reserve_path(store: &std::path::Path) -> PathBuf {
+    store.with_extension("reserve")
+}
+
+/// A number as SQLite keeps it.
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,147 @@
+//! The port to upstreams: systems that credentials open, each behind a minter.
+
+pub mod github;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jeton_domain::{scope::Action, secret::Secret, ttl::Timestamp};
+
+use crate::store::{Issued, RecordedPermit};
+
+/// What kind of secret a credential is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialKind {
+    /// Installation token of a GitHub App.
+    GithubInstallationToken,
+    /// JWT signed by the broker (RFC 9068).
+    SignedJwt,
+}
+
+/// A credential that exists but may not leave the process yet.
+pub struct Minted {
+    secret: Secret,
+    kind: CredentialKind,
+    dies: Timestamp,
+}
+
+/// A credential on its way to the caller.
+pub struct Credential {
+    /// The secret.
+    pub secret: Secret,
+    /// Its kind.
+    pub kind: CredentialKind,
+    /// When it stops working by itself.
+    pub dies: Timestamp,
+}
+
+impl Minted {
+    /// Takes over what a minter got.
+    #[must_use]
+    pub fn new(secret: Secret, kind: CredentialKind, dies: Timestamp) -> Self {
+        Self { secret, kind, dies }
+    }
+
+    /// Lets the credential go, given the proof that its record is durable.
+    #[must_use]
+    pub fn release(self, _proof: &Issued) -> Credential {
+        Credential {
+            secret: self.secret,
+            kind: self.kind,
+            dies: self.dies,
+        }
+    }
+
+    /// The secret, for sealing and fingerprinting only.
+    #[must_use]
+    pub fn sealable(&self) -> &Secret {
+        &self.secret
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> CredentialKind {
+        self.kind
+    }
+
+    /// When it stops working by itself.
+    #[must_use]
+    pub fn dies(&self) -> Timestamp {
+        self.dies
+    }
+}
+
+/// Why no usable credential came to be.
+#[derive(thiserror::Error)]
+pub enum MintError {
+    /// The upstream understood and refused: the permission or resource is beyond what it gives.
+    #[error("the upstream refused: {0}")]
+    Refused(String),
+    /// The broker is not set up there for this resource.
+    #[error("the upstream knows no installation for this resource: {0}")]
+    NotInstalled(String),
+    /// The broker's own identity was refused there.
+    #[error("the upstream refused the broker's own key: {0}")]
+    BrokerRefused(String),
+    /// Too many calls.
+    #[error("the upstream limits the rate of calls")]
+    RateLimited {
+        /// When to try again, if it said.
+        retry_after: Option<Duration>,
+    },
+    /// It could not be reached, and certainly made nothing.
+    #[error("the upstream can't be reached: {0}")]
+    Unavailable(String),
+    /// It may have made a credential that nobody will ever see.
+    #[error("the upstream's answer was lost: {reason}")]
+    Lost {
+        /// What happened.
+        reason: String,
+        /// When such a credential dies by itself at the latest.
+        dies: Timestamp,
+    },
+    /// It made a credential that must not be used, such as one broader than asked for.
+    #[error("the upstream gave an unusable credential: {reason}")]
+    Unusable {
+        /// What is wrong with it.
+        reason: String,
+        /// The credential, to be revoked.
+        minted: Minted,
+    },
+}
+
+/// Why by hand: a derived one would want to print the credential.
+impl std::fmt::Debug for MintError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a revocation led to.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream did not confirm the revocation: {reason}")]
+pub struct RevokeError {
+    /// What happened.
+    pub reason: String,
+    /// When to try again, if it said.
+    pub retry_after: Option<Duration>,
+}
+
+/// Obtains, checks and takes back credentials at one upstream.
+#[async_trait]
+pub trait Minter: Send + Sync {
+    /// Obtains a credential for just what the recorded permit says, and checks what came back.
+    ///
+    /// # Errors
+    /// When there is none, or none that may be used.
+    async fn mint(&self, permit: RecordedPermit, now: Timestamp) -> Result<Minted, MintError>;
+
+    /// Takes a credential back and tries it: `Ok` means that the upstream was seen to refuse it.
+    ///
+    /// # Errors
+    /// When that was not seen.
+    async fn revoke(&self, secret: &Secret) -> Result<(), RevokeError>;
+
+    /// The actions that this upstream knows.
+    fn actions(&self) -> Vec<Action>;
+}

@@ -1,0 +1,73 @@
+//! The bare repositories of a host, made and looked at with `git` itself.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Makes `<root>/<owner>/<name>.git` that takes pushes, with a first commit on `main`.
+pub(super) fn create(root: &Path, full_name: &str) {
+    let folder = folder(root, full_name);
+    std::fs::create_dir_all(&folder).unwrap();
+    run(
+        &folder,
+        &["init", "--quiet", "--bare", "--initial-branch=main", "."],
+    );
+    run(&folder, &["config", "http.receivepack", "true"]);
+    std::fs::write(folder.join("first"), format!("# {full_name}\n")).unwrap();
+    let blob = run(&folder, &["hash-object", "-w", "first"]);
+    std::fs::remove_file(folder.join("first")).unwrap();
+    // Why `--cacheinfo`: a bare repository has no work tree to take the file from.
+    run(
+        &folder,
+        &[
+            "update-index",
+            "--add",
+            "--cacheinfo",
+            &format!("100644,{blob},README.md"),
+        ],
+    );
+    let tree = run(&folder, &["write-tree"]);
+    let commit = run(&folder, &["commit-tree", &tree, "-m", "Begin"]);
+    run(&folder, &["update-ref", "refs/heads/main", &commit]);
+}
+
+/// The commit at which a ref stands.
+pub(super) fn tip(root: &Path, full_name: &str, name: &str) -> Option<String> {
+    let output = git(&folder(root, full_name))
+        .args(["rev-parse", "--verify", "--quiet", name])
+        .output()
+        .unwrap();
+    output
+        .status
+        .success()
+        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn folder(root: &Path, full_name: &str) -> PathBuf {
+    root.join(format!("{full_name}.git"))
+}
+
+fn run(folder: &Path, words: &[&str]) -> String {
+    let output = git(folder).args(words).output().unwrap();
+    assert!(
+        output.status.success(),
+        "git {words:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+fn git(folder: &Path) -> Command {
+    let mut command = Command::new("git");
+    command
+        .current_dir(folder)
+        .env("GIT_DIR", ".")
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("HOME", folder)
+        .stdin(Stdio::null());
+    for who in ["AUTHOR", "COMMITTER"] {
+        command
+            .env(format!("GIT_{who}_NAME"), "host")
+            .env(format!("GIT_{who}_EMAIL"), "host@example.org");
+    }
+    command
+}

@@ -1,0 +1,26 @@
+//! The harness of Jeton: the upstreams, hosts and clients that the whole-system tests play with.
+
+pub mod emulate;
+pub mod git_host;
+pub mod github_front;
+pub mod loopback;
+pub mod openapi;
+
+use std::sync::Once;
+
+use jiff::Timestamp;
+
+/// Installs the crypto provider that every TLS user of the process needs, once.
+pub fn crypto() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // Somebody else in the process may have been faster, with the same provider.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+}
+
+/// The time of the machine, by which the processes that the tests start go too.
+#[allow(clippy::disallowed_methods, reason = "the clock room of the tests")]
+pub fn now() -> Timestamp {
+    Timestamp::now()
+}
