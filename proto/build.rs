@@ -1,5 +1,10 @@
 //! Compiles `jeton/v1/*.proto` without protoc, and keeps the descriptors for reflection.
 
+#![allow(
+    clippy::disallowed_methods,
+    reason = "cargo tells build scripts where to write by the environment"
+)]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 /// Messages that carry a secret: their `Debug` is written by hand in `src/redact.rs`.

@@ -37,8 +37,6 @@ pub struct Config {
     pub keys: KeysConfig,
     /// The folder of policies.
     pub policies: PathBuf,
-    /// What the broker calls itself in what it signs.
-    pub issuer: String,
     /// Whether a session handle may be bound to nothing.
     pub bearer_handles: bool,
     /// Systems that credentials open.
@@ -67,6 +65,8 @@ pub struct KeysConfig {
     pub sealing: PathBuf,
     /// Folder of signing keys.
     pub signing: PathBuf,
+    /// What the broker calls itself in what it signs.
+    pub issuer: String,
     /// How it signs.
     pub algorithm: SigningAlgorithm,
     /// How old a key gets.
@@ -206,12 +206,6 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         section.finish();
         path
     };
-    let issuer = root.string("issuer");
-    let issuer = root.require(
-        "issuer",
-        issuer,
-        "write what the broker is called in what it signs, such as \"https://jeton.acme.dev\"",
-    );
     let bearer_handles = {
         let section = root.section("sessions");
         let on = section.switch("bearer_handles").unwrap_or(false);
@@ -229,7 +223,6 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         store: store?,
         keys: keys?,
         policies: policies?,
-        issuer: issuer?,
         bearer_handles,
         upstreams,
         identity,
@@ -318,6 +311,12 @@ fn read_keys(section: &Section<'_>, folder: &Path) -> Option<KeysConfig> {
         signing,
         "write the folder of the signing keys; the first key is made there",
     );
+    let issuer = section.string("issuer");
+    let issuer = section.require(
+        "issuer",
+        issuer,
+        "write what the broker is called in what it signs, such as \"https://jeton.acme.dev\"",
+    );
     let algorithm = section.parse("algorithm", |word| match word {
         "EdDSA" => Ok(SigningAlgorithm::EdDsa),
         "ES256" => Ok(SigningAlgorithm::Es256),
@@ -334,6 +333,7 @@ fn read_keys(section: &Section<'_>, folder: &Path) -> Option<KeysConfig> {
     Some(KeysConfig {
         sealing: sealing?,
         signing: signing?,
+        issuer: issuer?,
         algorithm: algorithm.unwrap_or(SigningAlgorithm::EdDsa),
         rotate_every: rotate_every?,
     })
@@ -442,7 +442,6 @@ mod tests {
     use super::*;
 
     const GOOD: &str = r#"
-issuer = "https://jeton.acme.dev"
 [grpc]
 listen = "127.0.0.1:0"
 certificate = "tls/server.pem"
@@ -455,6 +454,7 @@ listen = "127.0.0.1:0"
 [store]
 path = "jeton.db"
 [keys]
+issuer = "https://jeton.acme.dev"
 sealing = "sealing.key"
 signing = "signing"
 [policy]
@@ -497,10 +497,10 @@ actions = ["contents:read"]
             .map(|p| format!("{}: {}", p.line, p.words))
             .collect();
         for (place, wanted) in [
-            "4: `grpc.listen` must be a text in quotes",
-            "5: `grpc.port` is unknown; known here are certificate",
-            "12: `admin.listen`: metrics and liveness are for this host only",
-            "13: `store.path` is missing; write where",
+            "3: `grpc.listen` must be a text in quotes",
+            "4: `grpc.port` is unknown; known here are certificate",
+            "11: `admin.listen`: metrics and liveness are for this host only",
+            "12: `store.path` is missing; write where",
             "24: `upstream.actions`: the action `contents` is not a name",
         ]
         .iter()

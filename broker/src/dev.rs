@@ -95,8 +95,6 @@ fn configuration(free_ports: bool) -> String {
     };
     format!(
         r#"# Made by `jetond dev`: for development only.
-issuer = "https://dev.jeton.local"
-
 [grpc]
 listen = "127.0.0.1:{grpc}"
 certificate = "tls/server.pem"
@@ -115,6 +113,7 @@ listen = "127.0.0.1:{admin}"
 path = "jeton.db"
 
 [keys]
+issuer = "https://dev.jeton.local"
 sealing = "keys/sealing.key"
 signing = "keys/signing"
 

@@ -1,1 +1,61 @@
-//! Jeton.
+//! What agents, operators and auditors use to talk to a Jeton broker.
+//!
+//! An agent's whole program: it finds its broker and its session in the environment, asks for what
+//! it needs, works, and gives it back.
+//!
+//! ```no_run
+//! use jeton_client::{Client, Error};
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Error> {
+//!     // JETON_ENDPOINT, JETON_CA, JETON_CERT, JETON_KEY and JETON_SESSION_FILE tell where and who.
+//!     let session = Client::from_env().await?.session().await?;
+//!
+//!     let credential = match session.credential("git:acme/api contents:write ref=agent/*").await {
+//!         Ok(credential) => credential,
+//!         Err(error) => {
+//!             eprintln!("{error}; {}", error.advice());
+//!             return Err(error);
+//!         }
+//!     };
+//!     // Renewed in the background; each look shows the one that is good now.
+//!     let header = format!("Bearer {}", credential.expose().expose());
+//!     println!("{} characters, good until {}", header.len(), credential.expires_at());
+//!     session.close().await
+//! }
+//! ```
+//!
+//! Nothing here knows the rules: the broker decides, and its words come back in [`Error`].
+
+mod clock;
+mod connect;
+mod credential;
+mod dpop;
+mod env;
+mod error;
+mod grants;
+mod session;
+pub mod session_file;
+mod sessions;
+mod types;
+mod wire;
+
+pub use self::{
+    clock::now_millis,
+    connect::{Client, Settings},
+    credential::{Credential, Exposed},
+    dpop::DpopKey,
+    env::ENVIRONMENT,
+    error::{Error, ErrorKind},
+    grants::{Ask, GrantFilter, Matching},
+    session::Session,
+    sessions::{Binding, OpenSession, OpenedSession},
+    types::{
+        Granted, GrantInfo, GuardInfo, Introspection, IssuedSecret, Page, PageOf, Revoked, SessionInfo,
+        WhoAmI,
+    },
+};
+pub use jeton_domain::{
+    scope::{Scope, ScopeBound},
+    secret::Secret,
+};

@@ -1,5 +1,6 @@
 //! The harness of Jeton: the upstreams, hosts and clients that the whole-system tests play with.
 
+pub mod broker;
 pub mod emulate;
 pub mod git_host;
 pub mod github_front;

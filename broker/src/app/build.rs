@@ -157,7 +157,7 @@ fn source(
                 name,
                 audience: audience.clone(),
                 actions: actions.clone(),
-                issuer: config.issuer.clone(),
+                issuer: config.keys.issuer.clone(),
             };
             Ok(Source::Signed(Arc::new(SignedMinter::new(
                 signed,

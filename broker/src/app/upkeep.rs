@@ -18,7 +18,6 @@ use crate::{
         sweep::{Moment, sweep},
     },
     signer::KeyRing,
-    store::Store,
 };
 
 /// How often the queue of upstream revocations is looked at without being woken.
@@ -89,10 +88,8 @@ async fn reloading(
         };
         reload_tls(&tls);
         tend_keys(&broker, &keys).await;
-        if by_signal {
-            if let Err(error) = reload_policy(&broker, &policies).await {
-                tracing::error!(%error, "a reload of the policies could not be recorded");
-            }
+        if by_signal && let Err(error) = reload_policy(&broker, &policies).await {
+            tracing::error!(%error, "a reload of the policies could not be recorded");
         }
     }
 }

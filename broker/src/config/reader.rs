@@ -104,14 +104,11 @@ impl<'a> Section<'a> {
         };
         let mut found = Vec::new();
         for item in items.iter() {
-            match item.get_ref() {
-                DeValue::Table(table) => {
-                    found.push(self.child(name.clone(), Some(table), item.span().start))
-                }
-                _ => self.problems.add(
-                    item.span().start,
-                    format!("`{name}` must be tables; write `[[{name}]]`"),
-                ),
+            if let DeValue::Table(table) = item.get_ref() {
+                found.push(self.child(name.clone(), Some(table), item.span().start));
+            } else {
+                let words = format!("`{name}` must be tables; write `[[{name}]]`");
+                self.problems.add(item.span().start, words);
             }
         }
         found
@@ -162,9 +159,10 @@ impl<'a> Section<'a> {
         };
         let mut found = Vec::new();
         for item in items.iter() {
-            match item.get_ref() {
-                DeValue::String(text) => found.push((text.to_string(), item.span().start)),
-                _ => wrong(item.span().start),
+            if let DeValue::String(text) = item.get_ref() {
+                found.push((text.to_string(), item.span().start));
+            } else {
+                wrong(item.span().start);
             }
         }
         found
@@ -190,9 +188,10 @@ impl<'a> Section<'a> {
 
     pub fn number(&self, key: &'static str) -> Option<u64> {
         let (_, value, at) = self.value(key)?;
-        let number = match value {
-            DeValue::Integer(number) => u64::from_str_radix(number.as_str(), number.radix()).ok(),
-            _ => None,
+        let number = if let DeValue::Integer(number) = value {
+            u64::from_str_radix(number.as_str(), number.radix()).ok()
+        } else {
+            None
         };
         if number.is_none() {
             self.problems.add(
@@ -220,18 +219,11 @@ impl<'a> Section<'a> {
         };
         let mut found = Vec::new();
         for (key, value) in table.iter() {
-            match value.get_ref() {
-                DeValue::String(text) => {
-                    found.push((
-                        key.get_ref().to_string(),
-                        text.to_string(),
-                        value.span().start,
-                    ));
-                }
-                _ => self.problems.add(
-                    value.span().start,
-                    format!("`{}.{}` must be a text", self.name, key.get_ref()),
-                ),
+            let (key, at) = (key.get_ref(), value.span().start);
+            if let DeValue::String(text) = value.get_ref() {
+                found.push((key.to_string(), text.to_string(), at));
+            } else {
+                self.problems.add(at, format!("`{}.{key}` must be a text", self.name));
             }
         }
         found

@@ -130,16 +130,18 @@ impl PeerCertificate {
 
 fn refuse_authority(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {
     for extension in certificate.extensions() {
-        let may_sign = match extension.parsed_extension() {
-            ParsedExtension::BasicConstraints(constraints) => constraints.ca,
-            ParsedExtension::KeyUsage(usage) => usage.key_cert_sign() || usage.crl_sign(),
+        let decides =
+            [OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE].contains(&extension.oid);
+        let parsed = extension.parsed_extension();
+        let may_sign = if let ParsedExtension::BasicConstraints(constraints) = parsed {
+            constraints.ca
+        } else if let ParsedExtension::KeyUsage(usage) = parsed {
+            usage.key_cert_sign() || usage.crl_sign()
+        } else if decides {
             // Why: a malformed extension must not read as an absent one.
-            _ if extension.oid == OID_X509_EXT_BASIC_CONSTRAINTS
-                || extension.oid == OID_X509_EXT_KEY_USAGE =>
-            {
-                return Err(CertificateError::Unreadable);
-            }
-            _ => false,
+            return Err(CertificateError::Unreadable);
+        } else {
+            false
         };
         if may_sign {
             return Err(CertificateError::Authority);

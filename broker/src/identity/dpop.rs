@@ -162,6 +162,18 @@ impl Dpop {
         }
     }
 
+    fn urls_of(&self, path: &str) -> String {
+        let urls: Vec<_> = self
+            .bases
+            .iter()
+            .map(|base| format!("`{base}{path}`"))
+            .collect();
+        match urls.as_slice() {
+            [] => "an external URL of this broker, and its configuration names none".to_owned(),
+            some => some.join(" or "),
+        }
+    }
+
     fn made_for(&self, proof: &Compact<'_>, call: Call<'_>) -> Result<(), ProofError> {
         if claim(proof, "htm", "a text")? != METHOD {
             return Err(ProofError::Method);
@@ -175,11 +187,7 @@ impl Dpop {
                 .is_some_and(|path| path == call.path)
         };
         if !self.bases.iter().any(wanted) {
-            let urls = self
-                .bases
-                .iter()
-                .map(|base| format!("`{base}{}`", call.path));
-            return Err(ProofError::Url(urls.collect::<Vec<_>>().join(" or ")));
+            return Err(ProofError::Url(self.urls_of(call.path)));
         }
         let ath = proof.claims().get("ath");
         let bound = match (call.handle, ath) {

@@ -33,7 +33,7 @@ pub use self::{
     claims::ClaimError,
     fetch::{Fetcher, UrlError},
     key_set::KeyRefusal,
-    mapping::{ClaimRule, Mapping, Shape, Template, TemplateError, Value as WantedValue},
+    mapping::{ClaimRule, Mapping, Shape, Template, TemplateError, WantedValue},
 };
 
 /// Seconds that a checked token is remembered at most. Why: a key that the issuer withdraws must not

@@ -122,3 +122,27 @@ impl TlsPeer {
         outcome
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::testing::{Ca, Disk, leaf};
+
+    #[test]
+    fn an_intermediate_that_ends_is_noticed_within_a_minute_on_an_open_connection() {
+        const YEAR_2030: i64 = 1_893_456_000;
+        let root = Ca::new("clients");
+        let branch = root.branch();
+        let leaf = branch.sign(&leaf(&["spiffe://acme.dev/agent/one"]));
+        let chain = vec![leaf.certificate.der().clone(), branch.der()];
+        let certificate = ClientCertificate::Named(PeerCertificate::read(chain).unwrap());
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let peer = TlsPeer::new(address, certificate, Disk::new(&root.pem()).load());
+        let check = |seconds| {
+            let now = Timestamp::from_seconds(YEAR_2030 + seconds);
+            peer.certificate(now).map(|_| ())
+        };
+        assert_eq!(check(-1), Ok(()));
+        assert_eq!(check(59), Err(CertificateError::Untrusted));
+    }
+}

@@ -22,7 +22,7 @@ use ring::{
     },
 };
 use rustls::ClientConfig;
-use rustls_pki_types::ServerName;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -57,8 +57,21 @@ impl Ca {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// An intermediate authority that ends with the year 2029.
+    pub fn branch(&self) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "branch");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.not_after = date_time_ymd(2030, 1, 1);
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
     pub fn pem(&self) -> String {
         self.0.pem()
+    }
+
+    pub fn der(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
     }
 
     pub fn sign(&self, params: &CertificateParams) -> Holder {
@@ -147,34 +160,49 @@ impl Disk {
         Arc::new(TlsState::load(self.files()).unwrap())
     }
 
+    /// A client of this server, which would resume sessions if it could.
+    pub fn client(&self, holder: Option<&Holder>) -> ClientConfig {
+        self.client_of(holder, &[&rustls::version::TLS13])
+    }
+
+    pub fn client_of(
+        &self,
+        holder: Option<&Holder>,
+        versions: &[&'static rustls::SupportedProtocolVersion],
+    ) -> ClientConfig {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(self.server_ca.0.der().clone()).unwrap();
+        let config = ClientConfig::builder_with_provider(crypto::tls_provider())
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_root_certificates(roots);
+        let Some(holder) = holder else {
+            return config.with_no_client_auth();
+        };
+        let chain = vec![holder.certificate.der().clone()];
+        let key = holder.key.serialize_der().try_into().unwrap();
+        config.with_client_auth_cert(chain, key).unwrap()
+    }
+
     /// Connects as a client; `Ok` does not mean that the server agreed, TLS 1.3 tells that later.
     pub async fn connect(
         &self,
         address: SocketAddr,
         holder: Option<&Holder>,
     ) -> std::io::Result<TlsStream<TcpStream>> {
-        let mut roots = rustls::RootCertStore::empty();
-        roots.add(self.server_ca.0.der().clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(crypto::tls_provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_root_certificates(roots);
-        let mut config = match holder {
-            None => config.with_no_client_auth(),
-            Some(holder) => config
-                .with_client_auth_cert(
-                    vec![holder.certificate.der().clone()],
-                    holder.key.serialize_der().try_into().unwrap(),
-                )
-                .unwrap(),
-        };
+        let mut config = self.client(holder);
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(address).await?;
-        let name = ServerName::try_from("localhost").unwrap();
-        TlsConnector::from(Arc::new(config))
-            .connect(name, stream)
-            .await
+        connect(address, Arc::new(config)).await
     }
+}
+
+pub async fn connect(
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(address).await?;
+    let name = ServerName::try_from("localhost").unwrap();
+    TlsConnector::from(config).connect(name, stream).await
 }
 
 /// A private key that signs tokens.

@@ -242,7 +242,7 @@ impl Contents {
                 .add(ca)
                 .map_err(|error| unusable(&files.client_ca, &error))?;
         }
-        // Callers with a token or on trial have no certificate; one that is given must be good.
+        // Why: callers with a token have no certificate; one that is given must be good.
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto::tls_provider())
                 .allow_unauthenticated();
@@ -303,3 +303,6 @@ fn fault(path: &Path, fault: TlsFault) -> TlsError {
 fn unusable(path: &Path, error: &dyn fmt::Display) -> TlsError {
     fault(path, TlsFault::Unusable(error.to_string()))
 }
+
+#[cfg(test)]
+mod tests;

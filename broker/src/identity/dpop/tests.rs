@@ -245,3 +245,14 @@ proptest! {
         prop_assert!(dpop.check(&token, call(), after(0)).is_err());
     }
 }
+
+#[test]
+fn without_external_urls_no_proof_is_for_this_broker() {
+    let signer = Signer::ed25519();
+    let refused = Dpop::new(&[]).check(&proof(&signer, &claims("1")), call(), after(0));
+    assert_eq!(
+        refused.unwrap_err().to_string(),
+        "the DPoP proof is made for another URL; `htu` must be an external URL of this broker, and its \
+         configuration names none"
+    );
+}

@@ -27,7 +27,7 @@ pub struct ClaimRule {
     /// One value or a list.
     pub shape: Shape,
     /// What is looked for.
-    pub value: Value,
+    pub value: WantedValue,
 }
 
 /// Of what shape a claim must be.
@@ -41,7 +41,7 @@ pub enum Shape {
 
 /// What a value must be.
 #[derive(Debug, Clone)]
-pub enum Value {
+pub enum WantedValue {
     /// Just this text; numbers and truth values as JSON writes them.
     Exact(String),
     /// A text that the pattern matches.
@@ -112,9 +112,9 @@ impl Mapping {
                 self.claims
                     .get(claim)
                     .is_some_and(|rule| match &rule.value {
-                        Value::Exact(text) => text.starts_with(spiffe::SCHEME),
-                        Value::Matches(NamePattern::Spiffe(_)) => true,
-                        Value::Matches(NamePattern::Plain(_)) => false,
+                        WantedValue::Exact(text) => text.starts_with(spiffe::SCHEME),
+                        WantedValue::Matches(NamePattern::Spiffe(_)) => true,
+                        WantedValue::Matches(NamePattern::Plain(_)) => false,
                     })
             }
             None => false,
@@ -134,7 +134,7 @@ impl ClaimRule {
     }
 }
 
-impl Value {
+impl WantedValue {
     fn is(&self, value: &Json) -> bool {
         let Some(text) = plain_text(value) else {
             return false;

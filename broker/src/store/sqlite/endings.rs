@@ -43,15 +43,16 @@ pub(super) fn end(
     if !before.may_become(next) {
         return Err(StoreError::Conflict(before));
     }
-    let upstream = match before {
+    let upstream = if before == Phase::Minting {
         // Why unreachable: the mint is under way; whoever runs it queues what comes back.
-        Phase::Minting => UpstreamRevocation::Unreachable {
+        UpstreamRevocation::Unreachable {
             until: unseen_dies(at),
-        },
-        _ => match queue_sealed(txn, &grant, now)? {
+        }
+    } else {
+        match queue_sealed(txn, &grant, now)? {
             Some(dies) => UpstreamRevocation::Pending { until: dies },
             None => UpstreamRevocation::NotNeeded,
-        },
+        }
     };
     let (state, event) = match ending {
         Ending::Released => (
@@ -131,7 +132,12 @@ pub(super) fn failure(
                 [int(id.row().get())],
             )?;
         }
-        ended => {
+        ended @ (Phase::Pending
+        | Phase::Released
+        | Phase::Expired
+        | Phase::Revoked
+        | Phase::Failed
+        | Phase::Lapsed) => {
             let state = grant.state.clone().with_upstream(upstream);
             write_state(txn, &mut grant, state, ended)?;
         }
@@ -203,10 +209,10 @@ fn candidates(txn: &mut Txn<'_>, matching: &Matching) -> Result<Vec<GrantId>, St
         Err(_) => return Err(StoreError::Broken("the live table is poisoned".into())),
     };
     for effect in &txn.effects {
-        if let Effect::Live { id, .. } = effect {
-            if rows::find_grant(txn.db, *id).is_ok_and(|grant| matching.means(&grant)) {
-                ids.push(*id);
-            }
+        if let Effect::Live { id, .. } = effect
+            && rows::find_grant(txn.db, *id).is_ok_and(|grant| matching.means(&grant))
+        {
+            ids.push(*id);
         }
     }
     Ok(ids)
@@ -302,10 +308,8 @@ fn queue(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // Why the next version for a renewal: the credential it has is bound to the present one.
-    let version = match grant.state.phase() {
-        Phase::Active => grant.renewals.saturating_add(1),
-        _ => grant.renewals,
-    };
+    let renewal = u32::from(grant.state.phase() == Phase::Active);
+    let version = grant.renewals.saturating_add(renewal);
     txn.run(
         "INSERT INTO revocation (grant_row, upstream, sealed, version, dies, attempts, next) VALUES (?1,?2,?3,?4,?5,0,?6)",
         params![

@@ -5,21 +5,21 @@ use serde_json::json;
 fn one(text: &str) -> ClaimRule {
     ClaimRule {
         shape: Shape::One,
-        value: Value::Exact(text.to_owned()),
+        value: WantedValue::Exact(text.to_owned()),
     }
 }
 
 fn like(text: &str) -> ClaimRule {
     ClaimRule {
         shape: Shape::One,
-        value: Value::Matches(NamePattern::parse(text).unwrap()),
+        value: WantedValue::Matches(NamePattern::parse(text).unwrap()),
     }
 }
 
 fn any(text: &str) -> ClaimRule {
     ClaimRule {
         shape: Shape::AnyOf,
-        value: Value::Exact(text.to_owned()),
+        value: WantedValue::Exact(text.to_owned()),
     }
 }
 

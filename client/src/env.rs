@@ -1,0 +1,40 @@
+//! The one place that reads the environment.
+
+use std::{env, path::PathBuf};
+
+use jeton_domain::secret::Secret;
+
+use crate::connect::Settings;
+
+/// The variables that say where the broker is and who calls.
+pub const ENVIRONMENT: [&str; 7] = [
+    "JETON_ENDPOINT",
+    "JETON_CA",
+    "JETON_CERT",
+    "JETON_KEY",
+    "JETON_IDENTITY_TOKEN_FILE",
+    "JETON_SESSION_FILE",
+    "JETON_SESSION",
+];
+
+impl Settings {
+    /// Reads the variables of [`ENVIRONMENT`]; an empty one counts as absent.
+    #[must_use]
+    pub fn from_env() -> Self {
+        let path = |name| read(name).map(PathBuf::from);
+        Self {
+            endpoint: read("JETON_ENDPOINT"),
+            ca: path("JETON_CA"),
+            certificate: path("JETON_CERT"),
+            key: path("JETON_KEY"),
+            identity_token_file: path("JETON_IDENTITY_TOKEN_FILE"),
+            session_file: path("JETON_SESSION_FILE"),
+            handle: read("JETON_SESSION").map(Secret::new),
+        }
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the one reader of the environment")]
+fn read(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}

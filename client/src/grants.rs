@@ -1,0 +1,240 @@
+//! Calls about grants.
+
+use std::time::Duration;
+
+use jeton_domain::{scope::Scope, secret::{Secret, hex}};
+use jeton_proto::v1::{
+    self, grant_service_client::GrantServiceClient,
+    introspection_service_client::IntrospectionServiceClient,
+    revoke_matching_request::Matching as WireMatching,
+};
+use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::{
+    connect::Client,
+    error::Error,
+    types::{Granted, GrantInfo, Introspection, Page, PageOf, Revoked},
+    wire,
+};
+
+/// A grant to ask for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// What it is to open.
+    pub scope: Scope,
+    /// How long; `None` asks for the longest that is allowed.
+    pub ttl: Option<Duration>,
+    /// Why, in the agent's own words.
+    pub reason: String,
+    /// Key for a safe retry; made afresh if absent.
+    pub request_id: Option<String>,
+}
+
+impl Ask {
+    /// Asks for a scope as long as allowed.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        Self { scope, ttl: None, reason: String::new(), request_id: None }
+    }
+}
+
+/// Which grants to list.
+#[derive(Debug, Clone, Default)]
+pub struct GrantFilter {
+    /// Of one session.
+    pub session: Option<String>,
+    /// Of one agent.
+    pub agent: Option<String>,
+    /// In one state, such as `active`.
+    pub state: Option<String>,
+}
+
+/// Which grants to revoke.
+#[derive(Debug, Clone)]
+pub enum Matching {
+    /// Of one session.
+    Session(String),
+    /// Of one agent.
+    Agent(String),
+    /// Of sessions that act for one person.
+    Person(String),
+    /// For one resource, as `upstream:resource`.
+    Resource(String),
+    /// At one upstream.
+    Upstream(String),
+    /// All of them.
+    All,
+}
+
+impl Client {
+    /// Asks for a grant. A pending one comes back without a secret.
+    ///
+    /// # Errors
+    /// When it is refused, with what could be asked for instead.
+    pub async fn request_grant(&self, ask: Ask) -> Result<Granted, Error> {
+        let request = v1::RequestGrantRequest {
+            scope: Some(wire::scope(&ask.scope)),
+            ttl_seconds: ask.ttl.map_or(0, seconds),
+            reason: ask.reason,
+            request_id: match ask.request_id {
+                Some(id) => id,
+                None => fresh_request_id()?,
+            },
+        };
+        let path = "/jeton.v1.GrantService/RequestGrant";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).request_grant(request).await
+            })
+            .await?;
+        wire::granted(answer.grant, answer.credential)
+    }
+
+    /// Replaces the credential of an active grant.
+    ///
+    /// # Errors
+    /// When it is over, or refused by today's policies.
+    pub async fn renew_grant(&self, id: &str, ttl: Option<Duration>) -> Result<Granted, Error> {
+        let request = v1::RenewGrantRequest {
+            id: id.to_owned(),
+            ttl_seconds: ttl.map_or(0, seconds),
+            request_id: String::new(),
+        };
+        let path = "/jeton.v1.GrantService/RenewGrant";
+        let answer = self
+            .once(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).renew_grant(request).await
+            })
+            .await?;
+        wire::granted(answer.grant, answer.credential)
+    }
+
+    /// Gives a grant back.
+    ///
+    /// # Errors
+    /// When it is not the session's.
+    pub async fn release_grant(&self, id: &str) -> Result<GrantInfo, Error> {
+        let request = v1::ReleaseGrantRequest { id: id.to_owned() };
+        let path = "/jeton.v1.GrantService/ReleaseGrant";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).release_grant(request).await
+            })
+            .await?;
+        answer.grant.map(wire::grant).ok_or_else(|| wire::missing("grant"))
+    }
+
+    /// Tells one grant.
+    ///
+    /// # Errors
+    /// When there is none such for this caller.
+    pub async fn get_grant(&self, id: &str) -> Result<GrantInfo, Error> {
+        let request = v1::GetGrantRequest { id: id.to_owned() };
+        let path = "/jeton.v1.GrantService/GetGrant";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).get_grant(request).await
+            })
+            .await?;
+        answer.grant.map(wire::grant).ok_or_else(|| wire::missing("grant"))
+    }
+
+    /// Lists grants, newest first.
+    ///
+    /// # Errors
+    /// When a state is unknown or the broker can't be reached.
+    pub async fn list_grants(&self, filter: GrantFilter, page: PageOf) -> Result<Page<GrantInfo>, Error> {
+        let state = match &filter.state {
+            None => v1::GrantState::Unspecified,
+            Some(word) => {
+                let name = format!("GRANT_STATE_{}", word.to_ascii_uppercase());
+                v1::GrantState::from_str_name(&name).ok_or_else(|| {
+                    Error::config(format!("`{word}` is no state of a grant, such as active or revoked"))
+                })?
+            }
+        };
+        let request = v1::ListGrantsRequest {
+            session: filter.session.unwrap_or_default(),
+            state: state.into(),
+            agent: filter.agent.unwrap_or_default(),
+            page: Some(v1::Page { size: page.size, token: page.token.unwrap_or_default() }),
+        };
+        let path = "/jeton.v1.GrantService/ListGrants";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).list_grants(request).await
+            })
+            .await?;
+        let next = Some(answer.next_page_token).filter(|token| !token.is_empty());
+        Ok(Page { items: answer.grants.into_iter().map(wire::grant).collect(), next })
+    }
+
+    /// Takes one grant back.
+    ///
+    /// # Errors
+    /// When there is none such for this caller.
+    pub async fn revoke_grant(&self, id: &str, reason: &str) -> Result<GrantInfo, Error> {
+        let request = v1::RevokeGrantRequest { id: id.to_owned(), reason: reason.to_owned() };
+        let path = "/jeton.v1.GrantService/RevokeGrant";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).revoke_grant(request).await
+            })
+            .await?;
+        answer.grant.map(wire::grant).ok_or_else(|| wire::missing("grant"))
+    }
+
+    /// Takes back every live grant that matches.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    pub async fn revoke_matching(&self, matching: Matching, reason: &str) -> Result<Revoked, Error> {
+        let matching = match matching {
+            Matching::Session(id) => WireMatching::Session(id),
+            Matching::Agent(name) => WireMatching::Agent(name),
+            Matching::Person(name) => WireMatching::Person(name),
+            Matching::Resource(name) => WireMatching::Resource(name),
+            Matching::Upstream(name) => WireMatching::Upstream(name),
+            Matching::All => WireMatching::All(true),
+        };
+        let request =
+            v1::RevokeMatchingRequest { matching: Some(matching), reason: reason.to_owned() };
+        let path = "/jeton.v1.GrantService/RevokeMatching";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).revoke_matching(request).await
+            })
+            .await?;
+        Ok(Revoked { revoked: answer.revoked, upstream_pending: answer.upstream_pending })
+    }
+
+    /// Tells a resource server whether a credential is good at this moment.
+    ///
+    /// # Errors
+    /// When the caller is no resource server or the broker can't be reached: unknown is never good.
+    pub async fn introspect(&self, credential: &Secret, audience: &str) -> Result<Introspection, Error> {
+        let request = v1::IntrospectRequest {
+            credential: credential.expose().to_owned(),
+            audience: audience.to_owned(),
+        };
+        let path = "/jeton.v1.IntrospectionService/Introspect";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                IntrospectionServiceClient::new(channel).introspect(request).await
+            })
+            .await?;
+        Ok(wire::introspection(answer))
+    }
+}
+
+/// A key under which a call may be sent twice and done once.
+pub(crate) fn fresh_request_id() -> Result<String, Error> {
+    let mut bytes = [0_u8; 16];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::config("the system gives no randomness"))?;
+    Ok(hex(&bytes))
+}
+
+/// Whole seconds, at least one: zero would ask for the longest.
+pub(crate) fn seconds(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX).max(1)
+}

@@ -1,0 +1,137 @@
+//! What the broker tells, as plain data. Times are milliseconds since 1970.
+
+use jeton_domain::secret::Secret;
+use serde::Serialize;
+
+/// One run of one agent.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct SessionInfo {
+    pub id: String,
+    pub agent: String,
+    pub person: String,
+    pub opener: String,
+    pub task: String,
+    pub envelope: Vec<String>,
+    pub max_grants: u32,
+    pub max_grant_ttl_seconds: u32,
+    pub opened_at: i64,
+    pub expires_at: i64,
+    pub state: String,
+    pub binding: String,
+    pub grants_used: u32,
+    pub close_reason: String,
+}
+
+/// A recorded permission.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct GrantInfo {
+    pub id: String,
+    pub session: String,
+    pub agent: String,
+    pub scope: String,
+    pub state: String,
+    pub requested_at: i64,
+    pub expires_at: Option<i64>,
+    pub policy_ids: Vec<String>,
+    pub policy_hash: String,
+    pub guards: Vec<GuardInfo>,
+    pub end_reason: String,
+    pub upstream_revocation: String,
+    pub renewals: u32,
+    pub reason: String,
+}
+
+/// A rule that a person may lift.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct GuardInfo {
+    pub policy_id: String,
+    pub groups: Vec<String>,
+    pub reason: String,
+}
+
+/// A grant, and its credential once it is active.
+pub struct Granted {
+    /// The grant.
+    pub grant: GrantInfo,
+    /// The credential; absent while the grant is pending.
+    pub secret: Option<IssuedSecret>,
+}
+
+/// A credential.
+pub struct IssuedSecret {
+    /// The secret itself.
+    pub secret: Secret,
+    /// `github_installation_token` or `signed_jwt`.
+    pub kind: String,
+    /// The user name to send beside it where a protocol wants one.
+    pub username: String,
+    /// When it dies by itself.
+    pub expires_at: Option<i64>,
+}
+
+/// Who the caller is.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct WhoAmI {
+    pub principal: String,
+    pub kind: String,
+    pub authenticated_by: String,
+    pub roles: Vec<String>,
+    pub session: Option<SessionInfo>,
+}
+
+/// What a credential is good for at this moment; all but `active` is empty when it is not.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct Introspection {
+    pub active: bool,
+    pub grant: String,
+    pub session: String,
+    pub agent: String,
+    pub person: String,
+    pub scope: String,
+    pub expires_at: Option<i64>,
+    pub confirmation: String,
+}
+
+/// What a revocation cut.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[non_exhaustive]
+pub struct Revoked {
+    /// Grants that were live.
+    pub revoked: u32,
+    /// Of those, how many the upstream has yet to confirm.
+    pub upstream_pending: u32,
+}
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize)]
+pub struct Page<T> {
+    /// Newest first.
+    pub items: Vec<T>,
+    /// Token of the next page; absent at the end.
+    pub next: Option<String>,
+}
+
+/// Which page.
+#[derive(Debug, Clone)]
+pub struct PageOf {
+    /// Rows on it.
+    pub size: u32,
+    /// Token of the page before.
+    pub token: Option<String>,
+}
+
+impl Default for PageOf {
+    fn default() -> Self {
+        Self { size: 50, token: None }
+    }
+}

@@ -1,0 +1,132 @@
+//! The only file that names both the wire's types and ours.
+
+use jeton_domain::{scope::{Scope, ScopeBound}, secret::Secret};
+use jeton_proto::v1;
+
+use crate::{
+    error::{Error, ErrorKind},
+    types::{Granted, GrantInfo, GuardInfo, Introspection, IssuedSecret, SessionInfo, WhoAmI},
+};
+
+/// What is missing from an answer that must have it.
+pub(crate) fn missing(what: &str) -> Error {
+    Error::local(ErrorKind::Internal, format!("the broker's answer has no {what}; is it of another version?"))
+}
+
+pub(crate) fn scope(scope: &Scope) -> v1::Scope {
+    v1::Scope {
+        upstream: scope.upstream.to_string(),
+        resource: scope.resource.to_string(),
+        actions: scope.actions.iter().map(ToString::to_string).collect(),
+        r#ref: scope.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn bound(bound: &ScopeBound) -> v1::Scope {
+    v1::Scope {
+        upstream: bound.upstream.to_string(),
+        resource: bound.resource.to_string(),
+        actions: bound.actions.iter().map(ToString::to_string).collect(),
+        r#ref: bound.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn session(session: v1::Session) -> SessionInfo {
+    let state = word(session.state().as_str_name(), "SESSION_STATE_");
+    let envelope = session.envelope.unwrap_or_default();
+    SessionInfo {
+        id: session.id,
+        agent: session.agent,
+        person: session.person,
+        opener: session.opener,
+        task: session.task,
+        envelope: envelope.scopes.iter().map(scope_text).collect(),
+        max_grants: envelope.max_grants,
+        max_grant_ttl_seconds: envelope.max_ttl_seconds,
+        opened_at: millis(session.open_time).unwrap_or(0),
+        expires_at: millis(session.expire_time).unwrap_or(0),
+        state,
+        binding: session.binding,
+        grants_used: session.grants_used,
+        close_reason: session.close_reason,
+    }
+}
+
+pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
+    let state = word(grant.state().as_str_name(), "GRANT_STATE_");
+    let upstream = word(grant.upstream_revocation().as_str_name(), "UPSTREAM_REVOCATION_");
+    let guard = |guard: v1::Guard| GuardInfo {
+        policy_id: guard.policy_id,
+        groups: guard.groups,
+        reason: guard.reason,
+    };
+    GrantInfo {
+        id: grant.id,
+        session: grant.session,
+        agent: grant.agent,
+        scope: grant.scope.as_ref().map(scope_text).unwrap_or_default(),
+        state,
+        requested_at: millis(grant.request_time).unwrap_or(0),
+        expires_at: millis(grant.expire_time),
+        policy_ids: grant.policy_ids,
+        policy_hash: grant.policy_hash,
+        guards: grant.guards.into_iter().map(guard).collect(),
+        end_reason: grant.end_reason,
+        upstream_revocation: if upstream == "unspecified" { String::new() } else { upstream },
+        renewals: grant.renewals,
+        reason: grant.reason,
+    }
+}
+
+pub(crate) fn granted(
+    found: Option<v1::Grant>,
+    credential: Option<v1::Credential>,
+) -> Result<Granted, Error> {
+    let issued = |credential: v1::Credential| {
+        let kind = word(credential.kind().as_str_name(), "CREDENTIAL_KIND_");
+        IssuedSecret {
+            secret: Secret::new(credential.secret),
+            kind,
+            username: credential.username,
+            expires_at: millis(credential.expire_time),
+        }
+    };
+    let found = found.ok_or_else(|| missing("grant"))?;
+    Ok(Granted { grant: grant(found), secret: credential.map(issued) })
+}
+
+pub(crate) fn who_am_i(who: v1::WhoAmIResponse) -> WhoAmI {
+    WhoAmI {
+        principal: who.principal,
+        kind: who.kind,
+        authenticated_by: who.authenticated_by,
+        roles: who.roles,
+        session: who.session.map(session),
+    }
+}
+
+pub(crate) fn introspection(found: v1::IntrospectResponse) -> Introspection {
+    Introspection {
+        active: found.active,
+        grant: found.grant,
+        session: found.session,
+        agent: found.agent,
+        person: found.person,
+        scope: found.scope.as_ref().map(scope_text).unwrap_or_default(),
+        expires_at: millis(found.expire_time),
+        confirmation: found.confirmation,
+    }
+}
+
+fn scope_text(scope: &v1::Scope) -> String {
+    let text = format!("{}:{} {}", scope.upstream, scope.resource, scope.actions.join(","));
+    if scope.r#ref.is_empty() { text } else { format!("{text} ref={}", scope.r#ref) }
+}
+
+fn word(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
+}
+
+fn millis(time: Option<prost_types::Timestamp>) -> Option<i64> {
+    time.map(|time| time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000))
+}
