@@ -1,5 +1,7 @@
 //! The command line of `jetond`.
 
+mod show_log;
+
 use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
@@ -43,6 +45,15 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Show the log of a store file, also of a running broker, and check its chain of hashes.
+    Log {
+        /// The store's file.
+        #[arg(long, value_name = "FILE")]
+        store: PathBuf,
+        /// One JSON object a line, as it is stored.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make everything for development in a folder (CA, certificates, keys, policies) and serve.
     Dev {
         /// The folder; made if it is not there.
@@ -81,6 +92,7 @@ fn run(command: Command) -> Result<(), AppError> {
             say(&format!("{}: good", config.display()));
             Ok(())
         }
+        Command::Log { store, json } => show_log::show_log(&store, json),
         Command::Serve { config } => {
             let config = load(&config)?;
             serve(config, |_| Ok(()))

@@ -4,7 +4,6 @@
 //! on disk. [`RecordedPermit`] and [`Issued`] can be made in this module only: they are the proofs
 //! that minting and releasing ask for.
 
-pub mod memory;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -17,7 +16,7 @@ use jeton_domain::{
     revocation::{Matching, UpstreamRevocation},
     scope::Upstream,
     session::{Session, SessionState, Words},
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 
 /// A permit whose intent is durable. Minting uses it up.
@@ -69,6 +68,8 @@ pub struct IssueRecord {
     pub fingerprint: String,
     /// The credential, encrypted, if the upstream must be told when it ends.
     pub sealed: Option<Sealed>,
+    /// How long it was given.
+    pub ttl: Ttl,
     /// When the grant ends.
     pub until: Timestamp,
     /// When the credential dies by itself.

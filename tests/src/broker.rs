@@ -165,13 +165,18 @@ impl Broker {
 
     /// Connects, or tells why not.
     pub async fn try_as(&self, who: &str) -> Result<Caller, tonic::transport::Error> {
+        self.connect(who, self.env("JETON_ENDPOINT")).await
+    }
+
+    /// Connects to any server that trusts the example's CA.
+    pub async fn connect(&self, who: &str, url: &str) -> Result<Caller, tonic::transport::Error> {
         let read = |name: String| fs::read(self.data.join("tls").join(name)).unwrap();
         let tls = ClientTlsConfig::new()
             .domain_name("localhost")
             .ca_certificate(Certificate::from_pem(read("ca.pem".into())))
             .identity(Identity::from_pem(read(format!("{who}.pem")), read(format!("{who}.key"))));
         crate::crypto();
-        let endpoint = Endpoint::from_shared(self.env("JETON_ENDPOINT").to_owned())?
+        let endpoint = Endpoint::from_shared(url.to_owned())?
             .tls_config(tls)?
             .timeout(Duration::from_secs(30));
         Ok(Caller { channel: endpoint.connect().await?, handle: None })

@@ -4,6 +4,7 @@ pub mod broker;
 pub mod emulate;
 pub mod git_host;
 pub mod github_front;
+pub mod load;
 pub mod loopback;
 pub mod openapi;
 

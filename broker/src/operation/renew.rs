@@ -95,6 +95,7 @@ async fn sign(
     let issue = IssueRecord {
         fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
         sealed: None,
+        ttl: permit.ttl(),
         until: permit.deadline(),
         dies: minted.dies(),
     };
@@ -119,10 +120,10 @@ async fn mint(
         grant: grant.id,
         version: grant.renewals.saturating_add(1),
     };
-    let deadline = permit.deadline();
+    let life = (permit.ttl(), permit.deadline());
     let recorded = broker.store.record_renewal_intent(grant.id, permit).await?;
     let minted = mint_once(&broker, &*minter, recorded, place).await?;
-    let issue = broker.issue_record(&minted, place, deadline)?;
+    let issue = broker.issue_record(&minted, place, life)?;
     match broker
         .store
         .record_renewed(grant.id, issue, broker.clock.now())

@@ -186,6 +186,7 @@ async fn sign(
     let issue = IssueRecord {
         fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
         sealed: None,
+        ttl: permit.ttl(),
         until: permit.deadline(),
         dies: minted.dies(),
     };
@@ -216,7 +217,7 @@ async fn mint(
     ask: Ask,
 ) -> Result<Granted, Refusal> {
     let id = broker.store.reserve_grant();
-    let deadline = permit.deadline();
+    let life = (permit.ttl(), permit.deadline());
     let recorded = match broker
         .store
         .record_intent(id, permit, ask.request_id.clone())
@@ -245,7 +246,7 @@ async fn mint(
             grant: id,
             version: 0,
         },
-        deadline,
+        life,
     )?;
     match broker.store.record_issued(id, issue, now).await {
         Ok(issued) => {
@@ -394,11 +395,12 @@ impl Broker {
         &self,
         minted: &Minted,
         place: Place,
-        deadline: Timestamp,
+        (ttl, deadline): (Ttl, Timestamp),
     ) -> Result<IssueRecord, Refusal> {
         Ok(IssueRecord {
             fingerprint: self.fingerprints.fingerprint(minted.sealable()),
             sealed: Some(self.sealer.seal(minted.sealable(), place)?),
+            ttl,
             until: deadline.min(minted.dies()),
             dies: minted.dies(),
         })

@@ -1,6 +1,6 @@
 //! Reads `catalogue.toml`: what was typed, then what it means. Tells every problem, not the first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use jeton_domain::{
     approval::GroupName,
@@ -89,7 +89,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Catalo
             return Catalogue::default();
         }
     };
-    let mut reading = Reading { source, problems, catalogue: Catalogue::default() };
+    let mut reading = Reading { source, problems, catalogue: Catalogue::default(), ids: HashSet::new() };
     reading.entries(raw.team, Reading::team);
     reading.entries(raw.upstream, Reading::upstream);
     reading.entries(raw.resource, Reading::resource);
@@ -103,6 +103,7 @@ struct Reading<'a> {
     source: &'a Source,
     problems: &'a mut Vec<PolicyProblem>,
     catalogue: Catalogue,
+    ids: HashSet<String>,
 }
 
 /// What is wrong, and what to write instead.
@@ -152,8 +153,7 @@ impl Reading<'_> {
         self.known(raw.owner.as_slice())?;
         if let Some(id) = &raw.id {
             // Why: one id for two things would give both what one of them was meant to get.
-            let new = self.catalogue.resources.values().all(|other| other.id.as_ref() != Some(id));
-            once(new, || format!("the resource id `{id}`"))?;
+            once(self.ids.insert(id.clone()), || format!("the resource id `{id}`"))?;
         }
         let listed = Listed { id: raw.id, tier: raw.tier, owner: raw.owner, labels: raw.labels };
         let old = self.catalogue.resources.insert((raw.upstream, raw.name), listed);

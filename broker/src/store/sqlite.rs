@@ -3,6 +3,7 @@
 mod endings;
 mod grants;
 mod live;
+mod log_file;
 mod reads;
 mod reserve;
 mod rows;
@@ -47,6 +48,8 @@ use crate::{
         SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError,
     },
 };
+
+pub use self::log_file::{LogSummary, read_log};
 
 /// The embedded store.
 pub struct SqliteStore {

@@ -181,9 +181,10 @@ pub(super) fn renewed(
     queue_sealed(txn, &grant, now)?;
     let until = issue.until;
     grant.state = GrantState::Active { until };
+    grant.ttl = issue.ttl;
     grant.renewals = grant.renewals.saturating_add(1);
     let changed = txn.run(
-        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, renewing = NULL WHERE row = ?1 AND phase = ?6",
+        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, ttl = ?7, renewing = NULL WHERE row = ?1 AND phase = ?6",
         params![
             int(id.row().get()),
             rows::text(&grant.state)?,
@@ -191,6 +192,7 @@ pub(super) fn renewed(
             issue.dies.millis(),
             grant.renewals,
             rows::phase_number(Phase::Active),
+            issue.ttl.seconds(),
         ],
     )?;
     if changed != 1 {

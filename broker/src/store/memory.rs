@@ -1,1 +1,0 @@
-//! The strict store in memory.

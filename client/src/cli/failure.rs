@@ -1,0 +1,181 @@
+//! Why a command did not do what it was asked, as people and as programs read it.
+
+use jeton_client::{Error, ErrorKind, GrantInfo};
+use serde_json::{Value, json};
+
+use super::{
+    exit::{self, Exit},
+    output::{clean, code},
+    shell,
+};
+
+/// Why a command failed.
+pub enum Failure {
+    /// The library's error: mostly the broker's words.
+    Told(Error),
+    /// The request is wrong, found before the broker was asked.
+    Invalid(String),
+    /// A program or a file that was named is not there.
+    Missing(String),
+    /// Something broke on this side.
+    Broken(String),
+    /// The grant waits for a person.
+    Pending(Box<GrantInfo>),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Told(error)
+    }
+}
+
+impl Failure {
+    /// Something on this side is not set up.
+    pub fn config(words: impl Into<String>) -> Self {
+        Self::Told(Error::config(words))
+    }
+
+    /// How the process ends.
+    #[must_use]
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Told(error) => exit::of(error.kind()),
+            Self::Invalid(_) => exit::INVALID,
+            Self::Missing(_) => exit::NOT_FOUND,
+            Self::Broken(_) => exit::INTERNAL,
+            Self::Pending(_) => exit::NEEDS_APPROVAL,
+        }
+    }
+
+    /// The text for people: one line, then what helps, one a line.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            Self::Told(error) => told(error),
+            Self::Invalid(words) | Self::Missing(words) | Self::Broken(words) => {
+                format!("jeton: {}\n", clean(words))
+            }
+            Self::Pending(grant) => pending(grant),
+        }
+    }
+
+    /// The object for programs.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        match self {
+            Self::Told(error) => json!({ "error": {
+                "kind": kind(error.kind()),
+                "reason": error.reason(),
+                "message": error.to_string(),
+                "layer": error.layer(),
+                "policy_ids": error.policy_ids(),
+                "requestable": error.requestable(),
+                "advice": error.advice(),
+            }}),
+            Self::Invalid(words) => local("invalid", words),
+            Self::Missing(words) => local("not_found", words),
+            Self::Broken(words) => local("internal", words),
+            Self::Pending(grant) => json!({ "grant": grant, "credential": null }),
+        }
+    }
+}
+
+fn local(kind: &str, words: &str) -> Value {
+    json!({ "error": {
+        "kind": kind, "reason": "", "message": words, "layer": null,
+        "policy_ids": [], "requestable": [], "advice": "",
+    }})
+}
+
+fn told(error: &Error) -> String {
+    let words = clean(&error.to_string());
+    let mut text = match error.kind() {
+        ErrorKind::Denied => format!("jeton: refused: {words}\n"),
+        _ => format!("jeton: {words}\n"),
+    };
+    let mut line = |name: &str, value: &str| {
+        text.push_str(&format!("  {:<13} {}\n", format!("{name}:"), clean(value)));
+    };
+    if let Some(layer) = error.layer() {
+        line("layer", layer);
+    }
+    if !error.policy_ids().is_empty() {
+        line("policies", &error.policy_ids().join(", "));
+    }
+    let instead = error.requestable();
+    for scope in &instead {
+        line("ask instead", &format!("jeton grant request {}", shell::quote(&clean(scope))));
+    }
+    if instead.is_empty() {
+        line("what to do", &error.advice());
+    }
+    text
+}
+
+fn pending(grant: &GrantInfo) -> String {
+    let id = code(&grant.id);
+    let mut text = format!("jeton: grant {id} for `{}` waits for a person\n", clean(&grant.scope));
+    for guard in &grant.guards {
+        text.push_str(&format!(
+            "  {}: {} (approved by: {})\n",
+            clean(&guard.policy_id),
+            clean(&guard.reason),
+            clean(&guard.groups.join(", "))
+        ));
+    }
+    text.push_str(&format!("  look again:   jeton grant show {id}\n"));
+    text
+}
+
+fn kind(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Denied => "denied",
+        ErrorKind::NeedsApproval => "needs_approval",
+        ErrorKind::Invalid => "invalid",
+        ErrorKind::Unauthenticated => "unauthenticated",
+        ErrorKind::NotFound => "not_found",
+        ErrorKind::Busy => "busy",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Upstream => "upstream",
+        ErrorKind::State => "state",
+        ErrorKind::Config => "config",
+        ErrorKind::Internal => "internal",
+        // A kind that this command does not know yet.
+        _ => "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_this_side_says_what_to_do() {
+        let failure = Failure::config("no broker is named");
+        assert_eq!(failure.exit(), exit::CONFIG);
+        assert_eq!(
+            failure.text(),
+            "jeton: no broker is named\n  what to do:   set this side up as the text says\n"
+        );
+        assert_eq!(failure.json()["error"]["kind"], "config");
+    }
+
+    #[test]
+    fn words_cannot_forge_a_line_or_move_the_cursor() {
+        let text = Failure::Invalid("a\r\njeton: done\x1b[2J\u{202e}".to_owned()).text();
+        assert_eq!(text.lines().count(), 1);
+        assert!(!text.contains(['\r', '\x1b', '\u{202e}']));
+    }
+
+    #[test]
+    fn every_json_error_has_the_same_fields() {
+        let fields = |failure: Failure| {
+            let value = failure.json();
+            value["error"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+        };
+        let told = fields(Failure::config("x"));
+        assert_eq!(told, fields(Failure::Invalid("x".to_owned())));
+        assert_eq!(told, fields(Failure::Missing("x".to_owned())));
+        assert_eq!(told, fields(Failure::Broken("x".to_owned())));
+    }
+}
