@@ -23,13 +23,13 @@ pub struct Api {
 }
 
 /// The caller that the authentication layer found.
-fn caller<T>(request: &Request<T>) -> Result<Caller, Refusal> {
+fn caller<T>(request: &Request<T>) -> Result<Arc<Caller>, Refusal> {
     of(request.extensions())
 }
 
-fn of(extensions: &Extensions) -> Result<Caller, Refusal> {
+fn of(extensions: &Extensions) -> Result<Arc<Caller>, Refusal> {
     // Why an error and not a default: a request that came past the layer is a mistake of ours.
-    extensions.get::<Caller>().cloned().ok_or_else(|| {
+    extensions.get::<Arc<Caller>>().cloned().ok_or_else(|| {
         Refusal::Internal("a request reached a service without authentication".into())
     })
 }

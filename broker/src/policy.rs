@@ -1,37 +1,65 @@
-//! Cedar. (placeholder of the lead while policy is being written: overwrite this file)
-use jeton_domain::{decision::*, principal::*, scope::*, ttl::*};
+//! What is allowed: Cedar policies with a schema and a catalogue, and the set that holds now.
+//!
+//! Knows the domain only. A set is loaded whole or not at all, and never changes; a new one takes
+//! its place at once, and a decision that is under way ends with the set that it began with.
+
+pub mod catalogue;
+mod catalogue_file;
+mod folder;
+mod guard;
+mod index;
+mod judge;
+pub mod limits;
+mod literals;
+pub mod load;
+mod names;
+mod policy_file;
+mod prepare;
+pub mod problem;
+pub mod vocabulary;
+
+#[cfg(test)]
+mod tests;
+
 use std::{path::Path, sync::Arc};
-pub struct Policies(Arc<PolicySet>);
-pub struct PolicySet;
+
+use arc_swap::ArcSwap;
+use jeton_domain::decision::Rules;
+
+pub use load::PolicySet;
+pub use problem::PolicyProblem;
+pub use vocabulary::Vocabulary;
+
+/// The set that holds now.
+pub struct Policies {
+    current: ArcSwap<PolicySet>,
+    vocabulary: Vocabulary,
+}
+
 impl Policies {
-    pub fn load(_: &Path, _: &[(Upstream, Vec<Action>)]) -> Result<Self, Vec<String>> {
-        Ok(Self(Arc::new(PolicySet)))
+    /// Loads the first set; a broker without one does not start.
+    ///
+    /// # Errors
+    /// With every problem of the folder.
+    pub fn load(folder: &Path, vocabulary: Vocabulary) -> Result<Self, Vec<PolicyProblem>> {
+        let set = PolicySet::load(folder, &vocabulary)?;
+        Ok(Self { current: ArcSwap::from_pointee(set), vocabulary })
     }
+
+    /// The set that holds now.
+    #[must_use]
     pub fn current(&self) -> Arc<PolicySet> {
-        self.0.clone()
+        self.current.load_full()
     }
-    pub fn reload(&self, _: &Path) -> Result<String, Vec<String>> {
-        Ok(String::new())
-    }
-}
-impl PolicySet {
-    pub fn may_open(
-        &self,
-        _: &PrincipalId,
-        _: PrincipalKind,
-        _: &PrincipalId,
-        _: Option<&PrincipalId>,
-        _: Ttl,
-        _: Timestamp,
-    ) -> Verdict {
-        Verdict::Allow(vec![])
-    }
-}
-impl Rules for PolicySet {
-    fn judge(&self, _: &Question<'_>) -> Verdict {
-        Verdict::Allow(vec![])
-    }
-    fn hash(&self) -> &str {
-        "stub"
+
+    /// Loads the folder anew and puts the set in force; tells its hash.
+    ///
+    /// # Errors
+    /// With every problem of the folder. The old set then stays in force.
+    pub fn reload(&self, folder: &Path) -> Result<String, Vec<PolicyProblem>> {
+        let set = PolicySet::load(folder, &self.vocabulary)?;
+        let hash = set.hash().to_owned();
+        self.current.store(Arc::new(set));
+        Ok(hash)
     }
 }

@@ -20,6 +20,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const DEADLINE: Duration = Duration::from_secs(30);
 /// Tries of a call that may be sent again.
 const TRIES: u32 = 4;
+/// Longest pause between two tries. Why: whoever asks for more time is better asked by the caller.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// First pause between two tries.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -125,7 +127,7 @@ impl Client {
         for _ in 1..TRIES {
             match self.once(path, message.clone(), &send).await {
                 Err(error) if error.is_passing() => {
-                    let wait = error.retry_after().unwrap_or(pause).min(DEADLINE);
+                    let wait = error.retry_after().unwrap_or(pause).min(LONGEST_PAUSE);
                     tokio::time::sleep(jittered(wait)).await;
                     pause = pause.saturating_mul(2);
                 }
@@ -198,7 +200,7 @@ async fn connect_tls(endpoint: &str, tls: ClientTlsConfig) -> Result<Channel, Er
     if !endpoint.starts_with("https://") {
         return Err(Error::config(format!("`{endpoint}` must begin with https:// or unix:; a broker is never called in the clear")));
     }
-    let endpoint = kept_alive(Endpoint::from_shared(endpoint.to_owned()).map_err(bad)?);
+    let endpoint = kept_alive(Endpoint::from_shared(endpoint.to_owned()).map_err(bad)?)?;
     endpoint.tls_config(tls).map_err(bad)?.connect().await.map_err(|error| unreachable_at(&error))
 }
 
@@ -207,18 +209,18 @@ async fn connect_unix(path: String) -> Result<Channel, Error> {
         let path = path.clone();
         async move { UnixStream::connect(path).await.map(TokioIo::new) }
     });
-    let endpoint = kept_alive(Endpoint::from_static("http://localhost"));
+    let endpoint = kept_alive(Endpoint::from_static("http://localhost"))?;
     endpoint.connect_with_connector(connector).await.map_err(|error| unreachable_at(&error))
 }
 
-fn kept_alive(endpoint: Endpoint) -> Endpoint {
+fn kept_alive(endpoint: Endpoint) -> Result<Endpoint, Error> {
     endpoint
         .connect_timeout(CONNECT)
         .http2_keep_alive_interval(Duration::from_secs(30))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)
         .user_agent(concat!("jeton/", env!("CARGO_PKG_VERSION")))
-        .unwrap_or_else(|_| Endpoint::from_static("http://localhost"))
+        .map_err(|error| Error::config(error.to_string()))
 }
 
 fn unreachable_at(error: &tonic::transport::Error) -> Error {

@@ -140,8 +140,9 @@ impl From<Status> for Error {
             None => (String::new(), HashMap::new()),
         };
         let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-        let kind = kind(status.code(), &reason);
-        Self { kind, message: words(&status, &reason), reason, metadata, retry_after }
+        let broken = is_broken(&status, &reason);
+        let kind = if broken { ErrorKind::Unavailable } else { kind(status.code(), &reason) };
+        Self { kind, message: words(&status, broken), reason, metadata, retry_after }
     }
 }
 
@@ -164,19 +165,23 @@ fn kind(code: Code, reason: &str) -> ErrorKind {
     }
 }
 
-/// The broker's words, or better ones where the transport only says that it broke.
-fn words(status: &Status, reason: &str) -> String {
-    let broken = reason.is_empty()
+/// Whether the connection broke before the broker could say anything.
+fn is_broken(status: &Status, reason: &str) -> bool {
+    reason.is_empty()
         && (status.code() == Code::Unknown || status.code() == Code::Unavailable)
-        && status.message().contains("transport error");
-    if broken {
-        // Why: with TLS 1.3 a refused client certificate shows as a connection that breaks.
-        return format!(
-            "the connection to the broker broke ({}); if it is up, your certificate was refused: check JETON_CERT and JETON_CA",
-            status.message()
-        );
+        && status.message().contains("transport error")
+}
+
+/// The broker's words, or better ones where the transport only says that it broke.
+fn words(status: &Status, broken: bool) -> String {
+    if !broken {
+        return status.message().to_owned();
     }
-    status.message().to_owned()
+    // Why: with TLS 1.3 a refused client certificate shows as a connection that breaks.
+    format!(
+        "the connection to the broker broke ({}); if it is up, your certificate was refused: check JETON_CERT and JETON_CA",
+        status.message()
+    )
 }
 
 #[cfg(test)]

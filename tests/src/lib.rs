@@ -2,11 +2,14 @@
 
 pub mod broker;
 pub mod emulate;
+pub mod eventually;
 pub mod git_host;
+pub mod github;
 pub mod github_front;
 pub mod load;
 pub mod loopback;
 pub mod openapi;
+pub mod records;
 
 use std::sync::Once;
 

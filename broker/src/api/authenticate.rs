@@ -197,7 +197,7 @@ where
             let answer = match door.admit(row, &parts).await {
                 Ok(caller) => {
                     if let Some(caller) = caller {
-                        parts.extensions.insert(caller);
+                        parts.extensions.insert(Arc::new(caller));
                     }
                     inner.call(Request::from_parts(parts, body)).await?
                 }

@@ -85,6 +85,6 @@ impl SessionService for Api {
         &self,
         request: Request<WhoAmIRequest>,
     ) -> Result<Response<WhoAmIResponse>, Status> {
-        Ok(Response::new(wire::who_am_i(&caller(&request)?)))
+        Ok(Response::new(wire::who_am_i(&*caller(&request)?)))
     }
 }

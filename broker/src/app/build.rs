@@ -6,7 +6,7 @@ use jeton_domain::{
     audit::Event,
     decision::Rules,
     limits::GRANT_TTL_SECONDS,
-    scope::{Action, Upstream},
+    scope::Upstream,
     secret::{FingerprintKey, Secret, sha256},
     ttl::{Timestamp, Ttl},
 };
@@ -32,7 +32,7 @@ use crate::{
         session_of::Handles,
         sweep::{Moment, sweep},
     },
-    policy::Policies,
+    policy::{Policies, Vocabulary},
     signer::{
         KeyRing,
         schedule::Rotation,
@@ -60,7 +60,7 @@ pub(super) fn check(config: &Config) -> Result<(), AppError> {
     TlsState::load(config.grpc.tls.clone()).map_err(unusable)?;
     read_key(&config.keys.sealing)?;
     let sources = sources(config, &keys)?;
-    Policies::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
+    Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?;
     authenticator(config)?;
     Ok(())
 }
@@ -76,7 +76,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     let keys = key_ring(config, clock.now())?;
     let sources = sources(config, &keys)?;
     let policies =
-        Arc::new(Policies::load(&config.policies, &vocabulary(&sources)).map_err(problems)?);
+        Arc::new(Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?);
     let broker = Arc::new(Broker {
         store: Arc::<SqliteStore>::clone(&store),
         clock,
@@ -110,15 +110,14 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
 }
 
 /// The actions that each upstream knows: what policies may name.
-pub(super) fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vec<(Upstream, Vec<Action>)> {
+fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vocabulary {
     let actions = |source: &Source| match source {
         Source::Minted(minter) => minter.actions(),
         Source::Signed(minter) => minter.config().actions.clone(),
     };
-    sources
-        .iter()
-        .map(|(name, source)| (name.clone(), actions(source)))
-        .collect()
+    let known: Vec<_> =
+        sources.iter().map(|(name, source)| (name.clone(), actions(source))).collect();
+    Vocabulary::new(&known)
 }
 
 fn key_ring(config: &Config, now: Timestamp) -> Result<Arc<KeyRing>, AppError> {

@@ -31,19 +31,32 @@ impl Lineage {
     }
 }
 
+/// A policy, and whether it reads the time.
+pub(super) struct Rule {
+    pub policy: Policy,
+    pub reads_now: bool,
+}
+
+/// The policies for one kind of question.
+pub(super) struct Slice {
+    pub policies: PolicySet,
+    /// Whether one of them reads the time. Why known: a time costs more than all other inputs.
+    pub reads_now: bool,
+}
+
 /// All policies of a set, and the ways to find them.
 pub(super) struct Index {
-    policies: Vec<Policy>,
+    rules: Vec<Rule>,
     scopes: Vec<PolicyScope>,
     by_principal: Pins,
     by_action: Pins,
     by_resource: Pins,
-    slices: Cache<Vec<usize>, Arc<PolicySet>>,
+    slices: Cache<Vec<usize>, Arc<Slice>>,
 }
 
 impl Index {
-    pub fn new(policies: Vec<Policy>) -> Self {
-        let scopes: Vec<_> = policies.iter().map(PolicyScope::of).collect();
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let scopes: Vec<_> = rules.iter().map(|rule| PolicyScope::of(&rule.policy)).collect();
         let pins = |pick: fn(&PolicyScope) -> &Constraint| Pins::new(scopes.iter().map(pick));
         Self {
             by_principal: pins(|scope| &scope.principal),
@@ -51,7 +64,7 @@ impl Index {
             by_resource: pins(|scope| &scope.resource),
             slices: Cache::new(SLICES),
             scopes,
-            policies,
+            rules,
         }
     }
 
@@ -61,13 +74,17 @@ impl Index {
         principal: &Lineage,
         action: &Lineage,
         resource: &Lineage,
-    ) -> Result<Arc<PolicySet>, Box<PolicySetError>> {
+    ) -> Result<Arc<Slice>, Box<PolicySetError>> {
         let places = self.candidates(principal, action, resource);
         if let Some(slice) = self.slices.get(&places) {
             return Ok(slice);
         }
-        let policies = places.iter().filter_map(|place| self.policies.get(*place).cloned());
-        let slice = Arc::new(PolicySet::from_policies(policies).map_err(Box::new)?);
+        let rules = || places.iter().filter_map(|place| self.rules.get(*place));
+        let policies = rules().map(|rule| rule.policy.clone());
+        let slice = Arc::new(Slice {
+            policies: PolicySet::from_policies(policies).map_err(Box::new)?,
+            reads_now: rules().any(|rule| rule.reads_now),
+        });
         self.slices.insert(places, slice.clone());
         Ok(slice)
     }

@@ -89,10 +89,8 @@ fn local(kind: &str, words: &str) -> Value {
 
 fn told(error: &Error) -> String {
     let words = clean(&error.to_string());
-    let mut text = match error.kind() {
-        ErrorKind::Denied => format!("jeton: refused: {words}\n"),
-        _ => format!("jeton: {words}\n"),
-    };
+    let refused = if error.kind() == ErrorKind::Denied { "refused: " } else { "" };
+    let mut text = format!("jeton: {refused}{words}\n");
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("  {:<13} {}\n", format!("{name}:"), clean(value)));
     };

@@ -1,0 +1,121 @@
+//! Reads a policy folder: `*.cedar` and `catalogue.toml`, nothing below it and nothing outside it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::Path,
+};
+
+use super::{
+    catalogue_file::CATALOGUE,
+    limits::{FILE_BYTES, FILES},
+    problem::{PolicyProblem, Source},
+};
+
+/// Reads every file that counts; what is wrong goes to `problems`.
+pub(super) fn read(folder: &Path, problems: &mut Vec<PolicyProblem>) -> Vec<Source> {
+    let mut of_folder = |error: io::Error| {
+        let message = format!("the policy folder `{}` can't be read: {error}", folder.display());
+        problems.push(PolicyProblem::of_file("", message, ""));
+    };
+    let listing = fs::canonicalize(folder)
+        .and_then(|home| Ok((fs::read_dir(&home)?.collect::<io::Result<Vec<_>>>()?, home)));
+    let (entries, home) = match listing {
+        Ok(listing) => listing,
+        Err(error) => {
+            of_folder(error);
+            return vec![];
+        }
+    };
+    if entries.len() > FILES {
+        let message = format!("the policy folder holds more than {FILES} files");
+        problems.push(PolicyProblem::of_file("", message, "join some of them"));
+        return vec![];
+    }
+    let mut names: Vec<_> = entries.iter().map(fs::DirEntry::file_name).collect();
+    names.sort();
+    let mut sources = vec![];
+    for name in names {
+        let Some(name) = name.to_str() else {
+            let message = format!("the name of `{}` is not UTF-8", name.display());
+            problems.push(PolicyProblem::of_file("", message, "rename it"));
+            continue;
+        };
+        match kind(name) {
+            Kind::Skipped => {}
+            Kind::Read => match text(&home, name) {
+                Ok(text) => sources.push(Source { name: name.to_owned(), text }),
+                Err(problem) => problems.push(problem),
+            },
+            // Why not skipped: a forbid in a file with a mistyped name would be lost in silence.
+            Kind::Strange => {
+                let message = format!("`{name}` would not be read");
+                let hint = "policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out";
+                problems.push(PolicyProblem::of_file(name, message, hint));
+            }
+        }
+    }
+    missing(&sources, problems);
+    sources
+}
+
+enum Kind {
+    Read,
+    Skipped,
+    Strange,
+}
+
+fn kind(name: &str) -> Kind {
+    let ends = |end: &str| name.strip_suffix(end).is_some_and(|stem| !stem.is_empty());
+    // Why dot-names first: mounted Kubernetes config maps keep their versions in such folders.
+    if name.starts_with('.') || ends(".cedarschema") || ends(".md") {
+        Kind::Skipped
+    } else if name == CATALOGUE || ends(".cedar") {
+        Kind::Read
+    } else {
+        Kind::Strange
+    }
+}
+
+fn text(home: &Path, name: &str) -> Result<String, PolicyProblem> {
+    let broken = |error: io::Error| {
+        PolicyProblem::of_file(name, format!("`{name}` can't be read: {error}"), "")
+    };
+    let path = fs::canonicalize(home.join(name)).map_err(broken)?;
+    if !path.starts_with(home) {
+        let message = format!("`{name}` leads out of the policy folder");
+        return Err(PolicyProblem::of_file(name, message, "put the file itself there"));
+    }
+    // Why before opening: opening a pipe would wait for its other end.
+    if !fs::metadata(&path).map_err(broken)?.is_file() {
+        return Err(PolicyProblem::of_file(name, format!("`{name}` is not a file"), "take it out"));
+    }
+    let mut bytes = vec![];
+    File::open(&path)
+        .and_then(|file| file.take(FILE_BYTES + 1).read_to_end(&mut bytes))
+        .map_err(broken)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > FILE_BYTES) {
+        let message = format!("`{name}` is larger than {FILE_BYTES} bytes");
+        return Err(PolicyProblem::of_file(name, message, "divide it"));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let source = Source { name: name.to_owned(), text };
+        PolicyProblem::at(&source, good, format!("`{name}` is not UTF-8"), "save it as UTF-8")
+    })
+}
+
+fn missing(sources: &[Source], problems: &mut Vec<PolicyProblem>) {
+    if !problems.is_empty() {
+        return;
+    }
+    if !sources.iter().any(|source| source.name == CATALOGUE) {
+        let message = format!("the policy folder has no `{CATALOGUE}`");
+        problems.push(PolicyProblem::of_file("", message, "add one; it may be empty"));
+    }
+    if !sources.iter().any(|source| source.name.ends_with(".cedar")) {
+        let hint = "add a file named `*.cedar`: without a permit nothing is allowed";
+        problems.push(PolicyProblem::of_file("", "the policy folder has no policy", hint));
+    }
+}

@@ -1,0 +1,133 @@
+//! The answers of a policy set: Cedar's, put into the words of the domain.
+//!
+//! A policy that fails to evaluate makes the answer an error, whatever the others say.
+
+use cedar_policy::{Context, Decision, Request, RestrictedExpression};
+use jeton_domain::{
+    approval::Guard,
+    decision::{Delivery, PolicyId, Question, Rules, Verdict},
+    principal::{PrincipalId, PrincipalKind},
+    ttl::{Timestamp, Ttl},
+};
+
+use super::{
+    load::PolicySet,
+    prepare::{Opening, Prepared, Trouble},
+};
+
+type Pair = (String, RestrictedExpression);
+
+impl Rules for PolicySet {
+    fn judge(&self, question: &Question<'_>) -> Verdict {
+        if !self.vocabulary.knows(&question.scope.upstream, question.action) {
+            return Verdict::Nothing;
+        }
+        let answer = self.prepare(question).and_then(|prepared| {
+            let context = self.grant_context(question);
+            self.ask(&prepared, question.ttl, question.now, context)
+        });
+        answer.unwrap_or_else(trouble)
+    }
+
+    fn hash(&self) -> &str {
+        &self.hash
+    }
+}
+
+impl PolicySet {
+    /// Tells whether someone may open a session for an agent.
+    #[must_use]
+    pub fn may_open(
+        &self,
+        opener: &PrincipalId,
+        kind: PrincipalKind,
+        agent: &PrincipalId,
+        person: Option<&PrincipalId>,
+        ttl: Ttl,
+        now: Timestamp,
+    ) -> Verdict {
+        let answer = self
+            .prepare_opening(Opening { opener, kind, agent, person })
+            .and_then(|prepared| self.ask(&prepared, ttl, now, vec![]));
+        answer.unwrap_or_else(trouble)
+    }
+
+    fn grant_context(&self, question: &Question<'_>) -> Vec<Pair> {
+        let delivery = match question.delivery {
+            Delivery::Direct => "direct",
+            Delivery::Gateway => "gateway",
+        };
+        let approvals = question.approvals.iter().map(|group| {
+            RestrictedExpression::new_entity_uid(self.names.group(group.as_str()))
+        });
+        let mut pairs = vec![
+            ("delivery".to_owned(), RestrictedExpression::new_string(delivery.to_owned())),
+            ("approvals".to_owned(), RestrictedExpression::new_set(approvals)),
+        ];
+        if let Some(git_ref) = &question.scope.git_ref {
+            let text = git_ref.as_str().to_owned();
+            pairs.push(("ref".to_owned(), RestrictedExpression::new_string(text)));
+        }
+        pairs
+    }
+
+    /// Asks Cedar. The pairs are what the context holds beside what all questions have.
+    fn ask(
+        &self,
+        prepared: &Prepared,
+        ttl: Ttl,
+        now: Timestamp,
+        mut pairs: Vec<Pair>,
+    ) -> Result<Verdict, Trouble> {
+        pairs.push(("ttl".to_owned(), RestrictedExpression::new_long(ttl.seconds().into())));
+        if let Some(person) = &prepared.person {
+            pairs.push(("person".to_owned(), RestrictedExpression::new_entity_uid(person.clone())));
+        }
+        if prepared.slice.reads_now {
+            let text = jiff::Timestamp::from_second(now.seconds())?.to_string();
+            pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(text)));
+        }
+        let request = Request::new(
+            prepared.principal.clone(),
+            prepared.action.clone(),
+            prepared.resource.clone(),
+            Context::from_pairs(pairs)?,
+            None,
+        )?;
+        let response =
+            self.authorizer.is_authorized(&request, &prepared.slice.policies, &prepared.entities);
+        let errors = response.diagnostics().errors().map(|error| match error {
+            cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
+        });
+        let failed = sorted(errors);
+        if !failed.is_empty() {
+            return Ok(Verdict::Error(failed));
+        }
+        let reasons = || response.diagnostics().reason();
+        Ok(match response.decision() {
+            Decision::Allow => Verdict::Allow(sorted(reasons())),
+            Decision::Deny if reasons().next().is_none() => Verdict::Nothing,
+            Decision::Deny => Verdict::Forbid(self.guards_of(reasons())),
+        })
+    }
+
+    fn guards_of<'a>(&self, forbids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Vec<Guard> {
+        let guard = |policy: PolicyId| {
+            // Why not skipped if it were missing: a forbid that nobody knows must refuse for good.
+            let unknown = || Guard { policy: policy.clone(), groups: vec![], reason: Default::default() };
+            self.guards.get(&policy).cloned().unwrap_or_else(unknown)
+        };
+        sorted(forbids).into_iter().map(guard).collect()
+    }
+}
+
+fn sorted<'a>(ids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Vec<PolicyId> {
+    let mut ids: Vec<_> = ids.map(|id| PolicyId::new(id.as_ref())).collect();
+    ids.sort();
+    ids
+}
+
+fn trouble(error: Trouble) -> Verdict {
+    tracing::error!(%error, "a question could not be put to the policies; the answer is no");
+    Verdict::Error(vec![])
+}

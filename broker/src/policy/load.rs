@@ -1,0 +1,119 @@
+//! Makes a policy set of texts: every policy named, validated and understood, or none is used.
+
+use std::{collections::HashMap, path::Path, sync::Arc};
+
+use cedar_policy::{Authorizer, Effect};
+use jeton_domain::{
+    approval::Guard,
+    decision::PolicyId,
+    secret::{hex, sha256},
+};
+use moka::sync::Cache;
+
+use super::{
+    catalogue::Catalogue,
+    catalogue_file::{self, CATALOGUE},
+    folder,
+    index::Index,
+    limits::{PREPARED, PROBLEMS},
+    names::Names,
+    policy_file,
+    prepare::Prepared,
+    problem::{PolicyProblem, Source},
+    vocabulary::Vocabulary,
+};
+
+/// Policies, catalogue and schema that belong together.
+pub struct PolicySet {
+    pub(super) hash: String,
+    pub(super) names: Names,
+    pub(super) catalogue: Catalogue,
+    pub(super) vocabulary: Vocabulary,
+    pub(super) index: Index,
+    pub(super) guards: HashMap<PolicyId, Guard>,
+    pub(super) prepared: Cache<String, Arc<Prepared>>,
+    pub(super) authorizer: Authorizer,
+}
+
+impl PolicySet {
+    /// Reads a folder.
+    ///
+    /// # Errors
+    /// With every problem at once; none of the folder is used then.
+    pub fn load(folder: &Path, vocabulary: &Vocabulary) -> Result<Self, Vec<PolicyProblem>> {
+        let mut problems = vec![];
+        let sources = folder::read(folder, &mut problems);
+        Self::of(sources, vocabulary, problems)
+    }
+
+    /// Takes texts by their file names. `catalogue.toml` may be left out.
+    ///
+    /// # Errors
+    /// With every problem at once.
+    pub fn from_sources(
+        texts: &[(&str, &str)],
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, Vec<PolicyProblem>> {
+        let source = |(name, text): &(&str, &str)| Source { name: (*name).into(), text: (*text).into() };
+        let mut sources: Vec<_> = texts.iter().map(source).collect();
+        sources.sort_by(|a, b| a.name.cmp(&b.name));
+        Self::of(sources, vocabulary, vec![])
+    }
+
+    /// What is known about agents, people and resources.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// Every forbid, in no order; those with groups are guards.
+    pub fn forbids(&self) -> impl Iterator<Item = &Guard> {
+        self.guards.values()
+    }
+
+    fn of(
+        sources: Vec<Source>,
+        vocabulary: &Vocabulary,
+        mut problems: Vec<PolicyProblem>,
+    ) -> Result<Self, Vec<PolicyProblem>> {
+        let mut vocabulary = vocabulary.clone();
+        let catalogue = sources
+            .iter()
+            .find(|source| source.name == CATALOGUE)
+            .map_or_else(Catalogue::default, |source| catalogue_file::read(source, &mut problems));
+        catalogue.upstreams.iter().for_each(|(upstream, actions)| vocabulary.add(upstream, actions));
+        let inside = |error: String| vec![PolicyProblem::of_file("", format!("the schema: {error}"), "")];
+        let schema = vocabulary.schema().map_err(inside)?;
+        let names = Names::new().map_err(|error| inside(error.to_string()))?;
+        let rules = policy_file::read_all(&sources, &catalogue, &mut problems);
+        policy_file::validate(schema, &rules, &mut problems);
+        if !problems.is_empty() {
+            problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+            problems.dedup();
+            problems.truncate(PROBLEMS);
+            return Err(problems);
+        }
+        let guards = rules.values().filter(|read| read.rule.policy.effect() == Effect::Forbid);
+        Ok(Self {
+            hash: hash(&sources),
+            names,
+            catalogue,
+            vocabulary,
+            guards: guards.map(|read| (read.guard.policy.clone(), read.guard.clone())).collect(),
+            index: Index::new(rules.into_values().map(|read| read.rule).collect()),
+            prepared: Cache::new(PREPARED),
+            authorizer: Authorizer::new(),
+        })
+    }
+}
+
+/// The first half of the SHA-256 over all names and texts, each with its length before it.
+/// Why half: it stands in every log entry, and who could find two sets for it writes both anyway.
+fn hash(sources: &[Source]) -> String {
+    let mut canonical = vec![];
+    for part in sources.iter().flat_map(|source| [&source.name, &source.text]) {
+        canonical.extend(part.len().to_be_bytes());
+        canonical.extend(part.as_bytes());
+    }
+    hex(sha256(&canonical).get(..16).unwrap_or_default())
+}

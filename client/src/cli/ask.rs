@@ -1,0 +1,73 @@
+//! Asking for one grant, and the credential that comes with it.
+
+use jeton_client::{Ask, Client, GrantInfo, Granted, IssuedSecret, Scope};
+
+use super::{
+    failure::Failure,
+    output::{clean, code, note},
+};
+
+/// A grant with its credential.
+pub struct Held {
+    /// The grant.
+    pub grant: GrantInfo,
+    /// The credential.
+    pub issued: IssuedSecret,
+}
+
+/// Reads a scope.
+///
+/// # Errors
+/// When it is none, with words on how to write one.
+pub fn scope(text: &str) -> Result<Scope, Failure> {
+    Scope::parse(text).map_err(|error| Failure::Invalid(error.to_string()))
+}
+
+/// Asks for a grant that is usable at once.
+///
+/// # Errors
+/// When it is refused, waits for a person, or comes with a credential that is not usable; that one is
+/// given back.
+pub async fn grant(client: &Client, ask: Ask) -> Result<Held, Failure> {
+    let held = held(client.request_grant(ask).await?)?;
+    match usable(&held.issued) {
+        Ok(_) => Ok(held),
+        Err(failure) => {
+            release(client, &held.grant.id).await;
+            Err(failure)
+        }
+    }
+}
+
+/// Takes the credential of a grant.
+///
+/// # Errors
+/// When the grant waits for a person.
+pub fn held(granted: Granted) -> Result<Held, Failure> {
+    match granted.secret {
+        Some(issued) => Ok(Held { grant: granted.grant, issued }),
+        None => Err(Failure::Pending(Box::new(granted.grant))),
+    }
+}
+
+/// Shows the secret, if it is one word that fits everywhere a credential goes.
+///
+/// # Errors
+/// When it is empty, or holds blanks, control characters or anything but ASCII.
+pub fn usable(issued: &IssuedSecret) -> Result<&str, Failure> {
+    let secret = issued.secret.expose();
+    // Why: it ends up in headers, environments and line protocols, where more than a word splits.
+    if !secret.is_empty() && secret.chars().all(|c| c.is_ascii_graphic()) {
+        return Ok(secret);
+    }
+    let words = "the credential is empty or holds blanks or control characters; it is not handed on";
+    Err(Failure::Broken(words.to_owned()))
+}
+
+/// Gives a grant back. When that fails it says so: the grant ends by itself.
+pub async fn release(client: &Client, id: &str) {
+    if let Err(error) = client.release_grant(id).await {
+        let words = clean(&error.to_string());
+        note(&format!("jeton: grant {} is not given back and ends by itself: {words}\n", code(id)));
+    }
+}

@@ -1,0 +1,141 @@
+//! How sessions and grants read as tables and lists.
+
+use std::time::Duration;
+
+use jeton_client::{GrantInfo, IssuedSecret, Page, SessionInfo, now_millis};
+use serde::Serialize;
+
+use super::{
+    output::{code, list, table},
+    span,
+};
+
+/// A grant and what may be told of its credential, for programs.
+#[derive(Serialize)]
+pub struct GrantJson<'a> {
+    grant: &'a GrantInfo,
+    credential: CredentialJson<'a>,
+}
+
+#[derive(Serialize)]
+struct CredentialJson<'a> {
+    kind: &'a str,
+    username: &'a str,
+    expires_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<&'a str>,
+}
+
+impl<'a> GrantJson<'a> {
+    /// Tells the grant; the secret only if it is given.
+    #[must_use]
+    pub fn new(grant: &'a GrantInfo, issued: &'a IssuedSecret, secret: Option<&'a str>) -> Self {
+        let IssuedSecret { kind, username, expires_at, .. } = issued;
+        Self { grant, credential: CredentialJson { kind, username, expires_at: *expires_at, secret } }
+    }
+}
+
+/// Tells one session.
+#[must_use]
+pub fn session(session: &SessionInfo) -> String {
+    let now = now_millis();
+    let longest = Duration::from_secs(session.max_grant_ttl_seconds.into());
+    let mut rows = vec![
+        ("session", session.id.clone()),
+        ("state", session.state.clone()),
+        ("agent", session.agent.clone()),
+        ("person", session.person.clone()),
+        ("opener", session.opener.clone()),
+        ("task", session.task.clone()),
+    ];
+    rows.extend(session.envelope.iter().map(|scope| ("may ask for", scope.clone())));
+    rows.extend([
+        ("grants", format!("{} of {} used", session.grants_used, session.max_grants)),
+        ("longest grant", span::short(longest.as_secs())),
+        ("bound to", session.binding.clone()),
+        ("opened", span::relative(now, session.opened_at)),
+        ("expires", span::relative(now, session.expires_at)),
+        ("closed because", session.close_reason.clone()),
+    ]);
+    list(rows)
+}
+
+/// Tells a page of sessions.
+#[must_use]
+pub fn sessions(page: &Page<SessionInfo>) -> String {
+    let now = now_millis();
+    let rows = page.items.iter().map(|session| {
+        [
+            session.id.clone(),
+            session.state.clone(),
+            session.agent.clone(),
+            session.person.clone(),
+            format!("{}/{}", session.grants_used, session.max_grants),
+            span::relative(now, session.expires_at),
+            session.task.clone(),
+        ]
+    });
+    let header = ["SESSION", "STATE", "AGENT", "PERSON", "GRANTS", "EXPIRES", "TASK"];
+    table(header, rows) + &more(page.next.as_deref())
+}
+
+/// Tells one grant.
+#[must_use]
+pub fn grant(grant: &GrantInfo) -> String {
+    let now = now_millis();
+    let relative = |time: i64| span::relative(now, time);
+    let renewals = if grant.renewals == 0 { String::new() } else { grant.renewals.to_string() };
+    let mut rows = vec![
+        ("grant", grant.id.clone()),
+        ("state", grant.state.clone()),
+        ("scope", grant.scope.clone()),
+        ("session", grant.session.clone()),
+        ("agent", grant.agent.clone()),
+        ("reason", grant.reason.clone()),
+        ("requested", relative(grant.requested_at)),
+        ("expires", grant.expires_at.map(relative).unwrap_or_default()),
+        ("renewals", renewals),
+        ("policies", grant.policy_ids.join(", ")),
+        ("ended", grant.end_reason.clone()),
+        ("at the upstream", grant.upstream_revocation.clone()),
+    ];
+    rows.extend(grant.guards.iter().map(|guard| {
+        let by = guard.groups.join(", ");
+        ("waits for", format!("{}: {} (approved by: {by})", guard.policy_id, guard.reason))
+    }));
+    list(rows)
+}
+
+/// Tells a page of grants.
+#[must_use]
+pub fn grants(page: &Page<GrantInfo>) -> String {
+    let now = now_millis();
+    let rows = page.items.iter().map(|grant| {
+        [
+            grant.id.clone(),
+            grant.state.clone(),
+            grant.agent.clone(),
+            grant.scope.clone(),
+            span::relative(now, grant.requested_at),
+            grant.expires_at.map(|time| span::relative(now, time)).unwrap_or_default(),
+        ]
+    });
+    let header = ["GRANT", "STATE", "AGENT", "SCOPE", "REQUESTED", "EXPIRES"];
+    table(header, rows) + &more(page.next.as_deref())
+}
+
+fn more(next: Option<&str>) -> String {
+    // Page tokens are base64url, which `code` would cut; quoted they are safe to paste.
+    next.map(|token| format!("more: --after {}\n", super::shell::quote(&super::output::clean(token))))
+        .unwrap_or_default()
+}
+
+/// Tells how to get at the credential of a grant that did not show it.
+#[must_use]
+pub fn hint(grant: &GrantInfo) -> String {
+    format!(
+        "The credential is not shown. `jeton grant renew {} --secret-file FILE` gives a fresh one;\n\
+         the next time ask with --secret-file FILE or --show-secret, or use `jeton exec`.\n",
+        code(&grant.id)
+    )
+}
