@@ -3,6 +3,11 @@
 //! A guard is a `forbid` with `context.approvals.contains(Jeton::Group::"x")` in an `unless`, by
 //! itself or joined with other conditions by `&&` and `||`. Approvals may stand nowhere else. Why:
 //! so an approval can only ever lift a guard that people see, and never widen anything by itself.
+//!
+//! A ref that is asked for is a pattern, and policies see its text. A text that `like` or `==`
+//! takes stands for refs that they would take too, because a literal letter never takes a `*`; but
+//! a text that they do not take, such as `m*`, may well stand for `main`. So refs may be asked only
+//! where "no" refuses.
 
 use jeton_domain::approval::GroupName;
 use serde_json::Value;
@@ -32,34 +37,46 @@ const WHOLE: (&str, &str) = (
     "name the attribute that it is about, such as `context.ttl`",
 );
 
+/// A ref where "no" would read as "yes".
+pub(super) const NEGATED_REF: (&str, &str) = (
+    "uses `context.ref` where a pattern such as `m*` would slip past it",
+    "say which refs are allowed, in the `when` of a permit or the `unless` of a forbid, joined by `&&` and `||` only: `unless { context has ref && context.ref like \"agent/*\" }`",
+);
+
 type Wrong = (&'static str, &'static str);
 
 /// Reads a policy in Cedar's JSON form.
 pub(super) fn read(policy: &Value) -> Result<Reads, Wrong> {
     let mut seen = Seen::default();
-    let mut leaves = vec![];
+    let mut open = Open::default();
     let forbids = policy.get("effect").and_then(Value::as_str) == Some("forbid");
     for condition in policy.get("conditions").and_then(Value::as_array).into_iter().flatten() {
         let Some(body) = condition.get("body") else { continue };
         seen.look(body);
-        if forbids && condition.get("kind").and_then(Value::as_str) == Some("unless") {
-            lifts(body, &mut leaves)?;
+        let unless = condition.get("kind").and_then(Value::as_str) == Some("unless");
+        if unless == forbids {
+            open.look(body)?;
         }
     }
     if seen.whole {
         return Err(WHOLE);
     }
-    if seen.approvals != leaves.len() {
+    if seen.approvals != open.groups.len() || (!forbids && seen.approvals > 0) {
         return Err(MISPLACED);
     }
-    leaves.sort();
-    leaves.dedup();
-    Ok(Reads { groups: leaves, now: seen.now })
+    if seen.refs != open.refs {
+        return Err(NEGATED_REF);
+    }
+    open.groups.sort();
+    open.groups.dedup();
+    Ok(Reads { groups: open.groups, now: seen.now })
 }
 
+/// How often a policy reads what, wherever that stands.
 #[derive(Default)]
 struct Seen {
     approvals: usize,
+    refs: usize,
     now: bool,
     whole: bool,
 }
@@ -68,6 +85,7 @@ impl Seen {
     fn look(&mut self, node: &Value) {
         match attribute(node) {
             Some("approvals") => self.approvals += 1,
+            Some("ref") => self.refs += 1,
             Some("now") => self.now = true,
             Some(_) => {}
             None if is_context(node) => self.whole = true,
@@ -80,30 +98,49 @@ impl Seen {
     }
 }
 
-/// Collects the groups that can make a body true, where no `!` or `if` stands above them.
-fn lifts(node: &Value, leaves: &mut Vec<GroupName>) -> Result<(), Wrong> {
-    let sides = |join: &Value| Some((join.get("left")?.clone(), join.get("right")?.clone()));
-    if let Some((left, right)) = node.get("||").and_then(sides) {
-        lifts(&left, leaves)?;
-        return lifts(&right, leaves);
-    }
-    if let Some((left, right)) = node.get("&&").and_then(sides) {
-        let before = leaves.len();
-        lifts(&left, leaves)?;
-        let between = leaves.len();
-        lifts(&right, leaves)?;
-        return if before < between && between < leaves.len() { Err(BOTH) } else { Ok(()) };
-    }
-    leaves.extend(node.get("contains").and_then(group));
-    Ok(())
+/// What stands where "true" can only open: in the `when` of a permit or the `unless` of a forbid,
+/// with nothing above it but `&&` and `||`.
+#[derive(Default)]
+struct Open {
+    groups: Vec<GroupName>,
+    refs: usize,
 }
 
-fn group(contains: &Value) -> Option<GroupName> {
-    let entity = contains.get("right")?.get("Value")?.get("__entity")?;
-    let of_context = attribute(contains.get("left")?) == Some("approvals");
-    let is_group = entity.get("type")?.as_str() == Some("Jeton::Group");
-    (of_context && is_group).then_some(())?;
-    entity.get("id")?.as_str().map(GroupName::new)
+impl Open {
+    fn look(&mut self, node: &Value) -> Result<(), Wrong> {
+        if let Some((left, right)) = sides(node, "||") {
+            self.look(left)?;
+            return self.look(right);
+        }
+        if let Some((left, right)) = sides(node, "&&") {
+            let before = self.groups.len();
+            self.look(left)?;
+            let between = self.groups.len();
+            self.look(right)?;
+            let both = before < between && between < self.groups.len();
+            return if both { Err(BOTH) } else { Ok(()) };
+        }
+        self.groups.extend(group(node));
+        let reads_ref = |node: &Value| attribute(node) == Some("ref");
+        let tests_ref = reads_ref(node) && node.get("has").is_some()
+            || node.get("like").and_then(|like| like.get("left")).is_some_and(reads_ref)
+            || sides(node, "==").is_some_and(|(left, right)| reads_ref(left) != reads_ref(right));
+        self.refs += usize::from(tests_ref);
+        Ok(())
+    }
+}
+
+fn sides<'v>(node: &'v Value, join: &str) -> Option<(&'v Value, &'v Value)> {
+    let join = node.get(join)?;
+    Some((join.get("left")?, join.get("right")?))
+}
+
+fn group(node: &Value) -> Option<GroupName> {
+    let (set, member) = sides(node, "contains")?;
+    let entity = member.get("Value")?.get("__entity")?;
+    let fits = attribute(set) == Some("approvals")
+        && entity.get("type").and_then(Value::as_str) == Some("Jeton::Group");
+    if fits { entity.get("id")?.as_str().map(GroupName::new) } else { None }
 }
 
 /// The attribute of the context that a node reads or asks for.
@@ -169,6 +206,31 @@ mod tests {
             ("permit (principal, action, resource) when { [context].isEmpty() };".into(), WHOLE),
         ] {
             assert_eq!(read_text(&text), Err(wrong), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_ref_is_asked_only_where_no_refuses() {
+        let like = "context has ref && context.ref like \"agent/*\"";
+        for text in [
+            format!("permit (principal, action, resource) when {{ {like} }};"),
+            format!("permit (principal, action, resource) when {{ context.ttl < 9 && ({like} || {like}) }};"),
+            format!("forbid (principal, action, resource) unless {{ {like} }};"),
+            "forbid (principal, action, resource) unless { context has ref && \"docs\" == context.ref };".into(),
+        ] {
+            assert!(read_text(&text).is_ok(), "{text}");
+        }
+        for text in [
+            "forbid (principal, action, resource) when { context has ref && context.ref == \"main\" };",
+            "forbid (principal, action, resource) when { context has ref };",
+            "forbid (principal, action, resource) unless { !(context has ref) };",
+            "permit (principal, action, resource) unless { context has ref && context.ref == \"main\" };",
+            "permit (principal, action, resource) when { context has ref && context.ref != \"main\" };",
+            "permit (principal, action, resource) when { context has ref && !(context.ref like \"main\") };",
+            "permit (principal, action, resource) when { if context has ref then false else true };",
+            "permit (principal, action, resource) when { (context has ref) == false };",
+        ] {
+            assert_eq!(read_text(text), Err(NEGATED_REF), "{text}");
         }
     }
 

@@ -44,6 +44,13 @@ pub struct Exec {
     command: Vec<OsString>,
 }
 
+/// How the command gets the credential.
+enum Way {
+    Variable,
+    Pipe(child::Pipe),
+    File(SecretFile),
+}
+
 /// Runs it and gives its exit code.
 ///
 /// # Errors
@@ -52,7 +59,11 @@ pub async fn run(global: &Global, exec: Exec) -> Result<u8, Failure> {
     let mut asked = Ask::new(ask::scope(&exec.scope)?);
     asked.ttl = exec.ttl;
     asked.reason = exec.reason.clone();
-    let file = exec.credential_file.as_deref().map(SecretFile::reserve).transpose()?;
+    let way = match &exec.credential_file {
+        Some(path) => Way::File(SecretFile::reserve(path)?),
+        None if exec.fd => Way::Pipe(child::Pipe::open()?),
+        None => Way::Variable,
+    };
     // Why before the grant: a signal from here on waits until the grant can be given back.
     let mut signals = child::Signals::listen()?;
     let client = tokio::select! {
@@ -74,7 +85,7 @@ pub async fn run(global: &Global, exec: Exec) -> Result<u8, Failure> {
             return Ok(signal.exit_code());
         }
     };
-    let ended = with_credential(&client, &exec, &held, file, signals).await;
+    let ended = with_credential(&client, &exec, &held, way, signals).await;
     ask::release(&client, &held.grant.id).await;
     ended
 }
@@ -83,7 +94,7 @@ async fn with_credential(
     client: &Client,
     exec: &Exec,
     held: &Held,
-    file: Option<SecretFile>,
+    way: Way,
     signals: child::Signals,
 ) -> Result<u8, Failure> {
     let secret = ask::usable(&held.issued)?;
@@ -98,20 +109,18 @@ async fn with_credential(
             command.env_remove(name);
         }
     }
-    match file {
-        Some(file) => {
+    match way {
+        Way::File(file) => {
             file.write(secret)?;
             let child = child::start(&mut command, program)?;
             let fresh = fresh::keep(client, held, exec.ttl, &file);
             child::wait(child, signals, fresh).await
         }
-        None if exec.fd => {
-            let pipe = child::pipe_with(secret)?;
-            command.env("JETON_FD", pipe.number());
-            let child = pipe.start(&mut command, program)?;
+        Way::Pipe(pipe) => {
+            let child = pipe.start(secret, &mut command, program)?;
             child::wait(child, signals, std::future::ready(())).await
         }
-        None => {
+        Way::Variable => {
             command.env(&exec.env, secret);
             let child = child::start(&mut command, program)?;
             child::wait(child, signals, std::future::ready(())).await

@@ -13,7 +13,7 @@ use std::{
 
 use rustix::{
     io::{FdFlags, fcntl_setfd},
-    pipe::{PipeFlags, pipe_with as new_pipe},
+    pipe::{PipeFlags, pipe_with},
     process::{Pid, Signal, kill_process},
 };
 use tokio::{
@@ -99,44 +99,46 @@ impl Heard {
     }
 }
 
-/// A credential in a pipe, for a child that is yet to start.
+/// A pipe that hands a credential to a child that is yet to start.
 pub struct Pipe {
     read: OwnedFd,
-}
-
-/// Puts a secret into a pipe.
-///
-/// # Errors
-/// When it does not fit, or the system gives no pipe.
-pub fn pipe_with(secret: &str) -> Result<Pipe, Failure> {
-    if secret.len() > PIPE {
-        let words = format!("the credential is longer than {PIPE} bytes; use --credential-file");
-        return Err(Failure::Invalid(words));
-    }
-    let failed = |error| Failure::Broken(format!("there is no pipe: {error}"));
-    let (read, write) = new_pipe(PipeFlags::CLOEXEC).map_err(failed)?;
-    let written = rustix::io::write(&write, secret.as_bytes()).map_err(failed)?;
-    if written != secret.len() {
-        return Err(Failure::Broken("the pipe does not take the credential".to_owned()));
-    }
-    Ok(Pipe { read })
+    write: OwnedFd,
 }
 
 impl Pipe {
-    /// The descriptor's number, in this process and in the child.
-    #[must_use]
-    pub fn number(&self) -> String {
-        self.read.as_raw_fd().to_string()
-    }
-
-    /// Starts the command, which inherits the descriptor; this process lets go of it.
+    /// Opens one. Early, while the numbers are small: in `<&$JETON_FD` many shells take one digit.
     ///
     /// # Errors
-    /// As [`start`].
-    pub fn start(self, command: &mut Command, program: &OsStr) -> Result<Child, Failure> {
+    /// When the system gives none.
+    pub fn open() -> Result<Self, Failure> {
+        let (read, write) = pipe_with(PipeFlags::CLOEXEC)
+            .map_err(|error| Failure::Broken(format!("there is no pipe: {error}")))?;
+        Ok(Self { read, write })
+    }
+
+    /// Puts the secret in and starts the command, which inherits the end to read; this process lets
+    /// go of both ends, so that the command reads to an end.
+    ///
+    /// # Errors
+    /// When the secret does not fit without a reader, and as [`start`].
+    pub fn start(self, secret: &str, command: &mut Command, program: &OsStr) -> Result<Child, Failure> {
+        if secret.len() > PIPE {
+            let words = format!("the credential is longer than {PIPE} bytes; use --credential-file");
+            return Err(Failure::Invalid(words));
+        }
+        let written = rustix::io::write(&self.write, secret.as_bytes());
+        if written != Ok(secret.len()) {
+            return Err(Failure::Broken("the pipe does not take the credential".to_owned()));
+        }
+        command.env("JETON_FD", self.number());
         fcntl_setfd(&self.read, FdFlags::empty())
             .map_err(|error| Failure::Broken(format!("the pipe can't be handed on: {error}")))?;
         start(command, program)
+    }
+
+    /// The descriptor's number, in this process and in the child.
+    fn number(&self) -> String {
+        self.read.as_raw_fd().to_string()
     }
 }
 
@@ -236,17 +238,19 @@ mod tests {
 
     #[tokio::test]
     async fn the_command_reads_the_credential_from_the_descriptor() {
-        let pipe = pipe_with("s3cret").ok().unwrap();
-        let mut command = shell("eval \"read -r token <&$JETON_FD\"; test \"$token\" = s3cret && exit 7");
-        command.env("JETON_FD", pipe.number());
-        let child = pipe.start(&mut command, OsStr::new("sh")).ok().unwrap();
+        let mut command = shell("test \"$(cat /dev/fd/$JETON_FD)\" = s3cret && exit 7");
+        let pipe = Pipe::open().ok().unwrap();
+        let child = pipe.start("s3cret", &mut command, OsStr::new("sh")).ok().unwrap();
         assert_eq!(wait(child, no_signals(), ready(())).await.ok().unwrap(), 7);
     }
 
-    #[test]
-    fn a_credential_that_would_block_the_pipe_is_refused() {
-        assert!(pipe_with(&"a".repeat(PIPE)).is_ok());
-        assert_eq!(pipe_with(&"a".repeat(PIPE + 1)).err().unwrap().exit(), exit::INVALID);
+    #[tokio::test]
+    async fn a_credential_that_would_block_the_pipe_is_refused() {
+        let start = |length: usize| {
+            Pipe::open().ok().unwrap().start(&"a".repeat(length), &mut shell("exit"), OsStr::new("sh"))
+        };
+        assert!(start(PIPE).is_ok());
+        assert_eq!(start(PIPE + 1).err().unwrap().exit(), exit::INVALID);
     }
 
     #[tokio::test]
