@@ -25,19 +25,12 @@ pub const WARNING: &str = "\
 ************************************************************************";
 
 /// The example policies, as deployed.
-const POLICIES: [(&str, &str); 3] = [
-    (
-        "jeton.cedarschema",
-        include_str!("../../deploy/policies/jeton.cedarschema"),
-    ),
-    (
-        "catalogue.toml",
-        include_str!("../../deploy/policies/catalogue.toml"),
-    ),
-    (
-        "agents.cedar",
-        include_str!("../../deploy/policies/agents.cedar"),
-    ),
+const POLICIES: [(&str, &str); 5] = [
+    ("jeton.cedarschema", include_str!("../../deploy/policies/jeton.cedarschema")),
+    ("catalogue.toml", include_str!("../../deploy/policies/catalogue.toml")),
+    ("agents.cedar", include_str!("../../deploy/policies/agents.cedar")),
+    ("limits.cedar", include_str!("../../deploy/policies/limits.cedar")),
+    ("sessions.cedar", include_str!("../../deploy/policies/sessions.cedar")),
 ];
 
 /// Makes what is missing in the folder and gives the path of the configuration.

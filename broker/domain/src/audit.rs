@@ -238,13 +238,6 @@ pub enum Event {
         /// What.
         upstream: UpstreamRevocation,
     },
-    /// A caller could not prove who it is. Counted, not one entry each: see the metrics.
-    SignInFailed {
-        /// Why.
-        reason: Words,
-        /// How many since the last such entry.
-        count: u64,
-    },
 }
 
 /// Who asked for what: the fields that every entry about a grant's life begins with.
@@ -291,7 +284,6 @@ impl Event {
             Self::Revoked { .. } => "revoked",
             Self::RevocationAsked { .. } => "revocation_asked",
             Self::UpstreamAnswered { .. } => "upstream_answered",
-            Self::SignInFailed { .. } => "sign_in_failed",
         }
     }
 }

@@ -76,7 +76,6 @@ fn words(event: &Event) -> String {
         Event::Revoked { grant, by, reason, .. } => format!("{grant} by {by}: {}", reason.as_str()),
         Event::RevocationAsked { by, reason, .. } => format!("by {by}: {}", reason.as_str()),
         Event::UpstreamAnswered { grant, upstream } => format!("{grant}: {upstream:?}"),
-        Event::SignInFailed { reason, count } => format!("{count} times: {}", reason.as_str()),
     }
 }
 

@@ -233,6 +233,22 @@ async fn a_token_wins_over_the_connection_which_then_only_proves_a_key() {
         (principal.method, principal.keys.unix_uid),
         (AuthMethod::Oidc, Some(7))
     );
+    // The proof holds no longer than the shorter-lived of the two.
+    let mut short = leaf(&["spiffe://acme.dev/agent/one"]);
+    short.not_after = rcgen::date_time_ymd(2030, 1, 1);
+    let (short, long) = (
+        world.ca.sign(&short),
+        world.token(json!({"exp": NOW + 400_000_000})),
+    );
+    let both = world.with_certificate(&short);
+    let principal = world
+        .asks(Presented {
+            bearer: Some(&long),
+            ..nothing(&both)
+        })
+        .await
+        .unwrap();
+    assert_eq!(principal.proof_ends, Timestamp::from_seconds(1_893_456_000));
     // A bad token does not fall back on a good certificate.
     let error = world
         .asks(Presented {

@@ -80,13 +80,14 @@ struct RawGroup {
 }
 
 /// Reads the whole file; what is wrong goes to `problems`, and what is right is used to find more.
-pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Catalogue {
+/// `None` if not even its tables could be read.
+pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option<Catalogue> {
     let raw: RawCatalogue = match toml::from_str(&source.text) {
         Ok(raw) => raw,
         Err(error) => {
             let byte = error.span().map_or(0, |span| span.start);
             problems.push(PolicyProblem::at(source, byte, error.message(), ""));
-            return Catalogue::default();
+            return None;
         }
     };
     let mut reading = Reading { source, problems, catalogue: Catalogue::default(), ids: HashSet::new() };
@@ -96,7 +97,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Catalo
     reading.entries(raw.agent, Reading::agent);
     reading.entries(raw.person, Reading::person);
     reading.entries(raw.group, Reading::group);
-    reading.catalogue
+    Some(reading.catalogue)
 }
 
 struct Reading<'a> {
@@ -223,7 +224,7 @@ mod tests {
     fn catalogue(text: &str) -> Catalogue {
         assert_eq!(problems(text), [""; 0]);
         let source = Source { name: CATALOGUE.into(), text: text.into() };
-        read(&source, &mut vec![])
+        read(&source, &mut vec![]).unwrap()
     }
 
     #[test]

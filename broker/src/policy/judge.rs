@@ -23,8 +23,8 @@ impl Rules for PolicySet {
             return Verdict::Nothing;
         }
         let answer = self.prepare(question).and_then(|prepared| {
-            let context = self.grant_context(question);
-            self.ask(&prepared, question.ttl, question.now, context)
+            let request = self.grant_request(&prepared, question)?;
+            Ok(self.ask(&prepared, &request))
         });
         answer.unwrap_or_else(trouble)
     }
@@ -48,11 +48,15 @@ impl PolicySet {
     ) -> Verdict {
         let answer = self
             .prepare_opening(Opening { opener, kind, agent, person })
-            .and_then(|prepared| self.ask(&prepared, ttl, now, vec![]));
+            .and_then(|prepared| Ok(self.ask(&prepared, &request(&prepared, ttl, now, vec![])?)));
         answer.unwrap_or_else(trouble)
     }
 
-    fn grant_context(&self, question: &Question<'_>) -> Vec<Pair> {
+    pub(super) fn grant_request(
+        &self,
+        prepared: &Prepared,
+        question: &Question<'_>,
+    ) -> Result<Request, Trouble> {
         let delivery = match question.delivery {
             Delivery::Direct => "direct",
             Delivery::Gateway => "gateway",
@@ -68,47 +72,25 @@ impl PolicySet {
             let text = git_ref.as_str().to_owned();
             pairs.push(("ref".to_owned(), RestrictedExpression::new_string(text)));
         }
-        pairs
+        request(prepared, question.ttl, question.now, pairs)
     }
 
-    /// Asks Cedar. The pairs are what the context holds beside what all questions have.
-    fn ask(
-        &self,
-        prepared: &Prepared,
-        ttl: Ttl,
-        now: Timestamp,
-        mut pairs: Vec<Pair>,
-    ) -> Result<Verdict, Trouble> {
-        pairs.push(("ttl".to_owned(), RestrictedExpression::new_long(ttl.seconds().into())));
-        if let Some(person) = &prepared.person {
-            pairs.push(("person".to_owned(), RestrictedExpression::new_entity_uid(person.clone())));
-        }
-        if prepared.slice.reads_now {
-            let text = jiff::Timestamp::from_second(now.seconds())?.to_string();
-            pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(text)));
-        }
-        let request = Request::new(
-            prepared.principal.clone(),
-            prepared.action.clone(),
-            prepared.resource.clone(),
-            Context::from_pairs(pairs)?,
-            None,
-        )?;
+    fn ask(&self, prepared: &Prepared, request: &Request) -> Verdict {
         let response =
-            self.authorizer.is_authorized(&request, &prepared.slice.policies, &prepared.entities);
+            self.authorizer.is_authorized(request, &prepared.slice.policies, &prepared.entities);
         let errors = response.diagnostics().errors().map(|error| match error {
             cedar_policy::AuthorizationError::PolicyEvaluationError(error) => error.policy_id(),
         });
         let failed = sorted(errors);
         if !failed.is_empty() {
-            return Ok(Verdict::Error(failed));
+            return Verdict::Error(failed);
         }
         let reasons = || response.diagnostics().reason();
-        Ok(match response.decision() {
+        match response.decision() {
             Decision::Allow => Verdict::Allow(sorted(reasons())),
             Decision::Deny if reasons().next().is_none() => Verdict::Nothing,
             Decision::Deny => Verdict::Forbid(self.guards_of(reasons())),
-        })
+        }
     }
 
     fn guards_of<'a>(&self, forbids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Vec<Guard> {
@@ -119,6 +101,31 @@ impl PolicySet {
         };
         sorted(forbids).into_iter().map(guard).collect()
     }
+}
+
+/// Makes a request of what was prepared and what changes. The pairs are what its context holds
+/// beside what every context does.
+fn request(
+    prepared: &Prepared,
+    ttl: Ttl,
+    now: Timestamp,
+    mut pairs: Vec<Pair>,
+) -> Result<Request, Trouble> {
+    pairs.push(("ttl".to_owned(), RestrictedExpression::new_long(ttl.seconds().into())));
+    if let Some(person) = &prepared.person {
+        pairs.push(("person".to_owned(), RestrictedExpression::new_entity_uid(person.clone())));
+    }
+    if prepared.slice.reads_now {
+        let text = jiff::Timestamp::from_second(now.seconds())?.to_string();
+        pairs.push(("now".to_owned(), RestrictedExpression::new_datetime(text)));
+    }
+    Ok(Request::new(
+        prepared.principal.clone(),
+        prepared.action.clone(),
+        prepared.resource.clone(),
+        Context::from_pairs(pairs)?,
+        None,
+    )?)
 }
 
 fn sorted<'a>(ids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Vec<PolicyId> {

@@ -77,10 +77,13 @@ impl PolicySet {
         mut problems: Vec<PolicyProblem>,
     ) -> Result<Self, Vec<PolicyProblem>> {
         let mut vocabulary = vocabulary.clone();
-        let catalogue = sources
-            .iter()
-            .find(|source| source.name == CATALOGUE)
-            .map_or_else(Catalogue::default, |source| catalogue_file::read(source, &mut problems));
+        let file = sources.iter().find(|source| source.name == CATALOGUE);
+        let catalogue = match file.map(|file| catalogue_file::read(file, &mut problems)) {
+            None => Catalogue::default(),
+            Some(Some(catalogue)) => catalogue,
+            // Why no further: without its facts, every name in the policies would look wrong.
+            Some(None) => return Err(problems),
+        };
         catalogue.upstreams.iter().for_each(|(upstream, actions)| vocabulary.add(upstream, actions));
         let inside = |error: String| vec![PolicyProblem::of_file("", format!("the schema: {error}"), "")];
         let schema = vocabulary.schema().map_err(inside)?;

@@ -12,8 +12,6 @@ use jeton_domain::{
 
 use super::{Policies, PolicySet, Vocabulary};
 
-mod slices;
-
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/policies");
 const NOON: i64 = 1_790_251_200;
 
@@ -45,10 +43,14 @@ impl Ask<'_> {
 
     /// The answer in one line: `+ids`, `-ids(groups)`, `nothing` or `error ids`.
     fn about(&self, scope: &str) -> String {
+        self.question(scope, |question| line(&self.set.judge(question)))
+    }
+
+    fn question<T>(&self, scope: &str, put: impl Fn(&Question<'_>) -> T) -> T {
         let scope = Scope::parse(scope).unwrap();
         let approvals: BTreeSet<_> = self.approvals.iter().map(|name| GroupName::new(name)).collect();
         let person = self.person.map(id);
-        let question = Question {
+        put(&Question {
             agent: &id(self.agent),
             person: person.as_ref(),
             scope: &scope,
@@ -57,8 +59,7 @@ impl Ask<'_> {
             delivery: Delivery::Direct,
             approvals: &approvals,
             now: Timestamp::from_seconds(NOON),
-        };
-        line(&self.set.judge(&question))
+        })
     }
 }
 
@@ -158,7 +159,7 @@ fn the_examples_let_orchestrators_and_the_platform_open_sessions() {
 }
 
 #[test]
-fn every_problem_of_a_folder_is_told_with_its_place() {
+fn every_problem_of_the_policies_is_told_with_its_place_and_what_to_do() {
     let found = refused(&[
         (
             "a.cedar",
@@ -173,13 +174,166 @@ fn every_problem_of_a_folder_is_told_with_its_place() {
 @id("tier") permit (principal, action in Jeton::Action::"read", resource) when { resource.tier == "x" };
 @id("by-name") forbid (principal, action in Jeton::Action::"read", resource == Jeton::Resource::"git:acme/api");
 @id("by-case") forbid (principal, action in Jeton::Action::"read", resource in Jeton::Org::"git:Acme");
-@id("lifted") permit (principal, action in Jeton::Action::"read", resource) when { context.approvals.contains(Jeton::Group::"x") };
-@id("impossible") permit (principal, action in Jeton::Action::"read", resource) when { context.ttl < 9 && false };
+@id("lifted") permit (principal, action in Jeton::Action::"read", resource) when { context.approvals.contains(Jeton::Group::"security") };
+@id("never") permit (principal, action in Jeton::Action::"read", resource) when { context.ttl < 9 && false };
+@id("group") forbid (principal, action in Jeton::Action::"read", resource)
+unless { context.approvals.contains(Jeton::Group::"secruity") };
+@id("main") forbid (principal, action in Jeton::Action::"read", resource) when { context has ref && context.ref == "main" };
+@id("number") forbid (principal, action in Jeton::Action::"read", resource == Jeton::Resource::"8");
 "#,
         ),
         ("b.cedar", "\n@id(\"twice\") forbid (principal, action == Jeton::Action::\"contents:read\", resource);"),
         ("c.cedar", "@id(\"c\") permit (principal, action, resource)\n\nwhen { contxt.ttl };"),
-        ("catalogue.toml", "upstream = [{ name = \"git\" }]\nresource = [{ upstream = \"git\", name = \"acme/api\", id = \"7\" }]\ntean = 1"),
+        (
+            "catalogue.toml",
+            r#"upstream = [{ name = "git" }]
+            resource = [{ upstream = "git", name = "acme/api", id = "7" }]
+            group = [{ name = "security", members = ["ana"] }]"#,
+        ),
     ]);
-    assert_eq!(found.len(), 1 + 12 + 2, "{found:#?}");
+    let wanted = [
+        ("a.cedar:1: ", "the policy has no `@id`; name it"),
+        ("a.cedar:2: ", "the `@id` `two words` is not a name"),
+        ("a.cedar:5: ", "templates are not used here; write the policy out"),
+        ("a.cedar:6: ", "unrecognized action `Jeton::Action::\"contents:raed\"`; did you mean"),
+        ("a.cedar:7: ", "attribute `tll` in context"),
+        ("a.cedar:8: ", "the team `biulders` is not in the catalogue; add a [[team]]"),
+        ("a.cedar:9: ", "unable to guarantee safety of access to optional attribute `tier`"),
+        ("a.cedar:10: ", "the resource `git:acme/api` goes by its id; write Jeton::Resource::\"7\""),
+        ("a.cedar:11: ", "names are compared in lower case; write `git:acme`"),
+        ("a.cedar:12: ", "the policy `lifted` uses `context.approvals` outside a guard; write `forbid"),
+        ("a.cedar:13: ", "policy `never`"),
+        ("a.cedar:15: ", "the group `secruity` is not in the catalogue"),
+        ("a.cedar:16: ", "where a pattern such as `m*` would slip past it; say which refs are allowed"),
+        ("a.cedar:17: ", "no resource of the catalogue has the id `8`"),
+        ("b.cedar:2: ", "the `@id` `twice` stands at a.cedar:3 already"),
+        ("c.cedar:3: ", "`contxt`"),
+    ];
+    for (place, words) in wanted {
+        let told = found.iter().any(|problem| problem.starts_with(place) && problem.contains(words));
+        assert!(told, "{place}{words} in {found:#?}");
+    }
+    assert!(found.iter().all(|told| wanted.iter().any(|(place, _)| told.starts_with(place))), "{found:#?}");
+}
+
+#[test]
+fn what_can_be_asked_fits_the_schema_that_policies_are_checked_against() {
+    let timed = r#"@id("timed") permit (principal, action in Jeton::Action::"grant", resource)
+        when { context.now > datetime("2026-01-01") };"#;
+    let catalogue = fs::read_to_string(Path::new(EXAMPLES).join("catalogue.toml")).unwrap();
+    let texts = [("a.cedar", timed), ("catalogue.toml", &catalogue)];
+    let set = PolicySet::from_sources(&texts, &vocabulary()).unwrap();
+    let schema = set.vocabulary.schema().unwrap();
+    let (git, orders) = ("git:acme/payments contents:write ref=agent/x", "orders:eu orders:read");
+    for (scope, person) in [(git, Some("person/ana")), (orders, None)] {
+        let ask = Ask { person, approvals: &["security"], ..Ask::of(&set) };
+        ask.question(scope, |question| {
+            let prepared = set.prepare(question).unwrap();
+            let request = set.grant_request(&prepared, question).unwrap();
+            let context = request.context().unwrap().clone();
+            let (principal, action, resource) =
+                (prepared.principal.clone(), prepared.action.clone(), prepared.resource.clone());
+            cedar_policy::Request::new(principal, action, resource, context, Some(&schema)).unwrap();
+            let entities = prepared.entities.iter().cloned();
+            cedar_policy::Entities::from_entities(entities, Some(&schema)).unwrap();
+        });
+    }
+}
+
+#[test]
+fn a_policy_that_reads_the_time_gets_it() {
+    let office = r#"@id("office") permit (principal, action in Jeton::Action::"read", resource)
+        when { context.now.toTime() == duration("8h") && context.now == datetime("2026-09-24T08:00:00Z") };"#;
+    let set = PolicySet::from_sources(&[("a.cedar", office)], &vocabulary()).unwrap();
+    assert_eq!(Ask::of(&set).about("git:acme/api contents:read"), "+office");
+}
+
+#[test]
+fn a_policy_that_fails_makes_the_answer_an_error_even_beside_a_permit() {
+    let texts = r#"@id("all") permit (principal, action in Jeton::Action::"read", resource);
+        @id("overflow") permit (principal, action in Jeton::Action::"read", resource)
+        when { context.ttl + 9223372036854775807 > 0 };"#;
+    let set = PolicySet::from_sources(&[("a.cedar", texts)], &vocabulary()).unwrap();
+    assert_eq!(Ask::of(&set).about("git:acme/api contents:read"), "error overflow");
+    let never = Ask { set: &set, ..Ask::of(&set) };
+    assert_eq!(never.about("orders:acme/x orders:write"), "nothing");
+}
+
+#[test]
+fn a_policy_as_deep_as_a_file_can_hold_is_a_problem_and_no_crash() {
+    for (open, close) in [("(", ")"), ("[", "]"), ("!", ""), ("-", ""), ("if true then ", " else true"), ("{a: ", "}")] {
+        let deep = 200_000;
+        let text = format!(
+            "@id(\"deep\") permit (principal, action, resource) when {{ {}true{} }};",
+            open.repeat(deep),
+            close.repeat(deep)
+        );
+        assert!(!refused(&[("a.cedar", &text)]).is_empty(), "{open}");
+    }
+    let wide = format!("@id(\"wide\") permit (principal, action, resource) when {{ true{} }};", " && true".repeat(100_000));
+    assert!(!refused(&[("a.cedar", &wide)]).is_empty());
+}
+
+#[test]
+fn a_bad_folder_never_replaces_a_good_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    let permit = |id: &str| format!("@id(\"{id}\") permit (principal, action in Jeton::Action::\"read\", resource);");
+    write("catalogue.toml", "");
+    write("a.cedar", &permit("one"));
+    write("README.md", "not read");
+    let policies = Policies::load(folder.path(), vocabulary()).unwrap_or_else(|found| panic!("{found:?}"));
+    let answer = || Ask::of(&policies.current()).about("git:acme/api contents:read");
+    let first = policies.current().hash().to_owned();
+    assert_eq!(answer(), "+one");
+    write("a.cedar", "@id(\"two\") permit (principal, action in Jeton::Action::\"raed\", resource);");
+    assert!(policies.reload(folder.path()).is_err());
+    assert_eq!((answer(), policies.current().hash()), ("+one".to_owned(), first.as_str()));
+    write("a.cedar", &permit("two"));
+    assert_ne!(policies.reload(folder.path()).unwrap(), first);
+    assert_eq!(answer(), "+two");
+    write("a.cedar", &permit("one"));
+    assert_eq!(policies.reload(folder.path()).unwrap(), first);
+}
+
+#[test]
+fn what_does_not_belong_into_the_folder_is_told() {
+    let outside = tempfile::NamedTempFile::new().unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let found = || -> Vec<String> {
+        let problems = PolicySet::load(folder.path(), &vocabulary()).err().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(found(), [
+        "the policy folder has no `catalogue.toml`; add one; it may be empty",
+        "the policy folder has no policy; add a file named `*.cedar`: without a permit nothing is allowed",
+    ]);
+    std::os::unix::fs::symlink(outside.path(), path("away.cedar")).unwrap();
+    fs::create_dir(path("folder.cedar")).unwrap();
+    fs::write(path("forbids.ceder"), "").unwrap();
+    fs::write(path("latin.cedar"), b"\n// \xe9").unwrap();
+    fs::write(path("large.cedar"), vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
+    fs::write(path(".hidden"), "").unwrap();
+    assert_eq!(found(), [
+        "away.cedar: `away.cedar` leads out of the policy folder; put the file itself there",
+        "folder.cedar: `folder.cedar` is not a file; take it out",
+        "forbids.ceder: `forbids.ceder` would not be read; policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out",
+        "large.cedar: `large.cedar` is larger than 4194304 bytes; divide it",
+        "latin.cedar:2: `latin.cedar` is not UTF-8; save it as UTF-8",
+    ]);
+    assert!(PolicySet::load(&path("nowhere"), &vocabulary()).is_err());
+}
+
+#[test]
+fn a_folder_as_kubernetes_mounts_it_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::create_dir(path("..2026_01_01")).unwrap();
+    std::os::unix::fs::symlink("..2026_01_01", path("..data")).unwrap();
+    for (name, text) in [("catalogue.toml", ""), ("a.cedar", "@id(\"a\") permit (principal, action in Jeton::Action::\"read\", resource);")] {
+        fs::write(path("..2026_01_01").join(name), text).unwrap();
+        std::os::unix::fs::symlink(Path::new("..data").join(name), path(name)).unwrap();
+    }
+    assert!(PolicySet::load(folder.path(), &vocabulary()).is_ok());
 }

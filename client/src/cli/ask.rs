@@ -45,7 +45,10 @@ pub async fn grant(client: &Client, ask: Ask) -> Result<Held, Failure> {
 /// When the grant waits for a person.
 pub fn held(granted: Granted) -> Result<Held, Failure> {
     match granted.secret {
-        Some(issued) => Ok(Held { grant: granted.grant, issued }),
+        Some(issued) => Ok(Held {
+            grant: granted.grant,
+            issued,
+        }),
         None => Err(Failure::Pending(Box::new(granted.grant))),
     }
 }
@@ -60,7 +63,8 @@ pub fn usable(issued: &IssuedSecret) -> Result<&str, Failure> {
     if !secret.is_empty() && secret.chars().all(|c| c.is_ascii_graphic()) {
         return Ok(secret);
     }
-    let words = "the credential is empty or holds blanks or control characters; it is not handed on";
+    let words =
+        "the credential is empty or holds blanks or control characters; it is not handed on";
     Err(Failure::Broken(words.to_owned()))
 }
 
@@ -68,6 +72,9 @@ pub fn usable(issued: &IssuedSecret) -> Result<&str, Failure> {
 pub async fn release(client: &Client, id: &str) {
     if let Err(error) = client.release_grant(id).await {
         let words = clean(&error.to_string());
-        note(&format!("jeton: grant {} is not given back and ends by itself: {words}\n", code(id)));
+        note(&format!(
+            "jeton: grant {} is not given back and ends by itself: {words}\n",
+            code(id)
+        ));
     }
 }

@@ -1,6 +1,6 @@
 //! Why a command did not do what it was asked, as people and as programs read it.
 
-use jeton_client::{Error, ErrorKind, GrantInfo};
+use jeton_client::{Error, ErrorKind, GrantInfo, Scope};
 use serde_json::{Value, json};
 
 use super::{
@@ -89,7 +89,11 @@ fn local(kind: &str, words: &str) -> Value {
 
 fn told(error: &Error) -> String {
     let words = clean(&error.to_string());
-    let refused = if error.kind() == ErrorKind::Denied { "refused: " } else { "" };
+    let refused = if error.kind() == ErrorKind::Denied {
+        "refused: "
+    } else {
+        ""
+    };
     let mut text = format!("jeton: {refused}{words}\n");
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("  {:<13} {}\n", format!("{name}:"), clean(value)));
@@ -102,7 +106,15 @@ fn told(error: &Error) -> String {
     }
     let instead = error.requestable();
     for scope in &instead {
-        line("ask instead", &format!("jeton grant request {}", shell::quote(&clean(scope))));
+        let scope = clean(scope);
+        // Why: an envelope's line may be a pattern, which cannot be asked for as it stands.
+        match Scope::parse(&scope) {
+            Ok(_) => line(
+                "ask instead",
+                &format!("jeton grant request {}", shell::quote(&scope)),
+            ),
+            Err(_) => line("ask within", &scope),
+        }
     }
     if instead.is_empty() {
         line("what to do", &error.advice());
@@ -112,7 +124,10 @@ fn told(error: &Error) -> String {
 
 fn pending(grant: &GrantInfo) -> String {
     let id = code(&grant.id);
-    let mut text = format!("jeton: grant {id} for `{}` waits for a person\n", clean(&grant.scope));
+    let mut text = format!(
+        "jeton: grant {id} for `{}` waits for a person\n",
+        clean(&grant.scope)
+    );
     for guard in &grant.guards {
         text.push_str(&format!(
             "  {}: {} (approved by: {})\n",
@@ -169,7 +184,12 @@ mod tests {
     fn every_json_error_has_the_same_fields() {
         let fields = |failure: Failure| {
             let value = failure.json();
-            value["error"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
+            value["error"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
         };
         let told = fields(Failure::config("x"));
         assert_eq!(told, fields(Failure::Invalid("x".to_owned())));

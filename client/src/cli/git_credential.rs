@@ -53,7 +53,11 @@ pub struct Repositories {
 impl Repositories {
     /// The scope for one of them.
     pub(super) fn scope(&self, repository: &str) -> String {
-        let only = self.git_ref.as_ref().map(|pattern| format!(" ref={pattern}")).unwrap_or_default();
+        let only = self
+            .git_ref
+            .as_ref()
+            .map(|pattern| format!(" ref={pattern}"))
+            .unwrap_or_default();
         format!("{}:{repository} {}{only}", self.upstream, self.actions)
     }
 }
@@ -115,7 +119,9 @@ async fn answer(
         Some(text) => Ok(Zeroizing::new(text)),
         None => {
             ask::release(&client, &held.grant.id).await;
-            Err(Failure::Broken("the user name does not fit git's protocol".to_owned()))
+            Err(Failure::Broken(
+                "the user name does not fit git's protocol".to_owned(),
+            ))
         }
     }
 }
@@ -128,7 +134,12 @@ fn words(issued: &IssuedSecret, end: Option<i64>) -> Answer<'_> {
     // Why: for git GitHub takes its installation tokens as `Basic` alone; its API takes both.
     let bearer = issued.kind == "signed_jwt";
     let expires = end.map(|millis| millis.div_euclid(1000));
-    Answer { username, secret: issued.secret.expose(), bearer, expires }
+    Answer {
+        username,
+        secret: issued.secret.expose(),
+        bearer,
+        expires,
+    }
 }
 
 /// Reads what git sent, up to one byte more than is understood.
@@ -144,7 +155,8 @@ fn question() -> Result<Zeroizing<Vec<u8>>, Failure> {
 }
 
 fn site(url: &str) -> Result<Site, String> {
-    Site::parse(url).ok_or_else(|| "write https://host or http://host:port, and nothing else".to_owned())
+    Site::parse(url)
+        .ok_or_else(|| "write https://host or http://host:port, and nothing else".to_owned())
 }
 
 #[cfg(test)]
@@ -154,16 +166,29 @@ mod tests {
 
     fn issued(kind: &str, username: &str) -> IssuedSecret {
         let secret = Secret::new("s3cret".to_owned());
-        IssuedSecret { secret, kind: kind.to_owned(), username: username.to_owned(), expires_at: None }
+        IssuedSecret {
+            secret,
+            kind: kind.to_owned(),
+            username: username.to_owned(),
+            expires_at: None,
+        }
     }
 
     #[test]
     fn github_is_told_basic_and_others_bearer() {
         let github = issued("github_installation_token", "");
         let text = words(&github, Some(7_999)).text(true).unwrap();
-        assert!(text.contains("authtype=Basic\n") && text.ends_with("password_expiry_utc=7\n"), "{text}");
+        assert!(
+            text.contains("authtype=Basic\n") && text.ends_with("password_expiry_utc=7\n"),
+            "{text}"
+        );
         let signed = issued("signed_jwt", "x");
-        assert!(words(&signed, None).text(true).unwrap().contains("authtype=Bearer\ncredential=s3cret\n"));
+        assert!(
+            words(&signed, None)
+                .text(true)
+                .unwrap()
+                .contains("authtype=Bearer\ncredential=s3cret\n")
+        );
     }
 
     #[test]
@@ -175,8 +200,14 @@ mod tests {
             git_ref: None,
             ttl: Duration::from_secs(300),
         };
-        assert_eq!(repositories.scope("acme/api"), "git:acme/api contents:write");
+        assert_eq!(
+            repositories.scope("acme/api"),
+            "git:acme/api contents:write"
+        );
         repositories.git_ref = Some("agent/*".to_owned());
-        assert_eq!(repositories.scope("acme/api"), "git:acme/api contents:write ref=agent/*");
+        assert_eq!(
+            repositories.scope("acme/api"),
+            "git:acme/api contents:write ref=agent/*"
+        );
     }
 }

@@ -25,7 +25,11 @@ impl Output {
     ///
     /// # Errors
     /// When standard output can't be written.
-    pub fn result<T: Serialize>(self, value: &T, text: impl FnOnce() -> String) -> Result<(), Failure> {
+    pub fn result<T: Serialize>(
+        self,
+        value: &T,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         match self {
             Self::Tables => raw(text().as_bytes()),
             Self::Json => raw(json(value)?.as_bytes()),
@@ -79,9 +83,9 @@ pub fn note(text: &str) {
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::Broken(format!("standard output can't be written: {error}")))
-        }
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Broken(format!(
+            "standard output can't be written: {error}"
+        ))),
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -89,7 +93,9 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
 /// Shows a text of another's on one line: each unprintable character becomes a space.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    text.chars().map(|c| if unprintable(c) { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if unprintable(c) { ' ' } else { c })
+        .collect()
 }
 
 /// Shows an id, which holds nothing but letters, digits and `_` if the broker is what it says.
@@ -97,12 +103,17 @@ pub fn clean(text: &str) -> String {
 /// Why: ids are shown as parts of commands to paste.
 #[must_use]
 pub fn code(id: &str) -> String {
-    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    id.chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
+        .collect()
 }
 
 /// Makes a table of rows under a header.
 #[must_use]
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub fn table<const N: usize>(
+    header: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header);
     table.add_rows(rows.into_iter().map(|row| row.map(|cell| clean(&cell))));
@@ -121,7 +132,10 @@ pub fn list(rows: impl IntoIterator<Item = (&'static str, String)>) -> String {
 
 fn trimmed(table: &Table) -> String {
     // Every cell starts with one space of padding; as the first character of a line it is in the way.
-    table.lines().map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end())).collect()
+    table
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(&line).trim_end()))
+        .collect()
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
@@ -146,14 +160,20 @@ mod tests {
 
     #[test]
     fn tables_have_no_borders_and_no_control_characters() {
-        let rows = [["gr_1".to_owned(), "a\x1b[31m\nb".to_owned()], ["gr_22".to_owned(), "c".to_owned()]];
+        let rows = [
+            ["gr_1".to_owned(), "a\x1b[31m\nb".to_owned()],
+            ["gr_22".to_owned(), "c".to_owned()],
+        ];
         let text = table(["id", "agent"], rows);
         assert_eq!(text, "id     agent\ngr_1   a [31m b\ngr_22  c\n");
     }
 
     #[test]
     fn empty_values_are_left_out_of_lists() {
-        assert_eq!(list([("id", "gr_1".to_owned()), ("reason", String::new())]), "id  gr_1\n");
+        assert_eq!(
+            list([("id", "gr_1".to_owned()), ("reason", String::new())]),
+            "id  gr_1\n"
+        );
     }
 
     #[test]

@@ -32,13 +32,21 @@ mod tests {
 
     #[test]
     fn a_real_shell_reads_back_every_nasty_word() {
-        for word in
-            ["$(id)", "`id`", "a;b", "a\nb", "'", "''", "\\", "\"", "!x", "~", "*", "a&b", "$HOME", "#", "-n", "é"]
-        {
+        for word in [
+            "$(id)", "`id`", "a;b", "a\nb", "'", "''", "\\", "\"", "!x", "~", "*", "a&b", "$HOME",
+            "#", "-n", "é",
+        ] {
             let script = format!("printf %s {}", join(["x", word]));
             // `printf %s` repeats its format for each word.
-            let out = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
-            assert_eq!(String::from_utf8(out.stdout).unwrap(), format!("x{word}"), "{word:?}");
+            let out = std::process::Command::new("sh")
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            assert_eq!(
+                String::from_utf8(out.stdout).unwrap(),
+                format!("x{word}"),
+                "{word:?}"
+            );
         }
     }
 }

@@ -37,7 +37,7 @@ pub fn parse(text: &str) -> Result<Duration, SpanError> {
 /// Tells a time in milliseconds as seen from now: `in 9m`, `3m ago`.
 #[must_use]
 pub fn relative(now: i64, then: i64) -> String {
-    let seconds = now.abs_diff(then) / 1000;
+    let seconds = nearest(now.abs_diff(then), 1000);
     match (seconds, then >= now) {
         (0, _) => "now".to_owned(),
         (_, true) => format!("in {}", short(seconds)),
@@ -45,18 +45,23 @@ pub fn relative(now: i64, then: i64) -> String {
     }
 }
 
-/// Tells a number of seconds in its largest unit, rounded down.
+/// Tells a number of seconds in its largest unit, rounded to the nearest.
 #[must_use]
 pub fn short(seconds: u64) -> String {
     if seconds >= 2 * DAY {
-        format!("{}d", seconds / DAY)
+        format!("{}d", nearest(seconds, DAY))
     } else if seconds >= 2 * HOUR {
-        format!("{}h", seconds / HOUR)
+        format!("{}h", nearest(seconds, HOUR))
     } else if seconds >= 2 * MINUTE {
-        format!("{}m", seconds / MINUTE)
+        format!("{}m", nearest(seconds, MINUTE))
     } else {
         format!("{seconds}s")
     }
+}
+
+/// Why: just after a span of 8 hours began, 7 hours and 59 minutes are left of it.
+fn nearest(amount: u64, unit: u64) -> u64 {
+    amount.saturating_add(unit / 2) / unit
 }
 
 #[cfg(test)]
@@ -65,9 +70,14 @@ mod tests {
 
     #[test]
     fn spans_are_read_as_people_type_them() {
-        for (text, seconds) in
-            [("90s", 90), ("15m", 900), ("8h", 28_800), ("2d", 172_800), ("600", 600), ("1", 1)]
-        {
+        for (text, seconds) in [
+            ("90s", 90),
+            ("15m", 900),
+            ("8h", 28_800),
+            ("2d", 172_800),
+            ("600", 600),
+            ("1", 1),
+        ] {
             assert_eq!(parse(text).unwrap().as_secs(), seconds, "{text}");
         }
     }
@@ -75,8 +85,25 @@ mod tests {
     #[test]
     fn odd_spans_are_refused_and_the_error_says_how_to_write_one() {
         for text in [
-            "", "s", "m", "0", "0s", "-5m", "+5m", "1.5h", "5 m", " 5m", "5M", "5min", "1h30m", "é", "5é",
-            "99999999999999999999", "18446744073709551615d", "367d", "٥m",
+            "",
+            "s",
+            "m",
+            "0",
+            "0s",
+            "-5m",
+            "+5m",
+            "1.5h",
+            "5 m",
+            " 5m",
+            "5M",
+            "5min",
+            "1h30m",
+            "é",
+            "5é",
+            "99999999999999999999",
+            "18446744073709551615d",
+            "367d",
+            "٥m",
         ] {
             assert!(parse(text).is_err(), "{text}");
         }
@@ -92,9 +119,10 @@ mod tests {
         assert_eq!(relative(0, minutes(9)), "in 9m");
         assert_eq!(relative(minutes(3), 0), "3m ago");
         assert_eq!(relative(0, 90_000), "in 90s");
-        assert_eq!(relative(0, minutes(150)), "in 2h");
+        assert_eq!(relative(0, minutes(8 * 60) - 90), "in 8h");
+        assert_eq!(relative(0, minutes(140)), "in 2h");
         assert_eq!(relative(0, minutes(3 * 24 * 60)), "in 3d");
         assert_eq!(relative(5, 5), "now");
-        assert_eq!(relative(i64::MIN, i64::MAX), "in 213503982334d");
+        assert_eq!(relative(i64::MIN, i64::MAX), "in 213503982335d");
     }
 }

@@ -155,6 +155,7 @@ mod tests {
             ("http://0251.0376.0251.0376/keys", false, false),
             ("http://issuer.example/keys", false, false),
             ("https://me:pass@issuer.example/keys", false, false),
+            ("https://me@issuer.example/keys", false, false),
             ("https://issuer.example/keys#x", false, false),
             ("file:///etc/passwd", false, false),
             ("https://", false, false),

@@ -133,8 +133,7 @@ impl KeySource {
         }
         let source = Arc::clone(self);
         // Why its own task: a caller that gives up must not stop the fetch that others wait for.
-        let seen = known.map(|fetched| fetched.at);
-        let refresh = tokio::spawn(async move { source.refresh(seen, now).await });
+        let refresh = tokio::spawn(async move { source.refresh(now).await });
         if let Err(error) = refresh.await {
             tracing::warn!(issuer = self.issuer, %error, "fetching the keys of an issuer broke off");
         }
@@ -148,11 +147,10 @@ impl KeySource {
         Ok(usable.ok_or_else(unavailable)?.find(wanted)?)
     }
 
-    async fn refresh(&self, seen: Option<Timestamp>, now: Timestamp) {
+    async fn refresh(&self, now: Timestamp) {
         let mut not_before = self.fetching.lock().await;
-        let current = self.current.load_full().map(|fetched| fetched.at);
-        // Whoever waited here for somebody else's fetch has what it wanted.
-        if current != seen || not_before.is_some_and(|time| now < time) {
+        // Also for whoever waited here while somebody else fetched: it has what it wanted.
+        if not_before.is_some_and(|time| now < time) {
             return;
         }
         match self.fetch().await {

@@ -91,7 +91,10 @@ impl Heard {
         // Why: `^C` reaches the command from the terminal too, and many programs take a second one
         // as "drop everything".
         let from_terminal = matches!(self, Self::Int) && io::stdin().is_terminal();
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        let pid = child
+            .id()
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw);
         if let Some(pid) = pid.filter(|_| !from_terminal) {
             // Why ignored: it has just ended, which `wait` tells next.
             let _ = kill_process(pid, self.signal());
@@ -121,14 +124,22 @@ impl Pipe {
     ///
     /// # Errors
     /// When the secret does not fit without a reader, and as [`start`].
-    pub fn start(self, secret: &str, command: &mut Command, program: &OsStr) -> Result<Child, Failure> {
+    pub fn start(
+        self,
+        secret: &str,
+        command: &mut Command,
+        program: &OsStr,
+    ) -> Result<Child, Failure> {
         if secret.len() > PIPE {
-            let words = format!("the credential is longer than {PIPE} bytes; use --credential-file");
+            let words =
+                format!("the credential is longer than {PIPE} bytes; use --credential-file");
             return Err(Failure::Invalid(words));
         }
         let written = rustix::io::write(&self.write, secret.as_bytes());
         if written != Ok(secret.len()) {
-            return Err(Failure::Broken("the pipe does not take the credential".to_owned()));
+            return Err(Failure::Broken(
+                "the pipe does not take the credential".to_owned(),
+            ));
         }
         command.env("JETON_FD", self.number());
         fcntl_setfd(&self.read, FdFlags::empty())
@@ -190,7 +201,10 @@ fn exit_code(status: ExitStatus) -> u8 {
 }
 
 fn killed_by(signal: i32) -> u8 {
-    u8::try_from(signal).ok().and_then(|signal| signal.checked_add(128)).unwrap_or(exit::INTERNAL.code)
+    u8::try_from(signal)
+        .ok()
+        .and_then(|signal| signal.checked_add(128))
+        .unwrap_or(exit::INTERNAL.code)
 }
 
 #[cfg(test)]
@@ -201,7 +215,11 @@ mod tests {
     /// Why: a signal of one test reaches the whole process, and so the children of the other tests.
     fn no_signals() -> Signals {
         let quiet = || unix::signal(SignalKind::window_change()).unwrap();
-        Signals { int: quiet(), term: quiet(), hup: quiet() }
+        Signals {
+            int: quiet(),
+            term: quiet(),
+            hup: quiet(),
+        }
     }
 
     fn shell(script: &str) -> Command {
@@ -231,7 +249,9 @@ mod tests {
         let mut child = start(&mut command, OsStr::new("sh")).ok().unwrap();
         let signals = Signals::listen().ok().unwrap();
         let mut line = [0; 6];
-        tokio::io::AsyncReadExt::read_exact(child.stdout.as_mut().unwrap(), &mut line).await.unwrap();
+        tokio::io::AsyncReadExt::read_exact(child.stdout.as_mut().unwrap(), &mut line)
+            .await
+            .unwrap();
         kill_process(rustix::process::getpid(), Signal::TERM).unwrap();
         assert_eq!(wait(child, signals, pending()).await.ok().unwrap(), 9);
     }
@@ -240,14 +260,21 @@ mod tests {
     async fn the_command_reads_the_credential_from_the_descriptor() {
         let mut command = shell("test \"$(cat /dev/fd/$JETON_FD)\" = s3cret && exit 7");
         let pipe = Pipe::open().ok().unwrap();
-        let child = pipe.start("s3cret", &mut command, OsStr::new("sh")).ok().unwrap();
+        let child = pipe
+            .start("s3cret", &mut command, OsStr::new("sh"))
+            .ok()
+            .unwrap();
         assert_eq!(wait(child, no_signals(), ready(())).await.ok().unwrap(), 7);
     }
 
     #[tokio::test]
     async fn a_credential_that_would_block_the_pipe_is_refused() {
         let start = |length: usize| {
-            Pipe::open().ok().unwrap().start(&"a".repeat(length), &mut shell("exit"), OsStr::new("sh"))
+            Pipe::open().ok().unwrap().start(
+                &"a".repeat(length),
+                &mut shell("exit"),
+                OsStr::new("sh"),
+            )
         };
         assert!(start(PIPE).is_ok());
         assert_eq!(start(PIPE + 1).err().unwrap().exit(), exit::INVALID);
@@ -256,7 +283,9 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_is_not_there_is_told_apart() {
         let mut command = Command::new("/nonexistent/cmd");
-        let failure = start(&mut command, OsStr::new("/nonexistent/cmd")).err().unwrap();
+        let failure = start(&mut command, OsStr::new("/nonexistent/cmd"))
+            .err()
+            .unwrap();
         assert_eq!(failure.exit(), exit::NOT_FOUND);
     }
 }

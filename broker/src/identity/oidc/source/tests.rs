@@ -12,9 +12,12 @@ use serde_json::json;
 use tokio::{net::TcpListener, sync::Notify};
 
 use super::*;
-use crate::identity::{
-    jose::Algorithm,
-    testing::{Signer, after},
+use crate::{
+    identity::{
+        jose::Algorithm,
+        testing::{Signer, after},
+    },
+    limits::JWKS_BYTES,
 };
 
 /// An issuer on this host, whose answers a test chooses.
@@ -36,7 +39,6 @@ enum Answer {
     Text(String),
     Status(u16),
     Redirect(String),
-    Bytes(usize),
     Held(String),
     Drip,
 }
@@ -116,7 +118,6 @@ impl Answers {
             Answer::Text(text) => text.into_response(),
             Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
             Answer::Redirect(to) => axum::response::Redirect::temporary(&to).into_response(),
-            Answer::Bytes(bytes) => Body::from(vec![b' '; bytes]).into_response(),
             Answer::Held(text) => {
                 self.asked.notify_one();
                 self.go.notified().await;
@@ -209,9 +210,11 @@ async fn a_remote_issuer_may_not_lead_us_to_this_host() {
 async fn large_slow_moved_and_broken_answers_give_no_keys_and_a_word_to_try_again() {
     let issuer = Issuer::start().await;
     let key = Signer::ed25519();
+    let good = json!({"keys": [key.jwk_named("0")]}).to_string();
     let twins = json!({"keys": [key.jwk_named("0"), key.jwk_named("0")]});
     for answer in [
-        Answer::Bytes(10 * 1024 * 1024),
+        Answer::Text(good.clone() + &" ".repeat(10 * 1024 * 1024)),
+        Answer::Text(good.clone() + &" ".repeat(JWKS_BYTES - good.len() + 1)),
         Answer::Drip,
         Answer::Redirect("/moved".into()),
         Answer::Redirect("http://169.254.169.254/".into()),
@@ -237,6 +240,13 @@ async fn large_slow_moved_and_broken_answers_give_no_keys_and_a_word_to_try_agai
         );
         assert_eq!(error.to_string(), expected);
     }
+    issuer.says(Answer::Text(
+        good.clone() + &" ".repeat(JWKS_BYTES - good.len()),
+    ));
+    assert_eq!(
+        outcome(issuer.jwks().find(&wanted("0"), after(0)).await),
+        "found"
+    );
 }
 
 #[tokio::test]
