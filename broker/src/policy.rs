@@ -16,8 +16,11 @@ mod names;
 mod policy_file;
 mod prepare;
 pub mod problem;
+mod shape;
 pub mod vocabulary;
 
+#[cfg(test)]
+mod slice_tests;
 #[cfg(test)]
 mod tests;
 

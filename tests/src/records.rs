@@ -1,8 +1,11 @@
 //! A broker's store, read from outside: its log, its chain of hashes, its open work.
 
-use std::{collections::BTreeMap, path::Path};
+use std::path::Path;
 
-use jeton_domain::audit::{CHAIN_START, Entry, Event};
+use jeton_domain::{
+    audit::{CHAIN_START, Entry, Event},
+    grant::Phase,
+};
 use rusqlite::{Connection, OpenFlags};
 
 /// A store file, opened for reading; the broker may run or be dead.
@@ -42,12 +45,11 @@ impl Records {
         events
     }
 
-    /// Grants by the word of their state.
-    pub fn phases(&self) -> BTreeMap<String, u64> {
-        let sql = "SELECT json_extract(state, '$.state'), count(*) FROM grants GROUP BY 1";
-        let mut statement = self.0.prepare(sql).unwrap();
-        let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?)));
-        rows.unwrap().map(Result::unwrap).map(|(word, count)| (word, count.into())).collect()
+    /// Grants whose first credential is being minted.
+    pub fn open_mints(&self) -> u32 {
+        let minting = Phase::ALL.iter().position(|phase| *phase == Phase::Minting).unwrap();
+        let sql = "SELECT count(*) FROM grants WHERE phase = ?1";
+        self.0.query_row(sql, [i64::try_from(minting).unwrap()], |row| row.get(0)).unwrap()
     }
 
     /// Renewals that are under way.

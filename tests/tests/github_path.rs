@@ -100,8 +100,8 @@ async fn a_token_opens_what_was_asked_and_nothing_beside_it() {
     let opened = scene.github.front.opens(&token).unwrap();
     assert_eq!(opened.repositories, ["acme/web"]);
     assert_eq!(scene.github.opening(&token, "acme/web").await, 200);
-    assert_eq!(scene.github.opening(&token, "acme/api").await, 404, "installed there, but not asked for");
-    assert_eq!(scene.github.opening(&token, "acme/vault").await, 404);
+    assert_eq!(scene.github.opening(&token, "acme/api").await, 403, "installed there, but not asked for");
+    assert_eq!(scene.github.opening(&token, "acme/vault").await, 403);
 }
 
 #[tokio::test(flavor = "multi_thread")]

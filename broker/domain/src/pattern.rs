@@ -270,10 +270,11 @@ mod tests {
             wide in "([ab*]{1,3}|\\*\\*)(/([ab*]{1,3}|\\*\\*)){0,3}",
             text in "[ab]{1,3}(/[ab]{1,3}){0,3}",
         ) {
-            if let (Ok(narrow), Ok(wide)) = (Pattern::parse(&narrow), Pattern::parse(&wide)) {
-                if narrow.is_within(&wide) && narrow.matches(&text) {
-                    prop_assert!(wide.matches(&text));
-                }
+            if let (Ok(narrow), Ok(wide)) = (Pattern::parse(&narrow), Pattern::parse(&wide))
+                && narrow.is_within(&wide)
+                && narrow.matches(&text)
+            {
+                prop_assert!(wide.matches(&text));
             }
         }
     }

@@ -121,8 +121,9 @@ impl Open {
             return if both { Err(BOTH) } else { Ok(()) };
         }
         self.groups.extend(group(node));
-        let reads_ref = |node: &Value| attribute(node) == Some("ref");
-        let tests_ref = reads_ref(node) && node.get("has").is_some()
+        let is_ref = |node: &Value| attribute(node) == Some("ref");
+        let reads_ref = |node: &Value| is_ref(node) && node.get(".").is_some();
+        let tests_ref = is_ref(node) && node.get("has").is_some()
             || node.get("like").and_then(|like| like.get("left")).is_some_and(reads_ref)
             || sides(node, "==").is_some_and(|(left, right)| reads_ref(left) != reads_ref(right));
         self.refs += usize::from(tests_ref);

@@ -89,6 +89,16 @@ impl Index {
         Ok(slice)
     }
 
+    /// All policies, for comparison.
+    #[cfg(test)]
+    pub fn everything(&self) -> Slice {
+        let policies = self.rules.iter().map(|rule| rule.policy.clone());
+        Slice {
+            policies: PolicySet::from_policies(policies).unwrap(),
+            reads_now: self.rules.iter().any(|rule| rule.reads_now),
+        }
+    }
+
     fn candidates(&self, principal: &Lineage, action: &Lineage, resource: &Lineage) -> Vec<usize> {
         let matches = |place: &usize| {
             self.scopes.get(*place).is_some_and(|scope| {

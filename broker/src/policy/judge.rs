@@ -75,7 +75,7 @@ impl PolicySet {
         request(prepared, question.ttl, question.now, pairs)
     }
 
-    fn ask(&self, prepared: &Prepared, request: &Request) -> Verdict {
+    pub(super) fn ask(&self, prepared: &Prepared, request: &Request) -> Verdict {
         let response =
             self.authorizer.is_authorized(request, &prepared.slice.policies, &prepared.entities);
         let errors = response.diagnostics().errors().map(|error| match error {
@@ -105,7 +105,7 @@ impl PolicySet {
 
 /// Makes a request of what was prepared and what changes. The pairs are what its context holds
 /// beside what every context does.
-fn request(
+pub(super) fn request(
     prepared: &Prepared,
     ttl: Ttl,
     now: Timestamp,

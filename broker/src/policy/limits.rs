@@ -4,6 +4,12 @@
 pub const FILE_BYTES: u64 = 4 * 1024 * 1024;
 /// Largest single policy, in bytes. Why: a rule that fits no screen is read by nobody.
 pub const POLICY_BYTES: usize = 16 * 1024;
+/// Brackets open at once in a policy. Why: Cedar's parser recurses, 16 KB a level at worst.
+pub const NESTED: usize = 50;
+/// Parts that one policy joins. Why: as above; they become a chain that is walked by recursion.
+pub const JOINED: usize = 400;
+/// Stack of the thread that loads policies, in bytes. Why: twice what both bounds can use at once.
+pub const LOADING_STACK: usize = 64 * 1024 * 1024;
 /// Files of a policy folder. Why: one for each team of a large company.
 pub const FILES: usize = 1_000;
 /// Policies of a set. Why: at 3 KB each they take 30 MB, and parsing them a second.

@@ -15,7 +15,7 @@ use super::{
     catalogue_file::{self, CATALOGUE},
     folder,
     index::Index,
-    limits::{PREPARED, PROBLEMS},
+    limits::{LOADING_STACK, PREPARED, PROBLEMS},
     names::Names,
     policy_file,
     prepare::Prepared,
@@ -71,7 +71,24 @@ impl PolicySet {
         self.guards.values()
     }
 
+    /// Works on a thread of its own, whose stack holds whatever the limits let through.
     fn of(
+        sources: Vec<Source>,
+        vocabulary: &Vocabulary,
+        problems: Vec<PolicyProblem>,
+    ) -> Result<Self, Vec<PolicyProblem>> {
+        let broken = |words: &str| vec![PolicyProblem::of_file("", words, "")];
+        std::thread::scope(|scope| {
+            let work = move || Self::understood(sources, vocabulary, problems);
+            let thread = std::thread::Builder::new().stack_size(LOADING_STACK);
+            let thread = thread
+                .spawn_scoped(scope, work)
+                .map_err(|error| broken(&format!("no thread to load policies: {error}")))?;
+            thread.join().map_err(|_| broken("the policies could not be understood"))?
+        })
+    }
+
+    fn understood(
         sources: Vec<Source>,
         vocabulary: &Vocabulary,
         mut problems: Vec<PolicyProblem>,

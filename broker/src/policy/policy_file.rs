@@ -19,6 +19,7 @@ use super::{
     limits::{POLICIES, POLICY_BYTES, POLICY_ID_CHARS},
     literals,
     problem::{PolicyProblem, Source},
+    shape,
 };
 
 /// Policies by their `@id`.
@@ -40,6 +41,10 @@ pub(super) fn read_all<'s>(
 ) -> Policies<'s> {
     let mut reading = Reading { catalogue, problems, rules: Policies::new() };
     for source in sources.iter().filter(|source| source.name.ends_with(".cedar")) {
+        if let Err(problem) = shape::check(source) {
+            reading.problems.push(problem);
+            continue;
+        }
         match source.text.parse() {
             Ok(set) => reading.file(source, &set),
             Err(errors) => {

@@ -2,7 +2,7 @@
 //!
 //! `cargo run --release -p jeton-tests --bin load -- --json`
 
-use std::{path::PathBuf, time::Duration};
+use std::{io::Write, path::PathBuf, time::Duration};
 
 use clap::Parser;
 use jeton_tests::load;
@@ -47,6 +47,5 @@ fn main() {
     };
     let report = runtime.block_on(load::run(&plan));
     let text = if cli.json { report.json() } else { report.table() };
-    use std::io::Write;
-    writeln!(std::io::stdout(), "{text}").unwrap();
+    std::io::stdout().write_all(format!("{text}\n").as_bytes()).unwrap();
 }

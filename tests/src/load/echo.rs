@@ -56,7 +56,8 @@ pub async fn serve(folder: &Path) {
         .identity(Identity::from_pem(read("server.pem"), read("server.key")))
         .client_ca_root(Certificate::from_pem(read("ca.pem")));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    writeln!(std::io::stdout(), "{}", listener.local_addr().unwrap().port()).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::io::stdout().write_all(format!("{port}\n").as_bytes()).unwrap();
     Server::builder()
         .tls_config(tls)
         .unwrap()
