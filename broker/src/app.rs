@@ -90,9 +90,10 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     };
     let addresses = (address(&grpc)?, address(&public)?, address(&admin)?);
 
+    let authenticator = Arc::new(build::authenticator(&config, addresses.0.port())?);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let door = Door::new(Arc::clone(&parts.broker), Arc::clone(&parts.authenticator));
+    let door = Door::new(Arc::clone(&parts.broker), authenticator);
     let routes = services(
         &Api {
             broker: Arc::clone(&parts.broker),

@@ -78,7 +78,7 @@ mod tests {
     #[test]
     fn a_thumbprint_is_that_of_the_rfc() {
         // Spec: RFC 8037, appendix A.3.
-        let key = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwtaaHPURo").unwrap();
+        let key = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         let print = URL_SAFE_NO_PAD.encode(sha256(public_jwk(&key).as_bytes()));
         assert_eq!(print, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
     }

@@ -208,6 +208,11 @@ fn many_policies(data: &Path, count: usize) {
         );
     }
     fs::write(folder.join("load.cedar"), more).unwrap();
+    let catalogue = folder.join("catalogue.toml");
+    let teams: String =
+        (there..count).map(|number| format!("\n[[team]]\nname = \"team-{number}\"\n")).collect();
+    let text = fs::read_to_string(&catalogue).unwrap() + &teams;
+    fs::write(&catalogue, text).unwrap();
 }
 
 fn median_of(measured: &[Measured]) -> Measured {

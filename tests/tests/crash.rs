@@ -87,6 +87,8 @@ impl Log {
                 *self.issues.entry(grant).or_default() += 1;
             }
             Event::MintFailed { grant, upstream, .. } => self.closes(&grant.to_string(), upstream),
+            // How a renewal that a crash interrupted is closed; all else was closed before.
+            Event::UpstreamAnswered { grant, upstream } => self.closes(&grant.to_string(), upstream),
             Event::Released { grant, upstream }
             | Event::Expired { grant, upstream }
             | Event::Revoked { grant, upstream, .. } => {
@@ -250,7 +252,6 @@ async fn closes_what_was_left_open(broker: &Broker, log: &mut Log) {
         let mut log = log.lock().unwrap();
         log.follow(&records);
         let left = (records.open_mints(), records.open_renewals(), log.open.len());
-        if left != (0, 0, 0) { eprintln!("{left:?} {:?}", log.open); }
         (left == (0, 0, 0)).then_some(())
     })
     .await;

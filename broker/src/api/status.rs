@@ -41,12 +41,10 @@ impl From<Refusal> for Status {
 
 impl From<IdentityError> for Status {
     fn from(error: IdentityError) -> Self {
-        status(
-            Code::Unauthenticated,
-            error.reason(),
-            &error.to_string(),
-            [],
-        )
+        if error.is_passing() {
+            return later(error.reason(), &error.to_string(), Some(SHED_WAIT));
+        }
+        status(Code::Unauthenticated, error.reason(), &error.to_string(), [])
     }
 }
 

@@ -46,7 +46,6 @@ use crate::{
 /// What a running broker consists of.
 pub(super) struct Parts {
     pub broker: Arc<Broker>,
-    pub authenticator: Arc<Authenticator>,
     pub tls: Arc<TlsState>,
     pub keys: Arc<KeyRing>,
     pub store: Arc<SqliteStore>,
@@ -61,7 +60,7 @@ pub(super) fn check(config: &Config) -> Result<(), AppError> {
     read_key(&config.keys.sealing)?;
     let sources = sources(config, &keys)?;
     Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?;
-    authenticator(config)?;
+    authenticator(config, config.grpc.listen.port())?;
     Ok(())
 }
 
@@ -70,7 +69,6 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     crypto::install();
     let root = read_key(&config.keys.sealing)?;
     let tls = Arc::new(TlsState::load(config.grpc.tls.clone()).map_err(unusable)?);
-    let authenticator = Arc::new(authenticator(config)?);
     let store = Arc::new(SqliteStore::open(&config.store).map_err(unusable)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
     let keys = key_ring(config, clock.now())?;
@@ -102,7 +100,6 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     }
     Ok(Parts {
         broker,
-        authenticator,
         tls,
         keys,
         store,
@@ -182,11 +179,17 @@ fn source(
     }
 }
 
-fn authenticator(config: &Config) -> Result<Authenticator, AppError> {
+/// Builds what finds out who calls. A port 0 in a URL stands for the port that was opened.
+pub(super) fn authenticator(config: &Config, port: u16) -> Result<Authenticator, AppError> {
+    let opened = |url: &String| match url.strip_suffix(":0") {
+        Some(host) => format!("{host}:{port}"),
+        None => url.clone(),
+    };
+    let external_urls: Vec<String> = config.grpc.external_urls.iter().map(opened).collect();
     let fetcher = Fetcher::new().map_err(unusable)?;
     Ok(Authenticator {
         oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
-        dpop: Dpop::new(&config.grpc.external_urls),
+        dpop: Dpop::new(&external_urls),
         unix: UnixAccounts::new(config.identity.unix.clone()),
         roles: Roles::new(config.identity.roles.clone()),
     })

@@ -12,7 +12,8 @@ use jeton_domain::{
 };
 
 use super::{
-    PolicySet, Vocabulary,
+    PolicyProblem, PolicySet, Vocabulary,
+    index::Slice,
     prepare::{Opening, Prepared},
 };
 
@@ -113,32 +114,40 @@ fn vocabulary() -> Vocabulary {
     Vocabulary::new(&["git", "api"].map(|name| (Upstream::parse(name).unwrap(), actions.to_vec())))
 }
 
-/// Policies that validate; those that could never match are thrown again.
-fn some_set(dice: &mut Dice) -> PolicySet {
-    let mut text = String::new();
-    for place in 0..dice.roll(14) {
-        loop {
+fn load(policies: &[String]) -> Result<PolicySet, Vec<PolicyProblem>> {
+    let text: String = policies.iter().enumerate().map(|(n, rest)| format!("@id(\"p{n}\") {rest}\n")).collect();
+    PolicySet::from_sources(&[("a.cedar", &text), ("catalogue.toml", CATALOGUE)], &vocabulary())
+}
+
+/// Policies that validate, each on a line. Most that are thrown could never match and are refused.
+fn some_policies(dice: &mut Dice) -> Vec<String> {
+    let mut policies: Vec<_> = (0..1_000)
+        .map(|_| {
             let effect = dice.pick(&["permit", "permit", "forbid"]);
-            let scope = format!("{}, {}, {}", dice.pick(PRINCIPALS), dice.pick(ACTIONS), dice.pick(RESOURCES));
-            let one = format!("@id(\"p{place}\") {effect} ({scope}) {};\n", dice.pick(CONDITIONS));
-            if PolicySet::from_sources(&[("a.cedar", &one), ("catalogue.toml", CATALOGUE)], &vocabulary()).is_ok() {
-                text.push_str(&one);
-                break;
-            }
-        }
+            let scope = [PRINCIPALS, ACTIONS, RESOURCES].map(|parts| dice.pick(parts)).join(", ");
+            format!("{effect} ({scope}) {};", dice.pick(CONDITIONS))
+        })
+        .collect();
+    while let Err(problems) = load(&policies) {
+        let bad: BTreeSet<_> = problems.iter().filter_map(|problem| problem.line).collect();
+        let mut line = 0;
+        policies.retain(|_| {
+            line += 1;
+            !bad.contains(&line)
+        });
     }
-    PolicySet::from_sources(&[("a.cedar", &text), ("catalogue.toml", CATALOGUE)], &vocabulary()).unwrap()
+    policies
 }
 
 /// The same question with every policy of the set.
-fn whole(set: &PolicySet, prepared: &Prepared) -> Prepared {
+fn with(slice: &Arc<Slice>, prepared: &Prepared) -> Prepared {
     Prepared {
         principal: prepared.principal.clone(),
         action: prepared.action.clone(),
         resource: prepared.resource.clone(),
         person: prepared.person.clone(),
         entities: prepared.entities.clone(),
-        slice: Arc::new(set.index.everything()),
+        slice: slice.clone(),
     }
 }
 
@@ -148,11 +157,14 @@ fn name(text: &str) -> PrincipalId {
 
 #[test]
 fn a_slice_decides_as_the_whole_set_does() {
+    let policies = some_policies(&mut Dice(0));
     let mut seen = [0_usize; 4];
     let mut saved = 0;
     for seed in 0..SETS {
         let mut dice = Dice(seed);
-        let set = some_set(&mut dice);
+        let few: Vec<_> = (0..dice.roll(16)).map(|_| policies[dice.roll(policies.len())].clone()).collect();
+        let set = load(&few).unwrap_or_else(|problems| panic!("seed {seed}: {problems:?}"));
+        let whole = Arc::new(set.index.everything());
         for _ in 0..QUESTIONS {
             let agent = name(dice.pick(AGENTS));
             let person = [None, Some(name(dice.pick(PEOPLE)))][dice.roll(2)].clone();
@@ -163,7 +175,7 @@ fn a_slice_decides_as_the_whole_set_does() {
                 let opener = name(dice.pick(&[AGENTS, PEOPLE].concat()));
                 let opening = Opening { opener: &opener, kind, agent: &agent, person: person.as_ref() };
                 let prepared = set.prepare_opening(opening).unwrap();
-                let all = whole(&set, &prepared);
+                let all = with(&whole, &prepared);
                 let verdict = set.may_open(&opener, kind, &agent, person.as_ref(), ttl, now);
                 (verdict, set.ask(&all, &super::judge::request(&all, ttl, now, vec![]).unwrap()), prepared)
             } else {
@@ -180,12 +192,12 @@ fn a_slice_decides_as_the_whole_set_does() {
                     now,
                 };
                 let prepared = set.prepare(&question).unwrap();
-                let all = whole(&set, &prepared);
+                let all = with(&whole, &prepared);
                 let request = set.grant_request(&all, &question).unwrap();
                 (set.judge(&question), set.ask(&all, &request), prepared)
             };
             assert_eq!(verdict, wanted, "seed {seed}: {agent} {person:?} {}", prepared.resource);
-            saved += set.index.everything().policies.num_of_policies()
+            saved += whole.policies.num_of_policies()
                 - prepared.slice.policies.num_of_policies();
             seen[match verdict {
                 Verdict::Allow(_) => 0,

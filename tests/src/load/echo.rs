@@ -11,10 +11,9 @@ use jeton_proto::v1::{
     self,
     grant_service_server::{GrantService, GrantServiceServer},
 };
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{
     Request, Response, Status, async_trait,
-    transport::{Certificate, Identity, Server, ServerTlsConfig},
+    transport::{Certificate, Identity, Server, ServerTlsConfig, server::TcpIncoming},
 };
 
 /// Bytes of the credential that it answers with: those of the broker's tokens.
@@ -62,7 +61,7 @@ pub async fn serve(folder: &Path) {
         .tls_config(tls)
         .unwrap()
         .add_service(GrantServiceServer::new(Bare))
-        .serve_with_incoming(TcpListenerStream::new(listener))
+        .serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true)))
         .await
         .unwrap();
 }
