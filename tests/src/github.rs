@@ -52,10 +52,6 @@ impl Github {
         let file = data.join("keys/github.pem");
         fs::write(&file, key).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-        let to = data.join("policies/sessions.cedar"); // TEMP until dev.rs makes it
-        if true {
-            fs::write(to, "@id(\"o\") permit (principal in Jeton::Team::\"orchestrators\", action == Jeton::Action::\"open_session\", resource in Jeton::Team::\"builders\");").unwrap();
-        }
         let config = data.join("jetond.toml");
         let text = fs::read_to_string(&config).unwrap();
         let upstream = format!(

@@ -1,6 +1,7 @@
 //! The harness of Jeton: the upstreams, hosts and clients that the whole-system tests play with.
 
 pub mod broker;
+pub mod canary;
 pub mod emulate;
 pub mod eventually;
 pub mod git_host;
@@ -9,6 +10,7 @@ pub mod github_front;
 pub mod load;
 pub mod loopback;
 pub mod openapi;
+pub mod raw;
 pub mod records;
 
 use std::sync::Once;

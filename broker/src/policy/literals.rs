@@ -2,7 +2,7 @@
 //!
 //! Why: a mistyped team in a `forbid` would make it match nobody, in silence.
 
-use cedar_policy::EntityUid;
+use cedar_policy::{ActionConstraint, EntityUid, Policy};
 use jeton_domain::{
     approval::GroupName,
     principal::PrincipalId,
@@ -10,6 +10,20 @@ use jeton_domain::{
 };
 
 use super::catalogue::Catalogue;
+
+/// Finds `action == Action::"write"`, which would match no action: nobody asks for a whole group.
+pub(super) fn group_as_action(policy: &Policy) -> Option<(String, String)> {
+    let action = match policy.action_constraint() {
+        ActionConstraint::Eq(action) => action,
+        ActionConstraint::Any | ActionConstraint::In(_) => return None,
+    };
+    let id: &str = action.id().unescaped();
+    let is_group = ["grant", "read", "write", "admin", "other"].contains(&id);
+    is_group.then(|| {
+        let message = format!("`{id}` is a group of actions, and no action is equal to it");
+        (message, format!("write `action in {action}`"))
+    })
+}
 
 /// What is wrong with a name, and what to write instead; nothing if it is known.
 pub(super) fn wrong(uid: &EntityUid, catalogue: &Catalogue) -> Option<(String, String)> {

@@ -20,8 +20,8 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub fn new() -> Result<Self, ParseErrors> {
-        let name = |basename: &str| format!("Jeton::{basename}").parse();
+    pub fn new() -> Result<Self, Box<ParseErrors>> {
+        let name = |basename: &str| format!("Jeton::{basename}").parse().map_err(Box::new);
         Ok(Self {
             action: name("Action")?,
             agent: name("Agent")?,

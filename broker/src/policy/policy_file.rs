@@ -117,6 +117,9 @@ impl<'s> Reading<'s, '_> {
                 guard::Reads::default()
             }
         };
+        if let Some((message, hint)) = literals::group_as_action(policy) {
+            wrong(message, &hint);
+        }
         for uid in policy.entity_literals() {
             if let Some((message, hint)) = literals::wrong(&uid, self.catalogue) {
                 let quoted = format!("\"{}\"", uid.id().unescaped());

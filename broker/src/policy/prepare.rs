@@ -162,7 +162,7 @@ impl Fact {
 fn entities(facts: impl Iterator<Item = Fact>) -> Result<Entities, Trouble> {
     let made = facts.map(|fact| {
         let ancestors: HashSet<_> = fact.ancestors.into_iter().collect();
-        Entity::new(fact.uid, fact.attributes, ancestors)
+        Entity::new(fact.uid, fact.attributes, ancestors).map_err(Box::new)
     });
     Ok(Entities::from_entities(made.collect::<Result<Vec<_>, _>>()?, None)?)
 }

@@ -121,7 +121,7 @@ fn load(policies: &[String]) -> Result<PolicySet, Vec<PolicyProblem>> {
 
 /// Policies that validate, each on a line. Most that are thrown could never match and are refused.
 fn some_policies(dice: &mut Dice) -> Vec<String> {
-    let mut policies: Vec<_> = (0..1_000)
+    let mut policies: Vec<_> = (0..400)
         .map(|_| {
             let effect = dice.pick(&["permit", "permit", "forbid"]);
             let scope = [PRINCIPALS, ACTIONS, RESOURCES].map(|parts| dice.pick(parts)).join(", ");

@@ -180,6 +180,7 @@ fn every_problem_of_the_policies_is_told_with_its_place_and_what_to_do() {
 @id("group") forbid (principal, action in Jeton::Action::"read", resource)
 unless { context.approvals.contains(Jeton::Group::"secruity") };
 @id("main") forbid (principal, action in Jeton::Action::"read", resource) when { context has ref && context.ref == "main" };
+@id("equal") forbid (principal, action == Jeton::Action::"write", resource);
 @id("number") forbid (principal, action in Jeton::Action::"read", resource == Jeton::Resource::"8");
 "#,
         ),
@@ -206,7 +207,8 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
         ("a.cedar:13: ", "policy `never`"),
         ("a.cedar:15: ", "the group `secruity` is not in the catalogue"),
         ("a.cedar:16: ", "where a pattern such as `m*` would slip past it; say which refs are allowed"),
-        ("a.cedar:17: ", "no resource of the catalogue has the id `8`"),
+        ("a.cedar:17: ", "no action is equal to it; write `action in Jeton::Action::\"write\"`"),
+        ("a.cedar:18: ", "no resource of the catalogue has the id `8`"),
         ("b.cedar:2: ", "the `@id` `twice` stands at a.cedar:3 already"),
         ("c.cedar:3: ", "`contxt`"),
     ];
