@@ -9,7 +9,11 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 /// When it does not within the time.
-pub async fn within<T, F: Future<Output = Option<T>>>(time: Duration, what: &str, mut look: impl FnMut() -> F) -> T {
+pub async fn within<T, F: Future<Output = Option<T>>>(
+    time: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+) -> T {
     let deadline = Instant::now() + time;
     loop {
         if let Some(found) = look().await {

@@ -12,6 +12,7 @@ pub mod loopback;
 pub mod openapi;
 pub mod raw;
 pub mod records;
+pub mod reference;
 
 use std::sync::Once;
 

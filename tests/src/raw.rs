@@ -54,7 +54,10 @@ impl Raw {
         let tls = broker.data().join("tls");
         let path = |ending: &str| tls.join(format!("{}.{ending}", who.unwrap_or_default()));
         let (certificate, key) = (path("pem"), path("key"));
-        let files = who.map(|_| Files { certificate: &certificate, key: &key });
+        let files = who.map(|_| Files {
+            certificate: &certificate,
+            key: &key,
+        });
         Self::connect_with(broker, files).await
     }
 
@@ -62,21 +65,31 @@ impl Raw {
     pub async fn connect_with(broker: &Broker, files: Option<Files<'_>>) -> Result<Self, String> {
         crate::crypto();
         let mut roots = RootCertStore::empty();
-        roots.add(CertificateDer::from_pem_file(broker.data().join("tls/ca.pem")).unwrap()).unwrap();
+        roots
+            .add(CertificateDer::from_pem_file(broker.data().join("tls/ca.pem")).unwrap())
+            .unwrap();
         let config = ClientConfig::builder().with_root_certificates(roots);
         let mut config = match files {
             None => config.with_no_client_auth(),
             Some(files) => {
-                let certificate = CertificateDer::from_pem_slice(&fs::read(files.certificate).unwrap()).unwrap();
+                let certificate =
+                    CertificateDer::from_pem_slice(&fs::read(files.certificate).unwrap()).unwrap();
                 let key = PrivateKeyDer::from_pem_file(files.key).unwrap();
-                config.with_client_auth_cert(vec![certificate], key).unwrap()
+                config
+                    .with_client_auth_cert(vec![certificate], key)
+                    .unwrap()
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(address(broker)).await.map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(address(broker))
+            .await
+            .map_err(|error| error.to_string())?;
         let name = ServerName::try_from("localhost").unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        let stream = connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| error.to_string())?;
         let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(1 << 20)
             .handshake(TokioIo::new(stream))
@@ -87,16 +100,27 @@ impl Raw {
     }
 
     /// Calls a path.
-    pub async fn call(&mut self, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Result<Answer, String> {
+    pub async fn call(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Result<Answer, String> {
         let mut request = http::Request::post(format!("https://localhost{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
+        let request = request
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
         self.0.ready().await.map_err(|error| error.to_string())?;
-        let answer = self.0.send_request(request).await.map_err(|error| error.to_string())?;
+        let answer = self
+            .0
+            .send_request(request)
+            .await
+            .map_err(|error| error.to_string())?;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?;
         let trailers = body.trailers().cloned().unwrap_or_default();

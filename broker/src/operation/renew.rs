@@ -12,7 +12,7 @@ use jeton_domain::{
 
 use super::{
     Broker, Caller, Refusal, Source,
-    request_grant::{Granted, mint_once},
+    request_grant::{Granted, deny, mint_once},
     seal::Place,
 };
 use crate::{
@@ -48,17 +48,18 @@ pub async fn renew(
         delivery: Delivery::Direct,
         reason: grant.reason.clone(),
     };
+    let now = broker.clock.now();
     let standing = Standing {
         session: &record.session,
         state: &record.state,
         approvals: &BTreeSet::new(),
-        now: broker.clock.now(),
+        now,
     };
     let decision = decide(&*broker.policies.current(), standing, &request);
     broker.metrics.decided(&decision);
     let permit = match decision {
         Decision::Permit(permit) => permit,
-        Decision::Deny(denial) => return Err(Refusal::Denied(Box::new(denial))),
+        Decision::Deny(denial) => return deny(broker, record, grant.scope, denial, now).await,
         Decision::NeedsApproval { .. } => {
             return Err(Refusal::State(
                 "the policies now want an approval for this; ask for a new grant, and wait for it"

@@ -111,7 +111,8 @@ pub async fn request_grant(
     }
 }
 
-async fn deny(
+/// Records a refusal and tells it.
+pub(super) async fn deny(
     broker: &Broker,
     record: &SessionRecord,
     scope: Scope,

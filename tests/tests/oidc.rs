@@ -1,0 +1,137 @@
+//! A CI job without a certificate: its identity token names it, its key proves it.
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jeton_client::{Binding, DpopKey, ErrorKind, OpenSession, ScopeBound, Settings};
+use jeton_tests::broker::Broker;
+use ring::signature::{Ed25519KeyPair, KeyPair};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const ISSUER: &str = "https://token.ci.example";
+
+struct Issuer(Ed25519KeyPair);
+
+impl Issuer {
+    fn new() -> Self {
+        let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
+        Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap())
+    }
+
+    fn jwks(&self) -> Value {
+        let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
+        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ci-1", "use": "sig", "alg": "EdDSA", "x": x}]})
+    }
+
+    fn token(&self, change: impl FnOnce(&mut Value)) -> String {
+        let now = jeton_tests::now().as_second();
+        let mut claims = json!({
+            "iss": ISSUER, "aud": "jeton", "sub": "repo:acme/api", "repository": "acme/api",
+            "ref": "refs/heads/main", "iat": now, "nbf": now, "exp": now + 300,
+        });
+        change(&mut claims);
+        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "ci-1"});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes())))
+    }
+}
+
+fn broker(issuer: &Issuer) -> Broker {
+    Broker::start_with(|data| {
+        std::fs::write(data.join("jwks.json"), issuer.jwks().to_string()).unwrap();
+        let file = data.join("jetond.toml");
+        let more = format!(
+            r#"
+[[issuer]]
+issuer = "{ISSUER}"
+audience = "jeton"
+algorithms = ["EdDSA"]
+jwks_file = "jwks.json"
+[[issuer.map]]
+principal = "ci/{{repository}}"
+kind = "workload"
+[issuer.map.claims]
+repository = "acme/*"
+ref = "refs/heads/main"
+"#
+        );
+        let text = std::fs::read_to_string(&file).unwrap() + &more;
+        std::fs::write(file, text).unwrap();
+        let policy = r#"
+@id("ci-opens-its-own")
+permit (principal == Jeton::Agent::"ci/acme/api", action == Jeton::Action::"open_session", resource == Jeton::Agent::"ci/acme/api");
+@id("ci-reads")
+permit (principal == Jeton::Agent::"ci/acme/api", action in Jeton::Action::"read", resource in Jeton::Org::"git:acme");
+"#;
+        std::fs::write(data.join("policies/ci.cedar"), policy).unwrap();
+        let catalogue = data.join("policies/catalogue.toml");
+        let listed = std::fs::read_to_string(&catalogue).unwrap() + "\n[[agent]]\nmatch = \"ci/acme/api\"\n";
+        std::fs::write(catalogue, listed).unwrap();
+    })
+}
+
+fn settings(broker: &Broker, token: &str) -> Settings {
+    jeton_tests::crypto();
+    let file = broker.data().join("token.jwt");
+    std::fs::write(&file, token).unwrap();
+    Settings {
+        endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
+        ca: Some(broker.data().join("tls/ca.pem")),
+        identity_token_file: Some(file),
+        ..Settings::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_opens_its_own_session_with_its_token_and_works_with_its_key() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let client = settings(&broker, &issuer.token(|_| {})).connect().await.unwrap();
+    let who = client.who_am_i().await.unwrap();
+    assert_eq!((who.principal.as_str(), who.authenticated_by.as_str()), ("ci/acme/api", "oidc"));
+
+    let key = DpopKey::generate().unwrap();
+    let file = broker.data().join("session.json");
+    let opening = OpenSession {
+        agent: "ci/acme/api".into(),
+        person: None,
+        task: "build".into(),
+        allow: vec![ScopeBound::parse("git:acme/* contents:read").unwrap()],
+        max_grants: 5,
+        max_grant_ttl: Duration::from_secs(300),
+        ttl: Duration::from_secs(600),
+        binding: Binding::Key(key),
+    };
+    let opened = client.open_session(&opening).await.unwrap();
+    let Binding::Key(key) = opening.binding else { unreachable!() };
+    jeton_client::session_file::write(&file, &opened, Some(&key)).unwrap();
+
+    let agent = Settings { session_file: Some(file), ..settings(&broker, &issuer.token(|_| {})) };
+    let session = agent.connect().await.unwrap().session().await.unwrap();
+    assert!(session.credential("git:acme/api contents:read").await.is_ok());
+    let refused = session.credential("git:acme/api contents:write").await.map(drop).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Denied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_is_not_exactly_right_names_nobody() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let now = jeton_tests::now().as_second();
+    let other = Issuer::new();
+    for (what, token) in [
+        ("another audience", issuer.token(|claims| claims["aud"] = json!("jeton-2"))),
+        ("another issuer", issuer.token(|claims| claims["iss"] = json!(format!("{ISSUER}/")))),
+        ("expired", issuer.token(|claims| claims["exp"] = json!(now - 30))),
+        ("not yet valid", issuer.token(|claims| claims["nbf"] = json!(now + 60))),
+        ("an end as text", issuer.token(|claims| claims["exp"] = json!((now + 60).to_string()))),
+        ("another repository", issuer.token(|claims| claims["repository"] = json!("evil/api"))),
+        ("a deeper repository", issuer.token(|claims| claims["repository"] = json!("acme/api/x"))),
+        ("another branch", issuer.token(|claims| claims["ref"] = json!("refs/heads/main-x"))),
+        ("another key", other.token(|_| {})),
+    ] {
+        let client = settings(&broker, &token).connect().await.unwrap();
+        let refused = client.who_am_i().await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unauthenticated, "{what}: {refused}");
+    }
+}
