@@ -8,23 +8,17 @@
 use std::{env, error::Error, fs, path::PathBuf};
 
 /// Messages that carry a secret: their `Debug` is written by hand in `src/redact.rs`.
-const SECRET_MESSAGES: [&str; 3] = [
-    "jeton.v1.Credential",
-    "jeton.v1.OpenSessionResponse",
-    "jeton.v1.IntrospectRequest",
-];
+const SECRET_MESSAGES: [&str; 3] =
+    ["jeton.v1.Credential", "jeton.v1.OpenSessionResponse", "jeton.v1.IntrospectRequest"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=jeton");
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files([
-            "jeton/v1/sessions.proto",
-            "jeton/v1/grants.proto",
-            "jeton/v1/introspection.proto",
-        ])?;
+    compiler.include_imports(true).include_source_info(true).open_files([
+        "jeton/v1/sessions.proto",
+        "jeton/v1/grants.proto",
+        "jeton/v1/introspection.proto",
+    ])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("jeton_descriptor.bin");
     fs::write(out, compiler.encode_file_descriptor_set())?;
     tonic_prost_build::configure()

@@ -84,9 +84,7 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         .transpose()
         .map_err(|error| AppError::Unusable(error.to_string()))?;
     let address = |listener: &TcpListener| {
-        listener
-            .local_addr()
-            .map_err(|error| AppError::Broken(error.to_string()))
+        listener.local_addr().map_err(|error| AppError::Broken(error.to_string()))
     };
     let addresses = (address(&grpc)?, address(&public)?, address(&admin)?);
 
@@ -94,33 +92,15 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let door = Door::new(Arc::clone(&parts.broker), authenticator);
-    let routes = services(
-        &Api {
-            broker: Arc::clone(&parts.broker),
-        },
-        &stop,
-    )
-    .await?;
+    let routes = services(&Api { broker: Arc::clone(&parts.broker) }, &stop).await?;
     let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
-    tasks.spawn(serve_grpc(
-        door.clone(),
-        routes.clone(),
-        incoming,
-        stop.clone(),
-    ));
+    tasks.spawn(serve_grpc(door.clone(), routes.clone(), incoming, stop.clone()));
     if let Some(socket) = unix {
         let incoming = Incoming::unix(socket, Bounds::default());
         tasks.spawn(serve_grpc(door, routes, incoming, stop.clone()));
     }
-    let pages = Pages {
-        broker: Arc::clone(&parts.broker),
-        keys: Arc::clone(&parts.keys),
-    };
-    tasks.spawn(serve_http(
-        public,
-        http::public(pages.clone()),
-        stop.clone(),
-    ));
+    let pages = Pages { broker: Arc::clone(&parts.broker), keys: Arc::clone(&parts.keys) };
+    tasks.spawn(serve_http(public, http::public(pages.clone()), stop.clone()));
     tasks.spawn(serve_http(admin, http::admin(pages), stop.clone()));
     upkeep::start(&tasks, &stop, &parts, &config);
     tasks.close();
@@ -141,10 +121,7 @@ impl Running {
     /// Stops taking calls, lets those in work finish within a deadline, and closes the store.
     pub async fn drain(self) {
         self.stop.cancel();
-        if tokio::time::timeout(DRAIN, self.tasks.wait())
-            .await
-            .is_err()
-        {
+        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
             tracing::warn!(
                 seconds = DRAIN.as_secs(),
                 "some calls did not finish in time and are cut"

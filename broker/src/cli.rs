@@ -97,19 +97,13 @@ fn run(command: Command) -> Result<(), AppError> {
             let config = load(&config)?;
             serve(config, |_| Ok(()))
         }
-        Command::Dev {
-            data,
-            free_ports,
-            only_make,
-        } => {
+        Command::Dev { data, free_ports, only_make } => {
             let file = dev::make(&data, free_ports)?;
             say(dev::WARNING);
             if only_make {
                 return Ok(());
             }
-            serve(load(&file)?, move |running| {
-                dev::write_environment(&data, running)
-            })
+            serve(load(&file)?, move |running| dev::write_environment(&data, running))
         }
     }
 }
@@ -129,10 +123,8 @@ fn serve(
         .map_err(|error| AppError::Broken(error.to_string()))?;
     runtime.block_on(async {
         let heard = |kind| signal(kind).map_err(|error| AppError::Broken(error.to_string()));
-        let (mut term, mut int) = (
-            heard(SignalKind::terminate())?,
-            heard(SignalKind::interrupt())?,
-        );
+        let (mut term, mut int) =
+            (heard(SignalKind::terminate())?, heard(SignalKind::interrupt())?);
         let running = app::start(config).await?;
         opened(&running)?;
         tokio::select! {
@@ -147,10 +139,7 @@ fn serve(
 /// No core file may hold what is in memory.
 fn harden() {
     use rustix::process::{Resource, Rlimit, setrlimit};
-    let none = Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
     // Why ignored: where the system refuses, the limit was lower already or nothing can be done.
     let _ = setrlimit(Resource::Core, none);
 }

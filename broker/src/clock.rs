@@ -28,11 +28,7 @@ impl SystemClock {
     #[must_use]
     pub fn starting_at(floor: Timestamp) -> Self {
         let origin = wall_millis().max(floor.millis());
-        Self {
-            began: Instant::now(),
-            floor: AtomicI64::new(origin),
-            origin,
-        }
+        Self { began: Instant::now(), floor: AtomicI64::new(origin), origin }
     }
 }
 
@@ -45,10 +41,7 @@ impl Clock for SystemClock {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the one place that reads the wall clock"
-)]
+#[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
 fn wall_millis() -> i64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -69,8 +62,7 @@ impl ManualClock {
 
     /// Moves on.
     pub fn advance(&self, ttl: Ttl) {
-        self.0
-            .fetch_add(i64::from(ttl.seconds()) * 1000, Ordering::SeqCst);
+        self.0.fetch_add(i64::from(ttl.seconds()) * 1000, Ordering::SeqCst);
     }
 }
 

@@ -145,19 +145,15 @@ impl Config {
             file: file.to_owned(),
             problems: vec![Problem { line: 0, words }],
         };
-        let size = fs::metadata(file)
-            .map_err(|error| bad(format!("can't be read: {error}")))?
-            .len();
+        let size =
+            fs::metadata(file).map_err(|error| bad(format!("can't be read: {error}")))?.len();
         if size > CONFIG_BYTES {
             return Err(bad(format!("is larger than {CONFIG_BYTES} bytes")));
         }
         let text =
             fs::read_to_string(file).map_err(|error| bad(format!("can't be read: {error}")))?;
         let folder = file.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, folder).map_err(|problems| BadConfig {
-            file: file.to_owned(),
-            problems,
-        })
+        Self::parse(&text, folder).map_err(|problems| BadConfig { file: file.to_owned(), problems })
     }
 
     /// Reads a text; relative paths are meant from `folder`.
@@ -186,11 +182,8 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let store = {
         let section = root.section("store");
         let path = section.file("path", folder);
-        let path = section.require(
-            "path",
-            path,
-            "write where the store's file is, such as \"jeton.db\"",
-        );
+        let path =
+            section.require("path", path, "write where the store's file is, such as \"jeton.db\"");
         section.finish();
         path
     };
@@ -198,11 +191,8 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let policies = {
         let section = root.section("policy");
         let path = section.file("folder", folder);
-        let path = section.require(
-            "folder",
-            path,
-            "write where the policies are, such as \"policies\"",
-        );
+        let path =
+            section.require("folder", path, "write where the policies are, such as \"policies\"");
         section.finish();
         path
     };
@@ -232,23 +222,13 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
 
 fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
     let listen = section.parse("listen", str::parse::<SocketAddr>);
-    let listen = section.require(
-        "listen",
-        listen,
-        "write an address and port, such as \"0.0.0.0:7443\"",
-    );
+    let listen =
+        section.require("listen", listen, "write an address and port, such as \"0.0.0.0:7443\"");
     let certificate = section.file("certificate", folder);
-    let certificate = section.require(
-        "certificate",
-        certificate,
-        "write the server's certificate file in PEM",
-    );
+    let certificate =
+        section.require("certificate", certificate, "write the server's certificate file in PEM");
     let key = section.file("key", folder);
-    let key = section.require(
-        "key",
-        key,
-        "write the file of the certificate's private key",
-    );
+    let key = section.require("key", key, "write the file of the certificate's private key");
     let client_ca = section.file("client_ca", folder);
     let client_ca = section.require(
         "client_ca",
@@ -257,20 +237,11 @@ fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
     );
     let crl = section.file("crl", folder);
     let unix_socket = section.file("unix_socket", folder);
-    let external_urls = section
-        .strings("external_urls")
-        .into_iter()
-        .map(|(url, _)| url)
-        .collect();
+    let external_urls = section.strings("external_urls").into_iter().map(|(url, _)| url).collect();
     section.finish();
     Some(GrpcConfig {
         listen: listen?,
-        tls: TlsFiles {
-            certificate: certificate?,
-            key: key?,
-            client_ca: client_ca?,
-            crl,
-        },
+        tls: TlsFiles { certificate: certificate?, key: key?, client_ca: client_ca?, crl },
         unix_socket,
         external_urls,
     })
@@ -290,10 +261,8 @@ fn read_listen(section: &Section<'_>, example: &str) -> Option<SocketAddr> {
 fn read_admin(section: &Section<'_>) -> Option<SocketAddr> {
     let listen = read_listen(section, "127.0.0.1:7090")?;
     if !listen.ip().is_loopback() {
-        section.wrong(
-            "listen",
-            "metrics and liveness are for this host only; use 127.0.0.1 or [::1]",
-        );
+        section
+            .wrong("listen", "metrics and liveness are for this host only; use 127.0.0.1 or [::1]");
     }
     Some(listen)
 }
@@ -323,9 +292,7 @@ fn read_keys(section: &Section<'_>, folder: &Path) -> Option<KeysConfig> {
         other => Err(format!("`{other}` is not EdDSA or ES256")),
     });
     let days = section.number("rotate_days").unwrap_or(30);
-    let rotate_every = u32::try_from(days.saturating_mul(86_400))
-        .ok()
-        .and_then(Ttl::from_seconds);
+    let rotate_every = u32::try_from(days.saturating_mul(86_400)).ok().and_then(Ttl::from_seconds);
     if rotate_every.is_none() {
         section.wrong("rotate_days", "1 to 49,000 days are allowed");
     }
@@ -342,10 +309,7 @@ fn read_keys(section: &Section<'_>, folder: &Path) -> Option<KeysConfig> {
 fn read_upstreams(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
     let sections = root.sections("upstream");
     if sections.is_empty() && !root.has("upstream") {
-        root.wrong(
-            "upstream",
-            "there is none; add `[[upstream]]` with `name` and `kind`",
-        );
+        root.wrong("upstream", "there is none; add `[[upstream]]` with `name` and `kind`");
     }
     let mut found: Vec<UpstreamConfig> = Vec::new();
     for section in &sections {
@@ -353,10 +317,7 @@ fn read_upstreams(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
             continue;
         };
         if found.iter().any(|other| other.name == upstream.name) {
-            section.wrong(
-                "name",
-                "another upstream has this name; names tell them apart",
-            );
+            section.wrong("name", "another upstream has this name; names tell them apart");
         }
         found.push(upstream);
     }
@@ -386,9 +347,7 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
             audience.map(|audience| UpstreamKind::Signed { audience, actions })
         }
         Some("github-app") => {
-            let api = section
-                .string("api")
-                .unwrap_or_else(|| "https://api.github.com".to_owned());
+            let api = section.string("api").unwrap_or_else(|| "https://api.github.com".to_owned());
             let app_id = section.number("app_id");
             let app_id = section.require("app_id", app_id, "write the number of the GitHub App");
             let private_key = section.file("private_key", folder);
@@ -397,13 +356,11 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
                 private_key,
                 "write the file of the App's private key",
             );
-            app_id
-                .zip(private_key)
-                .map(|(app_id, private_key)| UpstreamKind::GithubApp {
-                    api,
-                    app_id,
-                    private_key,
-                })
+            app_id.zip(private_key).map(|(app_id, private_key)| UpstreamKind::GithubApp {
+                api,
+                app_id,
+                private_key,
+            })
         }
         Some(other) => {
             section.wrong(
@@ -415,10 +372,7 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
         None => return None,
     };
     section.finish();
-    Some(UpstreamConfig {
-        name: name?,
-        kind: kind?,
-    })
+    Some(UpstreamConfig { name: name?, kind: kind? })
 }
 
 fn read_log(section: &Section<'_>) -> Option<LogConfig> {
@@ -427,14 +381,9 @@ fn read_log(section: &Section<'_>) -> Option<LogConfig> {
         "json" => Ok(LogFormat::Json),
         other => Err(format!("`{other}` is not human or json")),
     });
-    let filter = section
-        .string("filter")
-        .unwrap_or_else(|| "info".to_owned());
+    let filter = section.string("filter").unwrap_or_else(|| "info".to_owned());
     section.finish();
-    Some(LogConfig {
-        format: format.unwrap_or(LogFormat::Human),
-        filter,
-    })
+    Some(LogConfig { format: format.unwrap_or(LogFormat::Human), filter })
 }
 
 #[cfg(test)]
@@ -468,9 +417,8 @@ actions = ["contents:read"]
 
     #[test]
     fn a_good_configuration_is_read_and_paths_are_meant_from_its_folder() {
-        let config = Config::parse(GOOD, Path::new("/etc/jeton"))
-            .map_err(|p| format!("{p:?}"))
-            .unwrap();
+        let config =
+            Config::parse(GOOD, Path::new("/etc/jeton")).map_err(|p| format!("{p:?}")).unwrap();
         assert_eq!(config.store, Path::new("/etc/jeton/jeton.db"));
         assert_eq!(config.upstreams.len(), 1);
         assert!(!config.bearer_handles);
@@ -483,19 +431,12 @@ actions = ["contents:read"]
                 "listen = \"127.0.0.1:0\"\ncertificate",
                 "listen = 7443\nport = 1\ncertificate",
             )
-            .replace(
-                "[admin]\nlisten = \"127.0.0.1:0\"",
-                "[admin]\nlisten = \"0.0.0.0:7090\"",
-            )
+            .replace("[admin]\nlisten = \"127.0.0.1:0\"", "[admin]\nlisten = \"0.0.0.0:7090\"")
             .replace("path = \"jeton.db\"", "")
             .replace("[\"contents:read\"]", "[\"contents\"]");
-        let Err(problems) = Config::parse(&text, Path::new(".")) else {
-            unreachable!("it is bad")
-        };
-        let told: Vec<String> = problems
-            .iter()
-            .map(|p| format!("{}: {}", p.line, p.words))
-            .collect();
+        let Err(problems) = Config::parse(&text, Path::new(".")) else { unreachable!("it is bad") };
+        let told: Vec<String> =
+            problems.iter().map(|p| format!("{}: {}", p.line, p.words)).collect();
         for (place, wanted) in [
             "3: `grpc.listen` must be a text in quotes",
             "4: `grpc.port` is unknown; known here are certificate",
@@ -518,9 +459,6 @@ actions = ["contents:read"]
         let Err(problems) = Config::parse("issuer = \"x\"\n[grpc\n", Path::new(".")) else {
             unreachable!()
         };
-        assert!(
-            problems.iter().any(|problem| problem.line == 2),
-            "{problems:?}"
-        );
+        assert!(problems.iter().any(|problem| problem.line == 2), "{problems:?}");
     }
 }

@@ -48,10 +48,7 @@ mod tests {
         install();
         install();
         assert!(rustls::crypto::CryptoProvider::get_default().is_some());
-        assert!(
-            jwt_provider::RING.install_default().is_err(),
-            "it was there before"
-        );
+        assert!(jwt_provider::RING.install_default().is_err(), "it was there before");
     }
 
     #[test]

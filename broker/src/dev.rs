@@ -46,9 +46,7 @@ pub fn make(data: &Path, free_ports: bool) -> Result<PathBuf, AppError> {
             .map_err(failed(data))?;
     }
     certificates::make(&data.join("tls"))?;
-    private(&data.join("keys/sealing.key"), || {
-        hex(&crypto::random::<32>())
-    })?;
+    private(&data.join("keys/sealing.key"), || hex(&crypto::random::<32>()))?;
     for (name, text) in POLICIES {
         public(&data.join("policies").join(name), text)?;
     }
@@ -81,11 +79,7 @@ pub fn write_environment(data: &Path, running: &Running) -> Result<(), AppError>
 }
 
 fn configuration(free_ports: bool) -> String {
-    let (grpc, http, admin) = if free_ports {
-        (0, 0, 0)
-    } else {
-        (7443, 7080, 7090)
-    };
+    let (grpc, http, admin) = if free_ports { (0, 0, 0) } else { (7443, 7080, 7090) };
     format!(
         r#"# Made by `jetond dev`: for development only.
 [grpc]
@@ -156,11 +150,7 @@ pub(crate) fn private(path: &Path, text: impl FnOnce() -> String) -> Result<(), 
 
 /// Writes a file unless it is there.
 pub(crate) fn public(path: &Path, text: &str) -> Result<(), AppError> {
-    if path.exists() {
-        Ok(())
-    } else {
-        fs::write(path, text).map_err(failed(path))
-    }
+    if path.exists() { Ok(()) } else { fs::write(path, text).map_err(failed(path)) }
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> AppError {

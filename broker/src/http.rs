@@ -26,9 +26,7 @@ pub struct Pages {
 
 /// What everyone may see.
 pub fn public(pages: Pages) -> Router {
-    Router::new()
-        .route("/.well-known/jwks.json", get(jwks))
-        .with_state(pages)
+    Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(pages)
 }
 
 /// What only this host may see.
@@ -55,10 +53,7 @@ async fn ready(State(pages): State<Pages>) -> Response {
 }
 
 async fn metrics(State(pages): State<Pages>) -> Response {
-    let text = pages
-        .broker
-        .metrics
-        .render(pages.broker.store.live_grants());
+    let text = pages.broker.metrics.render(pages.broker.store.live_grants());
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], text).into_response()
 }

@@ -110,10 +110,7 @@ impl Authenticator {
         }
         // After the identity: nobody unknown takes a place in the memory of used proofs.
         if let Some(proof) = presented.dpop {
-            let call = Call {
-                path: presented.path,
-                handle: presented.handle,
-            };
+            let call = Call { path: presented.path, handle: presented.handle };
             keys.jwk = Some(self.dpop.check(proof, call, now)?);
         }
         match binding {

@@ -170,9 +170,7 @@ impl Caller {
 
     /// Tells whether the caller holds this session's handle.
     fn holds(&self, session: &Session) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|own| own.session.id == session.id)
+        self.session.as_ref().is_some_and(|own| own.session.id == session.id)
     }
 
     /// Tells whether the caller may see a session and its grants.

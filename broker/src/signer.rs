@@ -65,12 +65,7 @@ impl KeyRing {
             None => folder.make(algorithm, now)?,
         };
         let keys = Keys::new(oldest, keys, rotation);
-        Ok(Self {
-            folder,
-            algorithm,
-            keys: ArcSwap::from_pointee(keys),
-            changing: Mutex::new(()),
-        })
+        Ok(Self { folder, algorithm, keys: ArcSwap::from_pointee(keys), changing: Mutex::new(()) })
     }
 
     /// The key that signs now.
@@ -82,24 +77,13 @@ impl KeyRing {
     /// The published key whose tokens begin with this encoded header.
     #[must_use]
     pub fn with_header(&self, header: &str, now: Timestamp) -> Option<Arc<SigningKey>> {
-        self.keys
-            .load()
-            .published(now)
-            .find(|key| key.header() == header)
-            .cloned()
+        self.keys.load().published(now).find(|key| key.header() == header).cloned()
     }
 
     /// The public halves that verifiers should know now (RFC 7517).
     #[must_use]
     pub fn jwks(&self, now: Timestamp) -> JwkSet {
-        JwkSet {
-            keys: self
-                .keys
-                .load()
-                .published(now)
-                .map(|key| key.jwk().clone())
-                .collect(),
-        }
+        JwkSet { keys: self.keys.load().published(now).map(|key| key.jwk().clone()).collect() }
     }
 
     /// Makes a new key. It is published at once and signs after the overlap. Blocks.
@@ -126,10 +110,7 @@ impl KeyRing {
         if !gone.is_empty() {
             self.keys.store(Arc::new(left));
         }
-        Ok(Tended {
-            made,
-            removed: gone.iter().map(|key| key.kid().to_owned()).collect(),
-        })
+        Ok(Tended { made, removed: gone.iter().map(|key| key.kid().to_owned()).collect() })
     }
 
     /// Why the file first: a key that signed and is then lost would strand what it signed.

@@ -75,9 +75,8 @@ impl Metrics {
     /// Names and registers them all.
     #[must_use]
     pub fn new() -> Self {
-        let buckets = [
-            0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-        ];
+        let buckets =
+            [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
         let mut metrics = Self {
             registry: Registry::with_prefix("jeton"),
             requests: Family::default(),
@@ -101,11 +100,7 @@ impl Metrics {
             "Seconds from a call's headers to its answer",
             metrics.latency.clone(),
         );
-        registry.register(
-            "decisions",
-            "Decisions, by outcome",
-            metrics.decisions.clone(),
-        );
+        registry.register("decisions", "Decisions, by outcome", metrics.decisions.clone());
         registry.register(
             "mint_failures",
             "Mints that gave nothing usable",
@@ -146,9 +141,7 @@ impl Metrics {
             Decision::NeedsApproval { .. } => "needs_approval",
             Decision::Deny(_) => "deny",
         };
-        self.decisions
-            .get_or_create(&OutcomeLabel { outcome })
-            .inc();
+        self.decisions.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 
     /// A mint gave nothing usable.
@@ -158,8 +151,7 @@ impl Metrics {
 
     /// Grants were given back or taken back.
     pub fn revoked(&self, count: usize) {
-        self.revocations
-            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+        self.revocations.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     /// An upstream did not confirm a revocation.
@@ -169,9 +161,7 @@ impl Metrics {
 
     /// A caller could not prove who it is.
     pub fn sign_in_failed(&self, reason: &'static str) {
-        self.sign_in_failures
-            .get_or_create(&ReasonLabel { reason })
-            .inc();
+        self.sign_in_failures.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     /// A call was refused because too many were in work.
@@ -181,20 +171,14 @@ impl Metrics {
 
     /// A call was answered. `rpc` is a row of the table: bounded.
     pub fn answered(&self, rpc: &'static str, code: tonic::Code, took: Duration) {
-        self.requests
-            .get_or_create(&RequestLabels {
-                rpc,
-                code: i32::from(code),
-            })
-            .inc();
+        self.requests.get_or_create(&RequestLabels { rpc, code: i32::from(code) }).inc();
         self.latency.observe(took.as_secs_f64());
     }
 
     /// The text that Prometheus reads.
     #[must_use]
     pub fn render(&self, live_grants: u64) -> String {
-        self.live_grants
-            .set(i64::try_from(live_grants).unwrap_or(i64::MAX));
+        self.live_grants.set(i64::try_from(live_grants).unwrap_or(i64::MAX));
         let mut text = String::new();
         match encode(&mut text, &self.registry) {
             Ok(()) => text,

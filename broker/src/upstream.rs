@@ -45,11 +45,7 @@ impl Minted {
     /// Lets the credential go, given the proof that its record is durable.
     #[must_use]
     pub fn release(self, _proof: &Issued) -> Credential {
-        Credential {
-            secret: self.secret,
-            kind: self.kind,
-            dies: self.dies,
-        }
+        Credential { secret: self.secret, kind: self.kind, dies: self.dies }
     }
 
     /// The secret, for sealing and fingerprinting only.

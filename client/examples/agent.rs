@@ -17,6 +17,10 @@ async fn main() -> Result<(), Error> {
         }
     };
     // Here it would go into a request. It is shown by `expose` only, and renewed in the background.
-    println!("{} holds a credential of {} characters", credential.grant_id(), credential.expose().expose().len());
+    println!(
+        "{} holds a credential of {} characters",
+        credential.grant_id(),
+        credential.expose().expose().len()
+    );
     session.close().await
 }

@@ -87,21 +87,13 @@ enum Command {
 
 impl Global {
     fn output(&self) -> Output {
-        if self.json {
-            Output::Json
-        } else {
-            Output::Tables
-        }
+        if self.json { Output::Json } else { Output::Tables }
     }
 
     fn settings(&self) -> Settings {
         let env = Settings::from_env();
         // Why: the library takes the handle first; a file that was named is meant.
-        let handle = if self.session_file.is_some() {
-            None
-        } else {
-            env.handle
-        };
+        let handle = if self.session_file.is_some() { None } else { env.handle };
         Settings {
             endpoint: self.endpoint.clone().or(env.endpoint),
             ca: self.ca.clone().or(env.ca),
@@ -150,11 +142,7 @@ pub fn main() -> ExitCode {
         Err(error) => {
             // Why ignored: the exit code still tells.
             let _ = error.print();
-            let exit = if error.use_stderr() {
-                exit::USAGE
-            } else {
-                exit::OK
-            };
+            let exit = if error.use_stderr() { exit::USAGE } else { exit::OK };
             return ExitCode::from(exit.code);
         }
     };
@@ -201,8 +189,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
 }
 
 fn text(word: OsString) -> Result<String, Failure> {
-    word.into_string()
-        .map_err(|word| Failure::config(format!("`{}` is not UTF-8", word.display())))
+    word.into_string().map_err(|word| Failure::config(format!("`{}` is not UTF-8", word.display())))
 }
 
 /// No core file may hold what is in memory.
@@ -211,13 +198,7 @@ fn harden() {
     let maximum = getrlimit(Resource::Core).maximum;
     // Why not the maximum too: `jeton exec` hands its limits down, and CMD may want its own.
     // Why ignored: where the system refuses, nothing can be done.
-    let _ = setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum,
-        },
-    );
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum });
 }
 
 #[cfg(test)]
@@ -238,14 +219,8 @@ mod tests {
         use clap::error::ErrorKind::{ArgumentConflict, MissingRequiredArgument};
         let open = "jeton session open --agent a --allow x";
         assert_eq!(reads(open).err(), Some(MissingRequiredArgument));
-        assert_eq!(
-            reads(&format!("{open} --bearer --bind-uid 1")).err(),
-            Some(ArgumentConflict)
-        );
-        assert_eq!(
-            reads(&format!("{open} --bind-new-key")).err(),
-            Some(MissingRequiredArgument)
-        );
+        assert_eq!(reads(&format!("{open} --bearer --bind-uid 1")).err(), Some(ArgumentConflict));
+        assert_eq!(reads(&format!("{open} --bind-new-key")).err(), Some(MissingRequiredArgument));
         assert!(reads(&format!("{open} --bind-new-key --out f")).is_ok());
         assert!(reads(&format!("{open} --bearer")).is_ok());
     }
@@ -276,9 +251,7 @@ mod tests {
 
     #[test]
     fn named_options_go_into_another_command_line() {
-        let cli = reads("jeton whoami --endpoint https://b:1 --ca /x/ca.pem")
-            .ok()
-            .unwrap();
+        let cli = reads("jeton whoami --endpoint https://b:1 --ca /x/ca.pem").ok().unwrap();
         let words = cli.global.words().ok().unwrap();
         assert_eq!(words, ["--endpoint", "https://b:1", "--ca", "/x/ca.pem"]);
     }

@@ -65,7 +65,9 @@ impl Settings {
     /// When a file is missing or unusable, or nobody answers.
     pub async fn connect(self) -> Result<Client, Error> {
         let endpoint = self.endpoint.clone().ok_or_else(|| {
-            Error::config("no broker is named; set JETON_ENDPOINT, such as https://jeton.acme.dev:7443")
+            Error::config(
+                "no broker is named; set JETON_ENDPOINT, such as https://jeton.acme.dev:7443",
+            )
         })?;
         let (handle, key) = match (self.handle, &self.session_file) {
             (Some(handle), _) => (Some(handle), None),
@@ -157,16 +159,17 @@ impl Client {
         request.set_timeout(DEADLINE);
         let metadata = request.metadata_mut();
         if let Some(file) = &self.caller.identity_token_file {
-            let token = fs::read_to_string(file)
-                .map(Secret::new)
-                .map_err(|error| Error::config(format!("`{}` can't be read: {error}", file.display())))?;
+            let token = fs::read_to_string(file).map(Secret::new).map_err(|error| {
+                Error::config(format!("`{}` can't be read: {error}", file.display()))
+            })?;
             let value = Secret::new(format!("Bearer {}", token.expose().trim()));
             metadata.insert("authorization", sensitive(&value)?);
         }
         if let Some(handle) = &self.caller.handle {
             metadata.insert(SESSION_METADATA, sensitive(handle)?);
             if let Some(key) = &self.caller.key {
-                let proof = key.proof(&format!("{}{path}", self.caller.base_url), handle.expose())?;
+                let proof =
+                    key.proof(&format!("{}{path}", self.caller.base_url), handle.expose())?;
                 metadata.insert(DPOP_METADATA, sensitive(&Secret::new(proof))?);
             }
         }
@@ -175,30 +178,48 @@ impl Client {
 }
 
 fn sensitive(secret: &Secret) -> Result<MetadataValue<Ascii>, Error> {
-    let mut value = MetadataValue::try_from(secret.expose())
-        .map_err(|_| Error::config("a handle or token holds other than visible ASCII; is the file whole?"))?;
+    let mut value = MetadataValue::try_from(secret.expose()).map_err(|_| {
+        Error::config("a handle or token holds other than visible ASCII; is the file whole?")
+    })?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-fn tls(ca: Option<PathBuf>, certificate: Option<PathBuf>, key: Option<PathBuf>) -> Result<ClientTlsConfig, Error> {
+fn tls(
+    ca: Option<PathBuf>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Result<ClientTlsConfig, Error> {
     let read = |path: PathBuf| {
-        fs::read(&path).map_err(|error| Error::config(format!("`{}` can't be read: {error}", path.display())))
+        fs::read(&path)
+            .map_err(|error| Error::config(format!("`{}` can't be read: {error}", path.display())))
     };
-    let ca = ca.ok_or_else(|| Error::config("the broker's CA is not named; set JETON_CA to its PEM file"))?;
+    let ca = ca.ok_or_else(|| {
+        Error::config("the broker's CA is not named; set JETON_CA to its PEM file")
+    })?;
     let tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
     match (certificate, key) {
-        (Some(certificate), Some(key)) => Ok(tls.identity(Identity::from_pem(read(certificate)?, read(key)?))),
+        (Some(certificate), Some(key)) => {
+            Ok(tls.identity(Identity::from_pem(read(certificate)?, read(key)?)))
+        }
         (None, None) => Ok(tls),
-        (Some(_), None) => Err(Error::config("there is a certificate without a key; set JETON_KEY")),
-        (None, Some(_)) => Err(Error::config("there is a key without a certificate; set JETON_CERT")),
+        (Some(_), None) => {
+            Err(Error::config("there is a certificate without a key; set JETON_KEY"))
+        }
+        (None, Some(_)) => {
+            Err(Error::config("there is a key without a certificate; set JETON_CERT"))
+        }
     }
 }
 
 async fn connect_tls(endpoint: &str, tls: ClientTlsConfig) -> Result<Channel, Error> {
-    let bad = |error: tonic::transport::Error| Error::config(format!("`{endpoint}` is no usable endpoint: {}", chain(&error)));
+    let bad = |error: tonic::transport::Error| {
+        Error::config(format!("`{endpoint}` is no usable endpoint: {}", chain(&error)))
+    };
     if !endpoint.starts_with("https://") {
-        return Err(Error::config(format!("`{endpoint}` must begin with https:// or unix:; a broker is never called in the clear")));
+        return Err(Error::config(format!(
+            "`{endpoint}` must begin with https:// or unix:; a broker is never called in the clear"
+        )));
     }
     let endpoint = kept_alive(Endpoint::from_shared(endpoint.to_owned()).map_err(bad)?)?;
     endpoint.tls_config(tls).map_err(bad)?.connect().await.map_err(|error| unreachable_at(&error))

@@ -1,7 +1,10 @@
 //! A credential that stays good: renewed at two thirds of its life, given back when dropped.
 
 use std::{
-    sync::{Arc, PoisonError, RwLock, atomic::{AtomicBool, Ordering}},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -123,10 +126,13 @@ impl Drop for Held {
 /// Renews at two thirds of each life, until the last hand lets go or the broker refuses.
 async fn renew(held: std::sync::Weak<Held>) {
     loop {
-        let Some(left) = held.upgrade().map(|held| held.now().expires_at - now_millis()) else { return };
+        let Some(left) = held.upgrade().map(|held| held.now().expires_at - now_millis()) else {
+            return;
+        };
         let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
         // Between a half and two thirds, so that many agents do not come at once.
-        tokio::time::sleep((left / 2 + jittered(left / 3) / 2).max(Duration::from_millis(500))).await;
+        tokio::time::sleep((left / 2 + jittered(left / 3) / 2).max(Duration::from_millis(500)))
+            .await;
         let Some(strong) = held.upgrade() else { return };
         if strong.ended.load(Ordering::Acquire) || strong.now().expires_at <= now_millis() {
             return;

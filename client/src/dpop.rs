@@ -34,8 +34,9 @@ impl DpopKey {
     }
 
     pub(crate) fn from_pkcs8(bytes: &[u8]) -> Result<Self, Error> {
-        let pair = Ed25519KeyPair::from_pkcs8(bytes)
-            .map_err(|_| Error::config("the session file holds no usable key; open a new session"))?;
+        let pair = Ed25519KeyPair::from_pkcs8(bytes).map_err(|_| {
+            Error::config("the session file holds no usable key; open a new session")
+        })?;
         Ok(Self { pair, pkcs8: Zeroizing::new(bytes.to_vec()) })
     }
 
@@ -46,7 +47,9 @@ impl DpopKey {
     /// A proof for one call: `POST` to `url`, beside this handle.
     pub(crate) fn proof(&self, url: &str, handle: &str) -> Result<String, Error> {
         let mut jti = [0_u8; 16];
-        SystemRandom::new().fill(&mut jti).map_err(|_| Error::config("the system gives no randomness"))?;
+        SystemRandom::new()
+            .fill(&mut jti)
+            .map_err(|_| Error::config("the system gives no randomness"))?;
         let header = format!(r#"{{"typ":"dpop+jwt","alg":"EdDSA","jwk":{}}}"#, self.jwk());
         let claims = serde_json::json!({
             "jti": hex(&jti),
@@ -55,8 +58,11 @@ impl DpopKey {
             "iat": now_millis().div_euclid(1000),
             "ath": URL_SAFE_NO_PAD.encode(sha256(handle.as_bytes())),
         });
-        let signed =
-            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims.to_string()));
+        let signed = format!(
+            "{}.{}",
+            URL_SAFE_NO_PAD.encode(header),
+            URL_SAFE_NO_PAD.encode(claims.to_string())
+        );
         let signature = self.pair.sign(signed.as_bytes());
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }

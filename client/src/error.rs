@@ -51,7 +51,13 @@ impl Error {
     }
 
     pub(crate) fn local(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), reason: String::new(), metadata: HashMap::new(), retry_after: None }
+        Self {
+            kind,
+            message: message.into(),
+            reason: String::new(),
+            metadata: HashMap::new(),
+            retry_after: None,
+        }
     }
 
     /// What kind of thing.
@@ -98,16 +104,22 @@ impl Error {
                 [] => "give up, or ask the platform team for a policy that allows it".to_owned(),
                 scopes => format!("ask for one of these instead: {}", scopes.join("; ")),
             },
-            ErrorKind::NeedsApproval => "wait until a person approves, then ask again with the same request".to_owned(),
+            ErrorKind::NeedsApproval => {
+                "wait until a person approves, then ask again with the same request".to_owned()
+            }
             ErrorKind::Invalid => "fix the request; the same one is refused again".to_owned(),
-            ErrorKind::Unauthenticated => "open a new session, and call with the key that it is bound to".to_owned(),
+            ErrorKind::Unauthenticated => {
+                "open a new session, and call with the key that it is bound to".to_owned()
+            }
             ErrorKind::NotFound => "check the id; ids of others look like missing ones".to_owned(),
             ErrorKind::Busy | ErrorKind::Unavailable => match self.retry_after {
                 Some(wait) => format!("try again in {} ms", wait.as_millis()),
                 None => "try again later".to_owned(),
             },
             ErrorKind::Upstream => "try again later, or tell the platform team".to_owned(),
-            ErrorKind::State => "look at the thing's state; ask for a new one if it is over".to_owned(),
+            ErrorKind::State => {
+                "look at the thing's state; ask for a new one if it is over".to_owned()
+            }
             ErrorKind::Config => "set this side up as the text says".to_owned(),
             ErrorKind::Internal => "tell the operator; the broker's log says more".to_owned(),
         }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use jeton_domain::{scope::Scope, secret::{Secret, hex}};
+use jeton_domain::{
+    scope::Scope,
+    secret::{Secret, hex},
+};
 use jeton_proto::v1::{
     self, grant_service_client::GrantServiceClient,
     introspection_service_client::IntrospectionServiceClient,
@@ -13,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::{
     connect::Client,
     error::Error,
-    types::{Granted, GrantInfo, Introspection, Page, PageOf, Revoked},
+    types::{GrantInfo, Granted, Introspection, Page, PageOf, Revoked},
     wire,
 };
 
@@ -143,13 +146,19 @@ impl Client {
     ///
     /// # Errors
     /// When a state is unknown or the broker can't be reached.
-    pub async fn list_grants(&self, filter: GrantFilter, page: PageOf) -> Result<Page<GrantInfo>, Error> {
+    pub async fn list_grants(
+        &self,
+        filter: GrantFilter,
+        page: PageOf,
+    ) -> Result<Page<GrantInfo>, Error> {
         let state = match &filter.state {
             None => v1::GrantState::Unspecified,
             Some(word) => {
                 let name = format!("GRANT_STATE_{}", word.to_ascii_uppercase());
                 v1::GrantState::from_str_name(&name).ok_or_else(|| {
-                    Error::config(format!("`{word}` is no state of a grant, such as active or revoked"))
+                    Error::config(format!(
+                        "`{word}` is no state of a grant, such as active or revoked"
+                    ))
                 })?
             }
         };
@@ -188,7 +197,11 @@ impl Client {
     ///
     /// # Errors
     /// When the caller may not.
-    pub async fn revoke_matching(&self, matching: Matching, reason: &str) -> Result<Revoked, Error> {
+    pub async fn revoke_matching(
+        &self,
+        matching: Matching,
+        reason: &str,
+    ) -> Result<Revoked, Error> {
         let matching = match matching {
             Matching::Session(id) => WireMatching::Session(id),
             Matching::Agent(name) => WireMatching::Agent(name),
@@ -212,7 +225,11 @@ impl Client {
     ///
     /// # Errors
     /// When the caller is no resource server or the broker can't be reached: unknown is never good.
-    pub async fn introspect(&self, credential: &Secret, audience: &str) -> Result<Introspection, Error> {
+    pub async fn introspect(
+        &self,
+        credential: &Secret,
+        audience: &str,
+    ) -> Result<Introspection, Error> {
         let request = v1::IntrospectRequest {
             credential: credential.expose().to_owned(),
             audience: audience.to_owned(),
@@ -230,7 +247,9 @@ impl Client {
 /// A key under which a call may be sent twice and done once.
 pub(crate) fn fresh_request_id() -> Result<String, Error> {
     let mut bytes = [0_u8; 16];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| Error::config("the system gives no randomness"))?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| Error::config("the system gives no randomness"))?;
     Ok(hex(&bytes))
 }
 

@@ -51,8 +51,8 @@ pub use self::{
     session::Session,
     sessions::{Binding, OpenSession, OpenedSession},
     types::{
-        Granted, GrantInfo, GuardInfo, Introspection, IssuedSecret, Page, PageOf, Revoked, SessionInfo,
-        WhoAmI,
+        GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Page, PageOf, Revoked,
+        SessionInfo, WhoAmI,
     },
 };
 pub use jeton_domain::{

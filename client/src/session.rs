@@ -1,6 +1,9 @@
 //! A session from the agent's side: ask for credentials by scope, close when done.
 
-use std::{collections::HashMap, sync::{Arc, PoisonError}};
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+};
 
 use jeton_domain::scope::Scope;
 use tokio::sync::Mutex;
@@ -31,7 +34,9 @@ impl Client {
     /// When there is no handle, or it opens nothing.
     pub async fn session(&self) -> Result<Session, Error> {
         if !self.has_handle() {
-            return Err(Error::config("no session is named; set JETON_SESSION_FILE or JETON_SESSION"));
+            return Err(Error::config(
+                "no session is named; set JETON_SESSION_FILE or JETON_SESSION",
+            ));
         }
         let info = self.who_am_i().await?.session.ok_or_else(|| crate::wire::missing("session"))?;
         Ok(Session { client: self.clone(), info: Arc::new(info), held: Arc::default() })
@@ -51,7 +56,8 @@ impl Session {
     /// # Errors
     /// When it is refused or waits for people.
     pub async fn credential(&self, scope: &str) -> Result<Credential, Error> {
-        let scope = Scope::parse(scope).map_err(|error| Error::local(ErrorKind::Invalid, error.to_string()))?;
+        let scope = Scope::parse(scope)
+            .map_err(|error| Error::local(ErrorKind::Invalid, error.to_string()))?;
         let slot = self.slot(&scope.to_string());
         let mut slot = slot.lock().await;
         if let Some(held) = slot.as_ref().filter(|held| held.is_good()) {
@@ -59,7 +65,8 @@ impl Session {
         }
         let granted = self.client.request_grant(Ask::new(scope)).await?;
         let Some(issued) = granted.secret else {
-            let guards: Vec<&str> = granted.grant.guards.iter().map(|guard| guard.policy_id.as_str()).collect();
+            let guards: Vec<&str> =
+                granted.grant.guards.iter().map(|guard| guard.policy_id.as_str()).collect();
             return Err(Error::local(
                 ErrorKind::NeedsApproval,
                 format!("{} waits for an approval of: {}", granted.grant.id, guards.join(", ")),

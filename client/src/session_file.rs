@@ -36,15 +36,25 @@ pub fn write(path: &Path, opened: &OpenedSession, key: Option<&DpopKey>) -> Resu
         handle: opened.handle.expose().to_owned(),
         dpop_key: key.map(|key| URL_SAFE_NO_PAD.encode(key.pkcs8())),
     };
-    let failed = |error: std::io::Error| Error::config(format!("`{}` can't be written: {error}", path.display()));
-    let text = serde_json::to_string(&file).map(Secret::new).map_err(|error| Error::config(error.to_string()))?;
-    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    let failed = |error: std::io::Error| {
+        Error::config(format!("`{}` can't be written: {error}", path.display()))
+    };
+    let text = serde_json::to_string(&file)
+        .map(Secret::new)
+        .map_err(|error| Error::config(error.to_string()))?;
+    let mut out = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed)?;
     out.write_all(text.expose().as_bytes()).map_err(failed)
 }
 
 /// Reads the handle, and the key that it is bound to if there is one.
 pub(crate) fn read(path: &Path) -> Result<(Secret, Option<DpopKey>), Error> {
-    let failed = |words: String| Error::config(format!("the session file `{}` {words}", path.display()));
+    let failed =
+        |words: String| Error::config(format!("the session file `{}` {words}", path.display()));
     let meta = fs::metadata(path).map_err(|error| failed(format!("can't be read: {error}")))?;
     if meta.permissions().mode() & 0o077 != 0 {
         return Err(failed("can be read by others; run `chmod 600` on it".to_owned()));
@@ -52,13 +62,17 @@ pub(crate) fn read(path: &Path) -> Result<(Secret, Option<DpopKey>), Error> {
     if meta.len() > MOST {
         return Err(failed(format!("is larger than {MOST} bytes")));
     }
-    let text = fs::read_to_string(path).map(Secret::new).map_err(|error| failed(format!("can't be read: {error}")))?;
+    let text = fs::read_to_string(path)
+        .map(Secret::new)
+        .map_err(|error| failed(format!("can't be read: {error}")))?;
     // Why not the error's text: it may quote what stands there.
     let file: SessionFile = serde_json::from_str(text.expose())
         .map_err(|_| failed("is none; `jeton session open --out` makes one".to_owned()))?;
     let key = match &file.dpop_key {
         Some(text) => {
-            let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| failed("holds no usable key".to_owned()))?;
+            let bytes = URL_SAFE_NO_PAD
+                .decode(text)
+                .map_err(|_| failed("holds no usable key".to_owned()))?;
             Some(DpopKey::from_pkcs8(&bytes)?)
         }
         None => None,

@@ -3,9 +3,13 @@
 use std::{path::PathBuf, time::Duration};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jeton_domain::{scope::ScopeBound, secret::{Secret, sha256}};
+use jeton_domain::{
+    scope::ScopeBound,
+    secret::{Secret, sha256},
+};
 use jeton_proto::v1::{
-    self, open_session_request::Binding as WireBinding, session_service_client::SessionServiceClient,
+    self, open_session_request::Binding as WireBinding,
+    session_service_client::SessionServiceClient,
 };
 use rustls_pki_types::{CertificateDer, pem::PemObject};
 
@@ -116,8 +120,9 @@ impl Client {
             None => v1::SessionState::Unspecified,
             Some(word) => {
                 let name = format!("SESSION_STATE_{}", word.to_ascii_uppercase());
-                v1::SessionState::from_str_name(&name)
-                    .ok_or_else(|| Error::config(format!("`{word}` is no state; open, closed and expired are")))?
+                v1::SessionState::from_str_name(&name).ok_or_else(|| {
+                    Error::config(format!("`{word}` is no state; open, closed and expired are"))
+                })?
             }
         };
         let request = v1::ListSessionsRequest {
@@ -169,8 +174,9 @@ impl Client {
 fn binding(binding: &Binding) -> Result<WireBinding, Error> {
     Ok(match binding {
         Binding::CertificateFile(path) => {
-            let der = CertificateDer::from_pem_file(path)
-                .map_err(|error| Error::config(format!("`{}` holds no certificate in PEM: {error}", path.display())))?;
+            let der = CertificateDer::from_pem_file(path).map_err(|error| {
+                Error::config(format!("`{}` holds no certificate in PEM: {error}", path.display()))
+            })?;
             WireBinding::CertificateSha256(URL_SAFE_NO_PAD.encode(sha256(&der)))
         }
         Binding::Key(key) => WireBinding::JwkSha256(key.thumbprint()),

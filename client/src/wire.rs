@@ -1,16 +1,22 @@
 //! The only file that names both the wire's types and ours.
 
-use jeton_domain::{scope::{Scope, ScopeBound}, secret::Secret};
+use jeton_domain::{
+    scope::{Scope, ScopeBound},
+    secret::Secret,
+};
 use jeton_proto::v1;
 
 use crate::{
     error::{Error, ErrorKind},
-    types::{Granted, GrantInfo, GuardInfo, Introspection, IssuedSecret, SessionInfo, WhoAmI},
+    types::{GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, SessionInfo, WhoAmI},
 };
 
 /// What is missing from an answer that must have it.
 pub(crate) fn missing(what: &str) -> Error {
-    Error::local(ErrorKind::Internal, format!("the broker's answer has no {what}; is it of another version?"))
+    Error::local(
+        ErrorKind::Internal,
+        format!("the broker's answer has no {what}; is it of another version?"),
+    )
 }
 
 pub(crate) fn scope(scope: &Scope) -> v1::Scope {
@@ -128,5 +134,7 @@ fn word(name: &str, prefix: &str) -> String {
 }
 
 fn millis(time: Option<prost_types::Timestamp>) -> Option<i64> {
-    time.map(|time| time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000))
+    time.map(|time| {
+        time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)
+    })
 }

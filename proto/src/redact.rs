@@ -45,40 +45,19 @@ mod tests {
 
     #[test]
     fn a_secret_never_shows_in_debug() {
-        let credential = Credential {
-            secret: CANARY.into(),
-            username: "seen".into(),
-            ..Default::default()
-        };
+        let credential =
+            Credential { secret: CANARY.into(), username: "seen".into(), ..Default::default() };
         let texts = [
             format!("{credential:?}"),
             format!(
                 "{:?}",
-                RequestGrantResponse {
-                    credential: Some(credential.clone()),
-                    grant: None
-                }
+                RequestGrantResponse { credential: Some(credential.clone()), grant: None }
             ),
+            format!("{:?}", RenewGrantResponse { credential: Some(credential), grant: None }),
+            format!("{:?}", OpenSessionResponse { handle: CANARY.into(), session: None }),
             format!(
                 "{:?}",
-                RenewGrantResponse {
-                    credential: Some(credential),
-                    grant: None
-                }
-            ),
-            format!(
-                "{:?}",
-                OpenSessionResponse {
-                    handle: CANARY.into(),
-                    session: None
-                }
-            ),
-            format!(
-                "{:?}",
-                IntrospectRequest {
-                    credential: CANARY.into(),
-                    audience: "seen".into()
-                }
+                IntrospectRequest { credential: CANARY.into(), audience: "seen".into() }
             ),
         ];
         assert!(texts[0].contains("seen"), "the positive control is printed");

@@ -87,11 +87,8 @@ impl Broker {
     pub fn run(&mut self) {
         let env = self.data.join("env");
         let _ = fs::remove_file(&env);
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.data.join("log"))
-            .unwrap();
+        let log =
+            fs::OpenOptions::new().create(true).append(true).open(self.data.join("log")).unwrap();
         let child = Command::new(program("jetond"))
             .args(["dev", "--free-ports", "--data"])
             .arg(&self.data)
@@ -272,7 +269,10 @@ impl Caller {
 
     /// The introspection service.
     pub fn introspection(&self) -> IntrospectionServiceClient<Send_> {
-        IntrospectionServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
+        IntrospectionServiceClient::with_interceptor(
+            self.channel.clone(),
+            Handle(self.handle.clone()),
+        )
     }
 
     /// Asks for a grant.
@@ -281,7 +281,11 @@ impl Caller {
     }
 
     /// Asks for a grant under a request id.
-    pub async fn requests_with_id(&self, text: &str, id: &str) -> Result<RequestGrantResponse, Status> {
+    pub async fn requests_with_id(
+        &self,
+        text: &str,
+        id: &str,
+    ) -> Result<RequestGrantResponse, Status> {
         let request = RequestGrantRequest {
             scope: Some(scope(text)),
             ttl_seconds: 600,

@@ -21,10 +21,7 @@ pub struct Canaries {
 impl Canaries {
     /// Looks for this one too, in every form.
     pub fn add(&mut self, name: &str, secret: &str) {
-        assert!(
-            secret.len() >= SHORTEST,
-            "`{name}` is too short to look for"
-        );
+        assert!(secret.len() >= SHORTEST, "`{name}` is too short to look for");
         for (form, bytes) in forms(secret) {
             self.piece(bytes, format!("{name}, {form}"));
         }
@@ -32,9 +29,8 @@ impl Canaries {
 
     /// Looks for each line of the body of a key file in PEM.
     pub fn add_pem(&mut self, name: &str, pem: &str) {
-        let body = pem
-            .lines()
-            .filter(|line| !line.starts_with("-----") && line.len() >= 2 * SHORTEST);
+        let body =
+            pem.lines().filter(|line| !line.starts_with("-----") && line.len() >= 2 * SHORTEST);
         for (number, line) in body.enumerate() {
             self.add(&format!("{name}, line {number}"), line);
         }
@@ -57,9 +53,7 @@ impl Canaries {
             let Some(pieces) = self.pieces.get(key) else {
                 continue;
             };
-            let here = pieces
-                .iter()
-                .filter(|(bytes, _)| text[at..].starts_with(bytes));
+            let here = pieces.iter().filter(|(bytes, _)| text[at..].starts_with(bytes));
             found.extend(here.map(|(_, name)| name.as_str()));
         }
         found.sort_unstable();
@@ -77,14 +71,8 @@ pub fn forms(secret: &str) -> Vec<(&'static str, Vec<u8>)> {
     let mut forms = vec![
         ("first half", first.to_vec()),
         ("second half", second.to_vec()),
-        (
-            "reversed, first half",
-            reversed[..reversed.len() / 2].to_vec(),
-        ),
-        (
-            "reversed, second half",
-            reversed[reversed.len() / 2..].to_vec(),
-        ),
+        ("reversed, first half", reversed[..reversed.len() / 2].to_vec()),
+        ("reversed, second half", reversed[reversed.len() / 2..].to_vec()),
         ("hex", hex(bytes).into_bytes()),
         ("hex in capitals", hex(bytes).to_uppercase().into_bytes()),
         ("a list of bytes", decimal.join(", ").into_bytes()),

@@ -109,14 +109,12 @@ impl Program {
     fn find(root: &Path) -> Result<Self, EmulateError> {
         let tools = root.join(".tools");
         let script = tools.join("node/node_modules/emulate/dist/index.js");
-        let node = node_24(&tools)
-            .filter(|_| script.is_file())
-            .ok_or_else(|| {
-                EmulateError(format!(
-                    "no GitHub emulator in `{}`; hint: run ./tests/run --setup",
-                    tools.display()
-                ))
-            })?;
+        let node = node_24(&tools).filter(|_| script.is_file()).ok_or_else(|| {
+            EmulateError(format!(
+                "no GitHub emulator in `{}`; hint: run ./tests/run --setup",
+                tools.display()
+            ))
+        })?;
         Ok(Self { node, script })
     }
 }
@@ -131,21 +129,14 @@ fn node_24(tools: &Path) -> Option<PathBuf> {
 
 /// The folder that holds the workspace.
 pub fn repository_root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap()
-        .to_owned()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 async fn start_once(program: &Program, seed: &Seed) -> Result<Emulator, EmulateError> {
     let folder = tempfile::tempdir().unwrap();
     let seed_file = folder.path().join("seed.json");
     let errors = folder.path().join("stderr");
-    std::fs::write(
-        &seed_file,
-        json!({ "tokens": {}, "github": seed }).to_string(),
-    )
-    .unwrap();
+    std::fs::write(&seed_file, json!({ "tokens": {}, "github": seed }).to_string()).unwrap();
 
     let port = free_port().await;
     let mut process = Command::new(&program.node)
@@ -153,14 +144,7 @@ async fn start_once(program: &Program, seed: &Seed) -> Result<Emulator, EmulateE
         .arg("--import")
         .arg("data:text/javascript,process.stdin.on('end',()=>process.exit()).resume()")
         .arg(&program.script)
-        .args([
-            "start",
-            "--service",
-            "github",
-            "--port",
-            &port.to_string(),
-            "--seed",
-        ])
+        .args(["start", "--service", "github", "--port", &port.to_string(), "--seed"])
         .arg(&seed_file)
         .current_dir(folder.path())
         .stdin(Stdio::piped())
@@ -170,15 +154,9 @@ async fn start_once(program: &Program, seed: &Seed) -> Result<Emulator, EmulateE
         .spawn()
         .map_err(|error| EmulateError(format!("`{}`: {error}", program.node.display())))?;
 
-    if !timeout(START, says_ready(&mut process))
-        .await
-        .unwrap_or(false)
-    {
+    if !timeout(START, says_ready(&mut process)).await.unwrap_or(false) {
         let said = std::fs::read_to_string(&errors).unwrap_or_default();
-        return Err(EmulateError(format!(
-            "the emulator did not get ready: {}",
-            said.trim()
-        )));
+        return Err(EmulateError(format!("the emulator did not get ready: {}", said.trim())));
     }
     crate::crypto();
     Ok(Emulator {

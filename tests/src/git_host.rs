@@ -60,18 +60,12 @@ pub struct Refusal {
 impl Refusal {
     /// The credential is no good (any more): 401, git asks for another.
     pub fn bad_credential(message: &str) -> Self {
-        Self {
-            status: StatusCode::UNAUTHORIZED,
-            message: message.to_owned(),
-        }
+        Self { status: StatusCode::UNAUTHORIZED, message: message.to_owned() }
     }
 
     /// The credential is good, but not for this: 403.
     pub fn forbidden(message: &str) -> Self {
-        Self {
-            status: StatusCode::FORBIDDEN,
-            message: message.to_owned(),
-        }
+        Self { status: StatusCode::FORBIDDEN, message: message.to_owned() }
     }
 }
 
@@ -84,19 +78,13 @@ pub struct GitHost {
 impl GitHost {
     /// Serves the repositories below `root` to whom the gate lets in.
     pub async fn start(root: &Path, gate: Arc<dyn Gate>) -> Self {
-        let state = Arc::new(State {
-            root: root.to_owned(),
-            gate,
-        });
+        let state = Arc::new(State { root: root.to_owned(), gate });
         let server = Loopback::serve(move |request| {
             let state = Arc::clone(&state);
             async move { Ok(state.answer(request).await.unwrap_or_else(refuse)) }
         })
         .await;
-        Self {
-            server,
-            root: root.to_owned(),
-        }
+        Self { server, root: root.to_owned() }
     }
 
     /// Makes `owner/name`, with a first commit on `main`.
@@ -151,17 +139,11 @@ impl State {
                 }
                 Err(unreadable) => {
                     drain(body).await;
-                    return Err(Refusal::forbidden(&format!(
-                        "unreadable push: {}",
-                        unreadable.0
-                    )));
+                    return Err(Refusal::forbidden(&format!("unreadable push: {}", unreadable.0)));
                 }
             }
         }
-        let verdict = self
-            .gate
-            .check(token, wanted.repo.clone(), wanted.need, updates)
-            .await;
+        let verdict = self.gate.check(token, wanted.repo.clone(), wanted.need, updates).await;
         if let Err(refusal) = verdict {
             drain(body).await;
             return match reported {
@@ -175,14 +157,8 @@ impl State {
         if !self.root.join(format!("{}.git", wanted.repo)).is_dir() {
             return Err(not_found());
         }
-        let call = cgi::Call {
-            root: &self.root,
-            path,
-            user: &user,
-            parts: &parts,
-            taken,
-            rest: body,
-        };
+        let call =
+            cgi::Call { root: &self.root, path, user: &user, parts: &parts, taken, rest: body };
         Ok(cgi::run(call).await)
     }
 }
@@ -208,12 +184,7 @@ impl Wanted {
             (&Method::POST, ["git-receive-pack"], None) => ("git-receive-pack", Need::Write, true),
             _ => return None,
         };
-        Some(Self {
-            repo: format!("{owner}/{name}"),
-            service,
-            need,
-            push,
-        })
+        Some(Self { repo: format!("{owner}/{name}"), service, need, push })
     }
 }
 
@@ -237,27 +208,18 @@ fn credential(headers: &HeaderMap) -> Option<(String, String)> {
 }
 
 fn not_found() -> Refusal {
-    Refusal {
-        status: StatusCode::NOT_FOUND,
-        message: "no such repository".to_owned(),
-    }
+    Refusal { status: StatusCode::NOT_FOUND, message: "no such repository".to_owned() }
 }
 
 fn refuse(refusal: Refusal) -> Response<Body> {
     let mut answer = Response::new(Body::from(format!("{}\n", refusal.message)));
     *answer.status_mut() = refusal.status;
     // git shows a body of this type, line by line, after `remote: `.
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, "text/plain".parse().unwrap());
-    answer
-        .headers_mut()
-        .insert(CACHE_CONTROL, "no-cache".parse().unwrap());
+    answer.headers_mut().insert(CONTENT_TYPE, "text/plain".parse().unwrap());
+    answer.headers_mut().insert(CACHE_CONTROL, "no-cache".parse().unwrap());
     if refusal.status == StatusCode::UNAUTHORIZED {
         let challenge = r#"Basic realm="jeton git host""#;
-        answer
-            .headers_mut()
-            .insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
+        answer.headers_mut().insert(WWW_AUTHENTICATE, challenge.parse().unwrap());
     }
     answer
 }
@@ -279,9 +241,7 @@ fn report(updates: &[RefUpdate], message: &str) -> Response<Body> {
     let reason = message.lines().next().unwrap_or_default();
     let mut status = pkt_line("unpack ok\n".as_bytes());
     for update in updates {
-        status.extend(pkt_line(
-            format!("ng {} {reason}\n", update.name).as_bytes(),
-        ));
+        status.extend(pkt_line(format!("ng {} {reason}\n", update.name).as_bytes()));
     }
     status.extend(b"0000");
 
@@ -294,12 +254,8 @@ fn report(updates: &[RefUpdate], message: &str) -> Response<Body> {
     bands.extend(b"0000");
     let mut answer = Response::new(Body::from(bands));
     let kind = "application/x-git-receive-pack-result";
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, kind.parse().unwrap());
-    answer
-        .headers_mut()
-        .insert(CACHE_CONTROL, "no-cache".parse().unwrap());
+    answer.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
+    answer.headers_mut().insert(CACHE_CONTROL, "no-cache".parse().unwrap());
     answer
 }
 
@@ -321,14 +277,8 @@ mod tests {
     fn a_repository_is_an_owner_and_a_name_and_nothing_that_leads_elsewhere() {
         assert_eq!(repo("/acme/web.git").as_deref(), Some("acme/web"));
         assert_eq!(repo("/acme/web").as_deref(), Some("acme/web"));
-        for bad in [
-            "/../web.git",
-            "/acme/..",
-            "/acme/.git",
-            "//web.git",
-            "/a%2fb/web.git",
-            "/web",
-        ] {
+        for bad in ["/../web.git", "/acme/..", "/acme/.git", "//web.git", "/a%2fb/web.git", "/web"]
+        {
             assert_eq!(repo(bad), None, "{bad}");
         }
     }

@@ -38,18 +38,12 @@ impl Github {
     pub async fn real() -> Self {
         let emulator = Emulator::start(&seed()).await.unwrap();
         let front = GithubFront::start(Behind::Emulator(emulator.url().to_owned())).await;
-        Self {
-            front,
-            emulator: Some(emulator),
-        }
+        Self { front, emulator: Some(emulator) }
     }
 
     /// The front alone: no Node, faster, and signatures are not verified.
     pub async fn pretended() -> Self {
-        Self {
-            front: GithubFront::start(Behind::Nothing(seed())).await,
-            emulator: None,
-        }
+        Self { front: GithubFront::start(Behind::Nothing(seed())).await, emulator: None }
     }
 
     /// The independent witness.
@@ -109,12 +103,7 @@ impl Scene {
         let envelope = ["github:acme/* contents:write,contents:read,pull_requests:read"];
         let (agent, _) = broker.agent_with(&envelope).await;
         let operator = broker.as_("ana").await;
-        Self {
-            github,
-            broker,
-            agent,
-            operator,
-        }
+        Self { github, broker, agent, operator }
     }
 
     /// Asks and gets.
@@ -126,48 +115,24 @@ impl Scene {
     /// Looks a grant up.
     pub async fn grant(&self, id: &str) -> Grant {
         let request = GetGrantRequest { id: id.into() };
-        self.operator
-            .grants()
-            .get_grant(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .grant
-            .unwrap()
+        self.operator.grants().get_grant(request).await.unwrap().into_inner().grant.unwrap()
     }
 
     /// The grant that was asked for last.
     pub async fn newest(&self) -> Grant {
-        let list = self
-            .operator
-            .grants()
-            .list_grants(ListGrantsRequest::default())
-            .await;
+        let list = self.operator.grants().list_grants(ListGrantsRequest::default()).await;
         list.unwrap().into_inner().grants.swap_remove(0)
     }
 
     /// Takes a grant back as an operator.
     pub async fn revoke(&self, id: &str) -> Grant {
-        let request = RevokeGrantRequest {
-            id: id.into(),
-            reason: "enough".into(),
-        };
-        self.operator
-            .grants()
-            .revoke_grant(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .grant
-            .unwrap()
+        let request = RevokeGrantRequest { id: id.into(), reason: "enough".into() };
+        self.operator.grants().revoke_grant(request).await.unwrap().into_inner().grant.unwrap()
     }
 
     /// Waits until the upstream was seen to refuse the grant's credential.
     pub async fn is_confirmed(&self, id: &str) -> Grant {
-        let what = format!(
-            "the upstream confirms the end of {id}\n{}",
-            self.broker.log()
-        );
+        let what = format!("the upstream confirms the end of {id}\n{}", self.broker.log());
         within(SOON, &what, async || {
             let grant = self.grant(id).await;
             (grant.upstream_revocation() == UpstreamRevocation::Confirmed).then_some(grant)
@@ -178,11 +143,7 @@ impl Scene {
     /// How each revocation of a token was answered.
     pub fn tries(&self, token: &str) -> Vec<Option<u16>> {
         let asked = self.github.front.revocations();
-        asked
-            .iter()
-            .filter(|one| one.sha256 == sha256(token))
-            .map(|one| one.status)
-            .collect()
+        asked.iter().filter(|one| one.sha256 == sha256(token)).map(|one| one.status).collect()
     }
 }
 

@@ -98,11 +98,7 @@ impl GithubFront {
         let server = Loopback::serve(move |request| {
             let state = Arc::clone(&answering);
             // Why a task: a client that goes away must not undo half of what it asked for.
-            async move {
-                tokio::spawn(state.answer(request))
-                    .await
-                    .unwrap_or(Err(Cut))
-            }
+            async move { tokio::spawn(state.answer(request)).await.unwrap_or(Err(Cut)) }
         })
         .await;
         state.url.set(server.url()).unwrap();
@@ -179,10 +175,7 @@ impl Caller {
     fn credential(&self) -> Credential<'_> {
         match self {
             Self::App { jwt, issuer } => Credential::App { jwt, issuer },
-            Self::Token { minted, held } => Credential::Token {
-                inner: &held.inner,
-                minted,
-            },
+            Self::Token { minted, held } => Credential::Token { inner: &held.inner, minted },
             Self::Other => Credential::Other,
         }
     }
@@ -192,18 +185,12 @@ impl State {
     async fn answer(self: Arc<Self>, request: Request<Body>) -> Result<Response<Body>, Cut> {
         let (parts, body) = request.into_parts();
         let body = to_bytes(body, LARGEST_REQUEST).await.map_err(|_| Cut)?;
-        let path: Vec<&str> = parts
-            .uri
-            .path()
-            .trim_start_matches('/')
-            .split('/')
-            .collect();
+        let path: Vec<&str> = parts.uri.path().trim_start_matches('/').split('/').collect();
 
         match (parts.method.as_str(), path.as_slice()) {
             (_, ["elsewhere", ..]) => Ok(self.stray(&parts)),
             ("POST", ["app", "installations", id, "access_tokens"]) => {
-                self.mint(id.parse().unwrap_or_default(), &parts, body)
-                    .await
+                self.mint(id.parse().unwrap_or_default(), &parts, body).await
             }
             ("DELETE", ["installation", "token"]) => self.revoke(&parts).await,
             ("GET", ["installation", "repositories"]) => Ok(self.repositories(&parts).await),
@@ -220,10 +207,7 @@ impl State {
             return Ok(Caller::Other);
         };
         if let Some((minted, held)) = self.live(secret) {
-            return Ok(Caller::Token {
-                minted: Box::new(minted),
-                held,
-            });
+            return Ok(Caller::Token { minted: Box::new(minted), held });
         }
         if secret.starts_with("ghs_") {
             return Err("Bad credentials");
@@ -232,17 +216,11 @@ impl State {
             return Ok(Caller::Other);
         }
         let claims = app_jwt::check(secret, (self.clock)())?;
-        Ok(Caller::App {
-            jwt: secret.to_owned(),
-            issuer: claims.issuer,
-        })
+        Ok(Caller::App { jwt: secret.to_owned(), issuer: claims.issuer })
     }
 
     async fn behind(&self, parts: &Parts, caller: &Caller, body: Bytes) -> Said {
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
+        let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
         let asked = Asked {
             method: &parts.method,
             target,
@@ -260,8 +238,7 @@ impl State {
     /// Asks behind the front on a caller's behalf.
     async fn get(&self, caller: &Caller, target: &str) -> Said {
         let request = Request::get(target).body(()).unwrap();
-        self.behind(&request.into_parts().0, caller, Bytes::new())
-            .await
+        self.behind(&request.into_parts().0, caller, Bytes::new()).await
     }
 
     fn live(&self, token: &str) -> Option<(Minted, Held)> {
@@ -278,10 +255,7 @@ impl State {
 
     /// The same port under another host name, so that a client sees a cross-host redirect.
     fn elsewhere(&self) -> String {
-        format!(
-            "{}/elsewhere/",
-            self.api().replace("127.0.0.1", "localhost")
-        )
+        format!("{}/elsewhere/", self.api().replace("127.0.0.1", "localhost"))
     }
 
     fn api(&self) -> &str {
@@ -299,9 +273,7 @@ impl State {
 /// The secret of `Authorization: Bearer …` or `token …`, the two spellings that GitHub takes.
 fn secret(headers: &HeaderMap) -> Option<&str> {
     let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    let known = ["bearer", "token"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known));
+    let known = ["bearer", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
     known.then(|| secret.trim())
 }
 
@@ -321,9 +293,7 @@ fn random_token(length: usize) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
     let mut bytes = vec![0; length.saturating_sub(4)];
     SystemRandom::new().fill(&mut bytes).unwrap();
-    let letters = bytes
-        .iter()
-        .map(|byte| char::from(ALPHABET[usize::from(*byte) % 64]));
+    let letters = bytes.iter().map(|byte| char::from(ALPHABET[usize::from(*byte) % 64]));
     "ghs_".chars().chain(letters).collect()
 }
 

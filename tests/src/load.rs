@@ -54,7 +54,8 @@ impl Report {
 
     /// For people.
     pub fn table(&self) -> String {
-        let mut text = String::from("calls at once   grants/s   p50 ms   p99 ms     echo/s   ratio\n");
+        let mut text =
+            String::from("calls at once   grants/s   p50 ms   p99 ms     echo/s   ratio\n");
         for row in self.0["runs"].as_array().unwrap() {
             let number = |key: &str| row[key].as_f64().unwrap();
             text += &format!(
@@ -86,7 +87,8 @@ pub async fn run(plan: &Plan) -> Report {
             grants.push(drive(&agents, *at_once, plan.window).await);
             bare.push(drive(&echoes, *at_once, plan.window).await);
         }
-        let ratios: Vec<f64> = grants.iter().zip(&bare).map(|(g, e)| g.per_second / e.per_second).collect();
+        let ratios: Vec<f64> =
+            grants.iter().zip(&bare).map(|(g, e)| g.per_second / e.per_second).collect();
         let (grant, echo) = (median_of(&grants), median_of(&bare));
         runs.push(json!({
             "concurrency": at_once,
@@ -196,7 +198,8 @@ fn request(place: usize) -> RequestGrantRequest {
 fn many_policies(data: &Path, count: usize) {
     let folder = data.join("policies");
     let text = |file: &fs::DirEntry| fs::read_to_string(file.path()).unwrap_or_default();
-    let cedar = |file: &fs::DirEntry| file.path().extension().is_some_and(|ending| ending == "cedar");
+    let cedar =
+        |file: &fs::DirEntry| file.path().extension().is_some_and(|ending| ending == "cedar");
     let files = fs::read_dir(&folder).unwrap().map(Result::unwrap);
     let there: usize = files.filter(cedar).map(|file| text(&file).matches("@id(").count()).sum();
     let mut more = String::new();

@@ -19,10 +19,7 @@ impl OpenApi {
         let file = repository_root()
             .join(".tools/node/node_modules/@octokit/openapi/generated/api.github.com.json");
         let text = std::fs::read(&file).unwrap_or_else(|error| {
-            panic!(
-                "`{}`: {error}; hint: run ./tests/run --setup",
-                file.display()
-            )
+            panic!("`{}`: {error}; hint: run ./tests/run --setup", file.display())
         });
         Self(serde_json::from_slice(&text).unwrap())
     }
@@ -30,12 +27,7 @@ impl OpenApi {
     /// The documented status codes of an operation; none when there is no such operation.
     pub fn statuses(&self, method: &str, path: &str) -> Vec<u16> {
         self.responses(method, path)
-            .map(|responses| {
-                responses
-                    .keys()
-                    .filter_map(|status| status.parse().ok())
-                    .collect()
-            })
+            .map(|responses| responses.keys().filter_map(|status| status.parse().ok()).collect())
             .unwrap_or_default()
     }
 
@@ -49,10 +41,7 @@ impl OpenApi {
             return vec![format!("status {} is not documented", answer.status)];
         };
         let response = self.resolved(response);
-        match (
-            &response["content"]["application/json"]["schema"],
-            &answer.body,
-        ) {
+        match (&response["content"]["application/json"]["schema"], &answer.body) {
             (Value::Null, None) => {}
             (Value::Null, Some(_)) => faults.push("a body where none is documented".to_owned()),
             (_, None) => faults.push("no body where one is documented".to_owned()),
@@ -115,12 +104,7 @@ impl OpenApi {
         at: &str,
         faults: &mut Vec<String>,
     ) {
-        for name in schema["required"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-        {
+        for name in schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(name) {
                 faults.push(format!("{at}.{name} is missing"));
             }

@@ -54,10 +54,7 @@ impl Raw {
         let tls = broker.data().join("tls");
         let path = |ending: &str| tls.join(format!("{}.{ending}", who.unwrap_or_default()));
         let (certificate, key) = (path("pem"), path("key"));
-        let files = who.map(|_| Files {
-            certificate: &certificate,
-            key: &key,
-        });
+        let files = who.map(|_| Files { certificate: &certificate, key: &key });
         Self::connect_with(broker, files).await
     }
 
@@ -75,21 +72,15 @@ impl Raw {
                 let certificate =
                     CertificateDer::from_pem_slice(&fs::read(files.certificate).unwrap()).unwrap();
                 let key = PrivateKeyDer::from_pem_file(files.key).unwrap();
-                config
-                    .with_client_auth_cert(vec![certificate], key)
-                    .unwrap()
+                config.with_client_auth_cert(vec![certificate], key).unwrap()
             }
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream = TcpStream::connect(address(broker))
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream =
+            TcpStream::connect(address(broker)).await.map_err(|error| error.to_string())?;
         let name = ServerName::try_from("localhost").unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
+        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
         let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(1 << 20)
             .handshake(TokioIo::new(stream))
@@ -112,15 +103,10 @@ impl Raw {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request
-            .body(Full::new(Bytes::from(body)))
-            .map_err(|error| error.to_string())?;
+        let request =
+            request.body(Full::new(Bytes::from(body))).map_err(|error| error.to_string())?;
         self.0.ready().await.map_err(|error| error.to_string())?;
-        let answer = self
-            .0
-            .send_request(request)
-            .await
-            .map_err(|error| error.to_string())?;
+        let answer = self.0.send_request(request).await.map_err(|error| error.to_string())?;
         let (parts, body) = answer.into_parts();
         let body = body.collect().await.map_err(|error| error.to_string())?;
         let trailers = body.trailers().cloned().unwrap_or_default();

@@ -31,21 +31,13 @@ impl Records {
         let sql = "SELECT seq, text, hash FROM entry WHERE seq > ?1 ORDER BY seq";
         let mut statement = self.0.prepare(sql).unwrap();
         let rows = statement.query_map([i64::try_from(head.seq).unwrap()], |row| {
-            Ok((
-                row.get::<_, i64>(0)?,
-                row.get::<_, String>(1)?,
-                row.get::<_, Vec<u8>>(2)?,
-            ))
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
         });
         let mut events = Vec::new();
         for row in rows.unwrap() {
             let (seq, text, hash) = row.unwrap();
             let entry: Entry = serde_json::from_str(&text).unwrap();
-            assert_eq!(
-                u64::try_from(seq).unwrap(),
-                head.seq + 1,
-                "the log has a hole"
-            );
+            assert_eq!(u64::try_from(seq).unwrap(), head.seq + 1, "the log has a hole");
             assert_eq!(entry.seq, head.seq + 1, "an entry says another number");
             head.hash = Entry::chain(&head.hash, &text);
             assert_eq!(hash, head.hash, "the chain breaks at entry {seq}");
@@ -57,14 +49,9 @@ impl Records {
 
     /// Grants whose first credential is being minted.
     pub fn open_mints(&self) -> u32 {
-        let minting = Phase::ALL
-            .iter()
-            .position(|phase| *phase == Phase::Minting)
-            .unwrap();
+        let minting = Phase::ALL.iter().position(|phase| *phase == Phase::Minting).unwrap();
         let sql = "SELECT count(*) FROM grants WHERE phase = ?1";
-        self.0
-            .query_row(sql, [i64::try_from(minting).unwrap()], |row| row.get(0))
-            .unwrap()
+        self.0.query_row(sql, [i64::try_from(minting).unwrap()], |row| row.get(0)).unwrap()
     }
 
     /// Renewals that are under way.
@@ -75,16 +62,12 @@ impl Records {
 
     /// Revocations that an upstream has yet to confirm.
     pub fn queued_revocations(&self) -> u32 {
-        self.0
-            .query_row("SELECT count(*) FROM revocation", [], |row| row.get(0))
-            .unwrap()
+        self.0.query_row("SELECT count(*) FROM revocation", [], |row| row.get(0)).unwrap()
     }
 
     /// What SQLite says of the file as a whole.
     pub fn integrity(&self) -> String {
-        self.0
-            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-            .unwrap()
+        self.0.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap()
     }
 }
 
@@ -96,9 +79,6 @@ pub struct Head {
 
 impl Default for Head {
     fn default() -> Self {
-        Self {
-            seq: 0,
-            hash: CHAIN_START,
-        }
+        Self { seq: 0, hash: CHAIN_START }
     }
 }

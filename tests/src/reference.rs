@@ -24,7 +24,16 @@ const LADDER: [u32; 10] = [43_200, 28_800, 14_400, 7_200, 3_600, 1_800, 900, 600
 
 /// Refs that stand for all there could be.
 pub const REFS: [&str; 10] = [
-    "main", "ma", "max", "agent/x", "agent/y", "agent/x/y", "agentx", "release/1", "release/1/2", "x/agent/x",
+    "main",
+    "ma",
+    "max",
+    "agent/x",
+    "agent/y",
+    "agent/x/y",
+    "agentx",
+    "release/1",
+    "release/1/2",
+    "x/agent/x",
 ];
 
 /// A policy.
@@ -109,9 +118,16 @@ impl Rule {
         let sign = if what.contains(':') { "==" } else { "in" };
         let mut parts: Vec<String> = vec![];
         parts.extend(self.most.map(|most| format!("context.ttl <= {most}")));
-        parts.extend(self.prefix.map(|prefix| format!("(context has ref && context.ref like \"{prefix}*\")")));
+        parts.extend(
+            self.prefix
+                .map(|prefix| format!("(context has ref && context.ref like \"{prefix}*\")")),
+        );
         parts.extend(self.person.then(|| "context has person".into()));
-        parts.extend(self.groups.iter().map(|group| format!("context.approvals.contains(Jeton::Group::\"{group}\")")));
+        parts.extend(
+            self.groups
+                .iter()
+                .map(|group| format!("context.approvals.contains(Jeton::Group::\"{group}\")")),
+        );
         let prod = "resource has tier && resource.tier == \"prod\"";
         let mut text = format!(
             "@id(\"{id}\") {} ({who}, action {sign} Jeton::Action::\"{what}\", {place})",
@@ -136,7 +152,8 @@ impl Rule {
         }
         let mut conditions: Vec<bool> = vec![];
         conditions.extend(self.most.map(|most| ask.ttl <= most));
-        conditions.extend(self.prefix.map(|prefix| ask.reference.is_some_and(|r| r.starts_with(prefix))));
+        conditions
+            .extend(self.prefix.map(|prefix| ask.reference.is_some_and(|r| r.starts_with(prefix))));
         conditions.extend(self.person.then_some(ask.person));
         conditions.extend(self.groups.iter().map(|group| ask.approvals.contains(group)));
         if self.forbids { !conditions.contains(&true) } else { !conditions.contains(&false) }
@@ -147,22 +164,31 @@ impl Rule {
             None => true,
             Some("Team::\"red\"") => ask.agent.starts_with("a/"),
             Some("Team::\"blue\"") => ask.agent == "a/2",
-            Some(agent) => agent == format!("Agent::\"{}\"", ask.agent),
+            Some(agent) => is(agent, "Agent", &[ask.agent]),
         };
         let (_, level) = ask.action.split_once(':').unwrap();
         let group = if ["read", "write", "admin"].contains(&level) { level } else { "other" };
         let what = ["grant", group, ask.action].contains(&self.what);
-        let name = format!("{}:{}", ask.upstream, ask.resource);
         let (org, _) = ask.resource.split_once('/').unwrap();
-        let id = if name == "git:acme/one" { "1" } else { &name };
+        let first = (ask.upstream, ask.resource) == ("git", "acme/one");
         let place = self.place.is_none_or(|place| {
-            place == format!("Upstream::\"{}\"", ask.upstream)
-                || place == format!("Org::\"{}:{org}\"", ask.upstream)
-                || place == format!("Resource::\"{id}\"")
+            is(place, "Upstream", &[ask.upstream])
+                || is(place, "Org", &[ask.upstream, ":", org])
+                || if first {
+                    is(place, "Resource", &["1"])
+                } else {
+                    is(place, "Resource", &[ask.upstream, ":", ask.resource])
+                }
         });
-        let prod = name == "git:acme/one" || name == "api:acme/one";
+        let prod = ask.resource == "acme/one";
         who && what && place && (prod || !self.prod_only)
     }
+}
+
+/// Tells whether `Kind::"name"` is this kind and this name.
+fn is(entity: &str, kind: &str, name: &[&str]) -> bool {
+    let quoted = entity.strip_prefix(kind).and_then(|rest| rest.strip_prefix("::\""));
+    name.iter().fold(quoted, |rest, part| rest?.strip_prefix(part)) == Some("\"")
 }
 
 /// Tells whether the policies allow one thing: a permit speaks, and no forbid.
@@ -194,7 +220,9 @@ pub fn decide(rules: &[Rule], case: &Case) -> Plain {
     let most = case.max_ttl.min(case.left);
     let tries: Vec<u32> = match case.ttl {
         Some(ttl) => vec![ttl.min(case.left)],
-        None => std::iter::once(most).chain(LADDER.into_iter().filter(|step| *step < most)).collect(),
+        None => {
+            std::iter::once(most).chain(LADDER.into_iter().filter(|step| *step < most)).collect()
+        }
     };
     let all = |ttl: u32, approvals: &BTreeSet<&'static str>| -> Option<Vec<&Rule>> {
         let mut found = vec![];
@@ -230,7 +258,16 @@ impl Case {
         approvals: &'a BTreeSet<&'static str>,
     ) -> Ask<'a> {
         let Line { upstream, resource, .. } = self.request;
-        Ask { agent: self.agent, person: self.person, upstream, resource, action, ttl, reference, approvals }
+        Ask {
+            agent: self.agent,
+            person: self.person,
+            upstream,
+            resource,
+            action,
+            ttl,
+            reference,
+            approvals,
+        }
     }
 }
 
@@ -262,18 +299,19 @@ impl Line {
 fn covers(own: &str, asked: &str) -> bool {
     let levels = ["read", "write", "admin"];
     let rank = |level| levels.iter().position(|known| *known == level);
-    let ((a, own_level), (b, asked_level)) = (own.split_once(':').unwrap(), asked.split_once(':').unwrap());
+    let ((a, own_level), (b, asked_level)) =
+        (own.split_once(':').unwrap(), asked.split_once(':').unwrap());
     own == asked || a == b && rank(asked_level).is_some() && rank(own_level) >= rank(asked_level)
 }
 
 /// Matches a text, by trying everything.
 #[must_use]
 pub fn fits(pattern: &str, text: &str) -> bool {
-    let segments = |text: &str| text.split('/').map(str::to_owned).collect::<Vec<_>>();
-    fn all(wide: &[String], narrow: &[String]) -> bool {
+    let segments = |text| str::split(text, '/').collect::<Vec<_>>();
+    fn all(wide: &[&str], narrow: &[&str]) -> bool {
         match (wide, narrow) {
             ([], []) => true,
-            ([stars, rest @ ..], [_, after @ ..]) if stars == "**" => {
+            ([stars, rest @ ..], [_, after @ ..]) if *stars == "**" => {
                 all(rest, after) || all(wide, after)
             }
             ([first, rest @ ..], [text, after @ ..]) => {
@@ -285,7 +323,9 @@ pub fn fits(pattern: &str, text: &str) -> bool {
     fn one(wide: &[u8], narrow: &[u8]) -> bool {
         match (wide, narrow) {
             ([], []) => true,
-            ([b'*', rest @ ..], _) => one(rest, narrow) || !narrow.is_empty() && one(wide, &narrow[1..]),
+            ([b'*', rest @ ..], _) => {
+                one(rest, narrow) || !narrow.is_empty() && one(wide, &narrow[1..])
+            }
             ([a, rest @ ..], [b, after @ ..]) => a == b && one(rest, after),
             ([], _) | (_, []) => false,
         }

@@ -1,8 +1,13 @@
 //! The client library against a real broker.
 
-use std::{process::Command, time::{Duration, Instant}};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
-use jeton_client::{Binding, Client, DpopKey, ErrorKind, OpenSession, ScopeBound, Settings, session_file};
+use jeton_client::{
+    Binding, Client, DpopKey, ErrorKind, OpenSession, ScopeBound, Settings, session_file,
+};
 use jeton_tests::broker::{AGENT, Broker, program};
 
 fn settings(broker: &Broker, who: &str) -> Settings {
@@ -56,14 +61,19 @@ async fn many_who_ask_for_one_scope_share_one_grant() {
     let mut asking = Vec::new();
     for _ in 0..20 {
         let session = session.clone();
-        asking.push(tokio::spawn(async move { session.credential("git:acme/api contents:read").await.unwrap() }));
+        asking.push(tokio::spawn(async move {
+            session.credential("git:acme/api contents:read").await.unwrap()
+        }));
     }
     let mut ids = std::collections::HashSet::new();
     for one in asking {
         ids.insert(one.await.unwrap().grant_id().to_owned());
     }
     assert_eq!(ids.len(), 1);
-    assert_eq!(client.list_grants(Default::default(), Default::default()).await.unwrap().items.len(), 1);
+    assert_eq!(
+        client.list_grants(Default::default(), Default::default()).await.unwrap().items.len(),
+        1
+    );
     session.close().await.unwrap();
 }
 
@@ -86,7 +96,8 @@ async fn a_session_bound_to_a_key_works_with_proofs_and_not_without() {
     let broker = Broker::start();
     jeton_tests::crypto();
     let orchestrator = settings(&broker, "orchestrator").connect().await.unwrap();
-    let opened = orchestrator.open_session(&opening(Binding::Key(DpopKey::generate().unwrap()), 60)).await;
+    let opened =
+        orchestrator.open_session(&opening(Binding::Key(DpopKey::generate().unwrap()), 60)).await;
     let handle = opened.unwrap().handle;
     let thief = settings(&broker, "agent").connect().await.unwrap().with_handle(handle, None);
     let refused = thief.session().await.map(drop).unwrap_err();
@@ -98,7 +109,10 @@ async fn a_session_bound_to_a_key_works_with_proofs_and_not_without() {
     // The key that the session was opened with is gone; another one proves nothing.
     session_file::write(&path, &opened, Some(&DpopKey::generate().unwrap())).unwrap();
     let other = Settings { session_file: Some(path), ..settings(&broker, "agent") };
-    assert_eq!(other.connect().await.unwrap().session().await.map(drop).unwrap_err().kind(), ErrorKind::Unauthenticated);
+    assert_eq!(
+        other.connect().await.unwrap().session().await.map(drop).unwrap_err().kind(),
+        ErrorKind::Unauthenticated
+    );
 
     // The command keeps the key in the session file.
     let file = broker.data().join("own.json");
@@ -114,7 +128,16 @@ async fn a_session_bound_to_a_key_works_with_proofs_and_not_without() {
             .output()
             .unwrap()
     };
-    let open = ["session", "open", "--agent", AGENT, "--allow", "git:acme/* contents:read", "--bind-new-key", "--out"];
+    let open = [
+        "session",
+        "open",
+        "--agent",
+        AGENT,
+        "--allow",
+        "git:acme/* contents:read",
+        "--bind-new-key",
+        "--out",
+    ];
     let opened = run("orchestrator", &[&open[..], &[file.to_str().unwrap()]].concat());
     assert!(opened.status.success(), "{}", String::from_utf8_lossy(&opened.stderr));
     let granted = run("agent", &["--json", "grant", "request", "git:acme/api contents:read"]);
@@ -127,7 +150,10 @@ async fn the_example_program_runs_as_it_stands() {
     jeton_tests::crypto();
     let orchestrator = settings(&broker, "orchestrator").connect().await.unwrap();
     let certificate = broker.data().join("tls/agent.pem");
-    let opened = orchestrator.open_session(&opening(Binding::CertificateFile(certificate), 60)).await.unwrap();
+    let opened = orchestrator
+        .open_session(&opening(Binding::CertificateFile(certificate), 60))
+        .await
+        .unwrap();
     let file = broker.data().join("session.json");
     session_file::write(&file, &opened, None).unwrap();
     let tls = broker.data().join("tls");
@@ -140,7 +166,11 @@ async fn the_example_program_runs_as_it_stands() {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(ran.status.success() && text.contains("holds a credential"), "{text}{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(
+        ran.status.success() && text.contains("holds a credential"),
+        "{text}{}",
+        String::from_utf8_lossy(&ran.stderr)
+    );
     let closed = orchestrator.get_session(&opened.session.id).await.unwrap();
     assert_eq!(closed.state, "closed");
 }
@@ -151,16 +181,25 @@ async fn a_process_on_the_host_is_known_by_the_unix_socket() {
     let broker = Broker::start_with(|data| {
         let file = data.join("jetond.toml");
         let text = std::fs::read_to_string(&file).unwrap()
-            + &format!("\n[[unix_account]]\nuid = {uid}\nprincipal = \"spiffe://dev.jeton.local/orchestrator\"\nkind = \"workload\"\n");
+            + &format!(
+                "\n[[unix_account]]\nuid = {uid}\nprincipal = \"spiffe://dev.jeton.local/orchestrator\"\nkind = \"workload\"\n"
+            );
         std::fs::write(file, text).unwrap();
     });
     let socket = broker.data().join("run/jeton.sock");
     let endpoint = Some(format!("unix:{}", socket.display()));
-    let client = Settings { endpoint: endpoint.clone(), ..Settings::default() }.connect().await.unwrap();
+    let client =
+        Settings { endpoint: endpoint.clone(), ..Settings::default() }.connect().await.unwrap();
     let who = client.who_am_i().await.unwrap();
-    assert_eq!((who.principal.as_str(), who.authenticated_by.as_str()), ("spiffe://dev.jeton.local/orchestrator", "unix"));
+    assert_eq!(
+        (who.principal.as_str(), who.authenticated_by.as_str()),
+        ("spiffe://dev.jeton.local/orchestrator", "unix")
+    );
     let opened = client.open_session(&opening(Binding::UnixUid(uid), 60)).await.unwrap();
-    let agent = Settings { endpoint, handle: Some(opened.handle), ..Settings::default() }.connect().await.unwrap();
+    let agent = Settings { endpoint, handle: Some(opened.handle), ..Settings::default() }
+        .connect()
+        .await
+        .unwrap();
     let session = agent.session().await.unwrap();
     assert!(session.credential("git:acme/api contents:read").await.is_ok());
 }

@@ -86,18 +86,14 @@ impl Log {
                 self.open.remove(&grant);
                 *self.issues.entry(grant).or_default() += 1;
             }
-            Event::MintFailed {
-                grant, upstream, ..
-            } => self.closes(&grant.to_string(), upstream),
+            Event::MintFailed { grant, upstream, .. } => self.closes(&grant.to_string(), upstream),
             // How a renewal that a crash interrupted is closed; all else was closed before.
             Event::UpstreamAnswered { grant, upstream } => {
                 self.closes(&grant.to_string(), upstream)
             }
             Event::Released { grant, upstream }
             | Event::Expired { grant, upstream }
-            | Event::Revoked {
-                grant, upstream, ..
-            } => {
+            | Event::Revoked { grant, upstream, .. } => {
                 self.closes(&grant.to_string(), upstream);
                 self.ended.insert(grant.to_string());
             }
@@ -118,10 +114,7 @@ impl Log {
     }
 }
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "the one reader of the environment in this test"
-)]
+#[allow(clippy::disallowed_methods, reason = "the one reader of the environment in this test")]
 fn variable<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok()?.parse().ok()
 }
@@ -185,10 +178,7 @@ async fn crash_at_any_moment_loses_nothing_acknowledged_and_leaves_nothing_unrec
         "{trials} kills, {received} credentials, {} ends, {entries} entries",
         ledger.ended.len()
     );
-    assert!(
-        received > usize::try_from(trials).unwrap(),
-        "the load was real"
-    );
+    assert!(received > usize::try_from(trials).unwrap(), "the load was real");
 }
 
 /// Starts clients that go on until the broker is gone.
@@ -222,11 +212,7 @@ async fn load(broker: &Broker, ledger: &Shared, seed: u64) -> Vec<tokio::task::J
 /// A broken connection is what must happen; what the broker itself refused is noted.
 fn note_refusal(end: &Status, ledger: &Shared) {
     if let Some(info) = end.get_error_details().error_info() {
-        ledger
-            .lock()
-            .unwrap()
-            .refusals
-            .push(format!("{}: {}", info.reason, end.message()));
+        ledger.lock().unwrap().refusals.push(format!("{}: {}", info.reason, end.message()));
     }
 }
 
@@ -239,11 +225,7 @@ async fn works(
 ) -> Result<Infallible, Status> {
     let by_github = scope.starts_with("github");
     let note = |grant: &str, secret: String| {
-        let received = Received {
-            grant: grant.to_owned(),
-            secret,
-            by_github,
-        };
+        let received = Received { grant: grant.to_owned(), secret, by_github };
         ledger.lock().unwrap().credentials.push(received);
     };
     loop {
@@ -251,10 +233,7 @@ async fn works(
         let id = answer.grant.unwrap().id;
         note(&id, answer.credential.unwrap().secret);
         if dice.below(4) == 0 {
-            let renew = RenewGrantRequest {
-                id: id.clone(),
-                ..Default::default()
-            };
+            let renew = RenewGrantRequest { id: id.clone(), ..Default::default() };
             let renewed = agent.grants().renew_grant(renew).await?.into_inner();
             note(&id, renewed.credential.unwrap().secret);
         }
@@ -262,16 +241,10 @@ async fn works(
         if end < 2 {
             ledger.lock().unwrap().ending.insert(id.clone());
             if end == 0 {
-                let revoke = RevokeGrantRequest {
-                    id: id.clone(),
-                    reason: "done".into(),
-                };
+                let revoke = RevokeGrantRequest { id: id.clone(), reason: "done".into() };
                 agent.grants().revoke_grant(revoke).await?;
             } else {
-                agent
-                    .grants()
-                    .release_grant(ReleaseGrantRequest { id: id.clone() })
-                    .await?;
+                agent.grants().release_grant(ReleaseGrantRequest { id: id.clone() }).await?;
             }
             ledger.lock().unwrap().ended.push(id);
         }
@@ -287,17 +260,10 @@ async fn opens_and_closes(
     loop {
         let mut request = opening(&ENVELOPE);
         request.binding = Some(Binding::CertificateSha256(thumbprint.to_owned()));
-        let opened = orchestrator
-            .sessions()
-            .open_session(request)
-            .await?
-            .into_inner();
+        let opened = orchestrator.sessions().open_session(request).await?.into_inner();
         let id = opened.session.unwrap().id;
         ledger.lock().unwrap().sessions_opened.push(id.clone());
-        let close = CloseSessionRequest {
-            id: id.clone(),
-            reason: "done".into(),
-        };
+        let close = CloseSessionRequest { id: id.clone(), reason: "done".into() };
         orchestrator.sessions().close_session(close).await?;
         ledger.lock().unwrap().sessions_closed.push(id);
     }
@@ -306,20 +272,12 @@ async fn opens_and_closes(
 async fn closes_what_was_left_open(broker: &Broker, log: &mut Log) {
     let records = Records::open(broker.data());
     let log = Mutex::new(log);
-    within(
-        CLOSED_WITHIN,
-        "what the crash left open is closed",
-        async || {
-            let mut log = log.lock().unwrap();
-            log.follow(&records);
-            let left = (
-                records.open_mints(),
-                records.open_renewals(),
-                log.open.len(),
-            );
-            (left == (0, 0, 0)).then_some(())
-        },
-    )
+    within(CLOSED_WITHIN, "what the crash left open is closed", async || {
+        let mut log = log.lock().unwrap();
+        log.follow(&records);
+        let left = (records.open_mints(), records.open_renewals(), log.open.len());
+        (left == (0, 0, 0)).then_some(())
+    })
     .await;
 }
 
@@ -344,10 +302,7 @@ fn on_record(log: &Log, ledger: &Shared, github: &Github, trial: u32) {
         );
     }
     for session in &ledger.sessions_opened {
-        assert!(
-            log.sessions_opened.contains(session),
-            "trial {trial}: {session} is lost"
-        );
+        assert!(log.sessions_opened.contains(session), "trial {trial}: {session} is lost");
     }
     for session in &ledger.sessions_closed {
         assert!(
@@ -397,32 +352,16 @@ impl Seen {
             );
             let secrets = of_grant(ledger, grant);
             for secret in secrets {
-                assert!(
-                    !is_live(&operator, &secret).await,
-                    "{grant} was ended and opens again"
-                );
+                assert!(!is_live(&operator, &secret).await, "{grant} was ended and opens again");
             }
         }
         for one in fresh.iter().rev().take(LOOKED_UP) {
-            assert_eq!(
-                state(&operator, &one.grant).await,
-                GrantState::Active,
-                "{}",
-                one.grant
-            );
+            assert_eq!(state(&operator, &one.grant).await, GrantState::Active, "{}", one.grant);
         }
         for session in closed.iter().rev().take(LOOKED_UP) {
-            let get = GetSessionRequest {
-                id: session.clone(),
-            };
-            let found = operator
-                .sessions()
-                .get_session(get)
-                .await
-                .unwrap()
-                .into_inner()
-                .session
-                .unwrap();
+            let get = GetSessionRequest { id: session.clone() };
+            let found =
+                operator.sessions().get_session(get).await.unwrap().into_inner().session.unwrap();
             assert_eq!(found.state(), SessionState::Closed, "{session}");
         }
     }
@@ -430,40 +369,19 @@ impl Seen {
 
 fn of_grant(ledger: &Shared, grant: &str) -> Vec<String> {
     let ledger = ledger.lock().unwrap();
-    let signed = ledger
-        .credentials
-        .iter()
-        .filter(|one| one.grant == grant && !one.by_github);
+    let signed = ledger.credentials.iter().filter(|one| one.grant == grant && !one.by_github);
     signed.map(|one| one.secret.clone()).collect()
 }
 
 async fn state(operator: &Caller, grant: &str) -> GrantState {
-    let get = GetGrantRequest {
-        id: grant.to_owned(),
-    };
-    operator
-        .grants()
-        .get_grant(get)
-        .await
-        .unwrap()
-        .into_inner()
-        .grant
-        .unwrap()
-        .state()
+    let get = GetGrantRequest { id: grant.to_owned() };
+    operator.grants().get_grant(get).await.unwrap().into_inner().grant.unwrap().state()
 }
 
 async fn is_live(host: &Caller, secret: &str) -> bool {
     let audience = "https://git.dev.jeton.local".to_owned();
-    let request = IntrospectRequest {
-        credential: secret.to_owned(),
-        audience,
-    };
-    host.introspection()
-        .introspect(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .active
+    let request = IntrospectRequest { credential: secret.to_owned(), audience };
+    host.introspection().introspect(request).await.unwrap().into_inner().active
 }
 
 /// Every token that works belongs to an active grant or is written off on record; and when all is
@@ -476,18 +394,11 @@ async fn every_token_is_accounted_for(
 ) {
     let records = Records::open(broker.data());
     let queue_is_empty = async || (records.queued_revocations() == 0).then_some(());
-    within(
-        Duration::from_secs(120),
-        "the queue of revocations empties",
-        queue_is_empty,
-    )
-    .await;
+    within(Duration::from_secs(120), "the queue of revocations empties", queue_is_empty).await;
     let grants: HashMap<String, String> = {
         let ledger = ledger.lock().unwrap();
         let tokens = ledger.credentials.iter().filter(|one| one.by_github);
-        tokens
-            .map(|one| (sha256(&one.secret), one.grant.clone()))
-            .collect()
+        tokens.map(|one| (sha256(&one.secret), one.grant.clone())).collect()
     };
     let operator = broker.as_("ana").await;
     for token in github.front.live_tokens() {
@@ -499,17 +410,10 @@ async fn every_token_is_accounted_for(
             );
         }
     }
-    let all = RevokeMatchingRequest {
-        matching: Some(Matching::All(true)),
-        reason: "the end".into(),
-    };
+    let all =
+        RevokeMatchingRequest { matching: Some(Matching::All(true)), reason: "the end".into() };
     operator.grants().revoke_matching(all).await.unwrap();
-    within(
-        Duration::from_secs(120),
-        "the queue of revocations empties",
-        queue_is_empty,
-    )
-    .await;
+    within(Duration::from_secs(120), "the queue of revocations empties", queue_is_empty).await;
     log.follow(&records);
     let live = github.front.live_tokens();
     for token in &live {
@@ -524,9 +428,5 @@ async fn every_token_is_accounted_for(
         "{} tokens work, {written_off} are on record as out of reach",
         live.len()
     );
-    println!(
-        "{} tokens minted, {} never seen by anyone",
-        github.front.minted().len(),
-        live.len()
-    );
+    println!("{} tokens minted, {} never seen by anyone", github.front.minted().len(), live.len());
 }

@@ -24,11 +24,7 @@ use tonic_types::StatusExt;
 const WEB: &str = "github:acme/web contents:read";
 
 fn reason(status: &Status) -> String {
-    status
-        .get_error_details()
-        .error_info()
-        .map(|info| info.reason.clone())
-        .unwrap_or_default()
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -36,21 +32,13 @@ async fn a_token_opens_what_was_asked_and_nothing_beside_it() {
     let scene = Scene::set().await;
     let (_, token) = scene.token(WEB).await;
     let witnessed = scene.github.emulator().witness_tokens().await;
-    let [one] = witnessed.as_slice() else {
-        panic!("{witnessed:?}")
-    };
+    let [one] = witnessed.as_slice() else { panic!("{witnessed:?}") };
     assert_eq!((one.app.id, one.installation.id), (APP, INSTALLATION));
     assert_eq!(one.repository_selection, "selected");
     assert_eq!(one.repository_ids.len(), 1);
-    let more: BTreeMap<_, _> = one
-        .permissions
-        .iter()
-        .filter(|(name, _)| *name != "metadata")
-        .collect();
-    assert_eq!(
-        more,
-        BTreeMap::from([(&"contents".to_owned(), &"read".to_owned())])
-    );
+    let more: BTreeMap<_, _> =
+        one.permissions.iter().filter(|(name, _)| *name != "metadata").collect();
+    assert_eq!(more, BTreeMap::from([(&"contents".to_owned(), &"read".to_owned())]));
     let opened = scene.github.front.opens(&token).unwrap();
     assert_eq!(opened.repositories, ["acme/web"]);
     assert_eq!(scene.github.opening(&token, "acme/web").await, 200);
@@ -66,27 +54,15 @@ async fn a_token_opens_what_was_asked_and_nothing_beside_it() {
 async fn the_witness_and_our_log_agree_token_by_token() {
     let mut scene = Scene::set().await;
     let mut granted = Vec::new();
-    for text in [
-        WEB,
-        "github:acme/api contents:read",
-        WEB,
-        "github:acme/api contents:write",
-    ] {
+    for text in [WEB, "github:acme/api contents:read", WEB, "github:acme/api contents:write"] {
         match scene.agent.requests(text).await {
             Ok(answer) => granted.push((answer.grant.unwrap().id, text)),
             // The example policies may refuse to write without a ref; then nothing may be minted.
             Err(refused) => assert_eq!(reason(&refused), "DENIED", "{refused:?}"),
         }
     }
-    scene
-        .agent
-        .requests("github:acme/vault contents:read")
-        .await
-        .unwrap_err();
-    let renew = RenewGrantRequest {
-        id: granted[0].0.clone(),
-        ..Default::default()
-    };
+    scene.agent.requests("github:acme/vault contents:read").await.unwrap_err();
+    let renew = RenewGrantRequest { id: granted[0].0.clone(), ..Default::default() };
     scene.agent.grants().renew_grant(renew).await.unwrap();
     granted.push(granted[0].clone());
     let witnessed = scene.github.emulator().witness_tokens().await;
@@ -97,47 +73,25 @@ async fn the_witness_and_our_log_agree_token_by_token() {
     for event in Records::open(scene.broker.data()).events() {
         match event {
             Event::Intent { .. } => intents += 1,
-            Event::Issued {
-                about, fingerprint, ..
-            }
-            | Event::Renewed {
-                about, fingerprint, ..
-            } => {
+            Event::Issued { about, fingerprint, .. }
+            | Event::Renewed { about, fingerprint, .. } => {
                 logged.push((about.grant.to_string(), about.scope, fingerprint));
             }
             _ => {}
         }
     }
-    assert_eq!(
-        logged.len(),
-        granted.len(),
-        "what agents got is what the log holds"
-    );
-    assert_eq!(
-        witnessed.len(),
-        logged.len(),
-        "one token each, and no token beside them"
-    );
+    assert_eq!(logged.len(), granted.len(), "what agents got is what the log holds");
+    assert_eq!(witnessed.len(), logged.len(), "one token each, and no token beside them");
     assert!(intents >= witnessed.len(), "each was announced");
     let fingerprints: BTreeSet<_> = logged.iter().map(|(.., fingerprint)| fingerprint).collect();
-    assert_eq!(
-        fingerprints.len(),
-        logged.len(),
-        "each token has its own fingerprint"
-    );
+    assert_eq!(fingerprints.len(), logged.len(), "each token has its own fingerprint");
     let minted = scene.github.front.minted();
-    for (((id, scope, _), (granted, text)), (token, seen)) in logged
-        .iter()
-        .zip(&granted)
-        .zip(witnessed.iter().zip(&minted))
+    for (((id, scope, _), (granted, text)), (token, seen)) in
+        logged.iter().zip(&granted).zip(witnessed.iter().zip(&minted))
     {
         assert_eq!((id, scope.to_string()), (granted, (*text).to_owned()));
         assert_eq!(seen.repositories, [scope.resource.to_string()]);
-        let level = if text.ends_with("write") {
-            "write"
-        } else {
-            "read"
-        };
+        let level = if text.ends_with("write") { "write" } else { "read" };
         assert_eq!(token.permissions["contents"], level);
         assert_eq!(token.repository_ids.len(), 1);
     }
@@ -146,11 +100,7 @@ async fn the_witness_and_our_log_agree_token_by_token() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_installation_does_not_have_is_refused_upstream() {
     let scene = Scene::set().await;
-    let refused = scene
-        .agent
-        .requests("github:acme/web pull_requests:read")
-        .await
-        .unwrap_err();
+    let refused = scene.agent.requests("github:acme/web pull_requests:read").await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied, "{refused:?}");
     assert_eq!(reason(&refused), "UPSTREAM_REFUSED", "{refused:?}");
     assert!(refused.message().contains("422"), "{}", refused.message());
@@ -169,53 +119,30 @@ async fn a_wrong_app_key_is_the_platform_teams_matter_and_agents_learn_no_more()
     let refused = scene.agent.requests(WEB).await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(reason(&refused), "UPSTREAM_REFUSED_BROKER");
-    assert_eq!(
-        refused.message(),
-        "the upstream refused the broker itself; tell the platform team"
-    );
+    assert_eq!(refused.message(), "the upstream refused the broker itself; tell the platform team");
     for private in ["JSON web token", "401", "signature", "key"] {
-        assert!(
-            !format!("{refused:?}").contains(private),
-            "`{private}` in {refused:?}"
-        );
+        assert!(!format!("{refused:?}").contains(private), "`{private}` in {refused:?}");
     }
     assert_eq!(scene.newest().await.state(), GrantState::Failed);
-    assert!(
-        scene.broker.log().contains("401"),
-        "the operator's log says more"
-    );
+    assert!(scene.broker.log().contains("401"), "the operator's log says more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repository_without_the_app_says_what_to_install() {
     let scene = Scene::set().await;
-    let refused = scene
-        .agent
-        .requests("github:acme/vault contents:read")
-        .await
-        .unwrap_err();
+    let refused = scene.agent.requests("github:acme/vault contents:read").await.unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert_eq!(reason(&refused), "UPSTREAM_NOT_INSTALLED");
-    assert!(
-        refused.message().contains("install the GitHub App"),
-        "{}",
-        refused.message()
-    );
+    assert!(refused.message().contains("install the GitHub App"), "{}", refused.message());
     assert_eq!(scene.newest().await.state(), GrantState::Failed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limit_is_passed_on_with_the_time_to_wait() {
     let scene = Scene::set().await;
-    for (script, wait) in [
-        (
-            Script::RateLimited403 {
-                retry_after: Some(7),
-            },
-            7,
-        ),
-        (Script::TooMany429, 60),
-    ] {
+    for (script, wait) in
+        [(Script::RateLimited403 { retry_after: Some(7) }, 7), (Script::TooMany429, 60)]
+    {
         scene.github.front.next(Call::Mint, script);
         let refused = scene.agent.requests(WEB).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable);
@@ -246,9 +173,7 @@ async fn a_revoked_token_is_dead_at_github_and_seen_to_be() {
 async fn a_released_token_is_dead_at_github() {
     let scene = Scene::set().await;
     let (grant, token) = scene.token(WEB).await;
-    let release = ReleaseGrantRequest {
-        id: grant.id.clone(),
-    };
+    let release = ReleaseGrantRequest { id: grant.id.clone() };
     scene.agent.grants().release_grant(release).await.unwrap();
     let ended = scene.is_confirmed(&grant.id).await;
     assert_eq!(ended.state(), GrantState::Released);
@@ -259,17 +184,8 @@ async fn a_released_token_is_dead_at_github() {
 async fn a_renewed_grant_has_a_new_token_and_the_one_before_dies() {
     let scene = Scene::set().await;
     let (grant, old) = scene.token(WEB).await;
-    let renew = RenewGrantRequest {
-        id: grant.id.clone(),
-        ..Default::default()
-    };
-    let renewed = scene
-        .agent
-        .grants()
-        .renew_grant(renew)
-        .await
-        .unwrap()
-        .into_inner();
+    let renew = RenewGrantRequest { id: grant.id.clone(), ..Default::default() };
+    let renewed = scene.agent.grants().renew_grant(renew).await.unwrap().into_inner();
     let new = renewed.credential.unwrap().secret;
     assert_ne!(old, new);
     within(SOON, "the old token dies", async || {
@@ -289,21 +205,11 @@ async fn a_grant_that_runs_out_takes_its_token_with_it() {
         reason: "a moment".into(),
         request_id: String::new(),
     };
-    let answer = scene
-        .agent
-        .grants()
-        .request_grant(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let answer = scene.agent.grants().request_grant(request).await.unwrap().into_inner();
     let token = answer.credential.unwrap().secret;
     let ended = scene.is_confirmed(&answer.grant.unwrap().id).await;
     assert_eq!(ended.state(), GrantState::Expired);
-    assert_eq!(
-        scene.github.opening(&token, "acme/web").await,
-        401,
-        "its hour was not over"
-    );
+    assert_eq!(scene.github.opening(&token, "acme/web").await, 401, "its hour was not over");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -321,16 +227,9 @@ async fn a_token_that_is_more_than_was_asked_is_refused_and_taken_back() {
         scene.github.front.next(Call::Mint, script.clone());
         let minted = scene.github.front.minted().len();
         let refused = scene.agent.requests(WEB).await.unwrap_err();
-        assert_eq!(
-            refused.code(),
-            Code::FailedPrecondition,
-            "{script:?}: {refused:?}"
-        );
+        assert_eq!(refused.code(), Code::FailedPrecondition, "{script:?}: {refused:?}");
         assert_eq!(reason(&refused), "UPSTREAM_UNUSABLE", "{script:?}");
-        assert!(
-            !format!("{refused:?}").contains("ghs_"),
-            "{script:?}: {refused:?}"
-        );
+        assert!(!format!("{refused:?}").contains("ghs_"), "{script:?}: {refused:?}");
         assert_eq!(scene.github.front.minted().len(), minted + 1, "{script:?}");
         assert!(
             scene.github.front.live_tokens().is_empty(),
@@ -358,44 +257,23 @@ async fn a_token_that_nobody_saw_is_recorded_as_out_of_reach() {
         scene.github.front.next(Call::Mint, script.clone());
         let began = Instant::now();
         let refused = scene.agent.requests(WEB).await.unwrap_err();
-        assert!(
-            began.elapsed() < Duration::from_secs(10),
-            "{script:?} took {:?}",
-            began.elapsed()
-        );
+        assert!(began.elapsed() < Duration::from_secs(10), "{script:?} took {:?}", began.elapsed());
         assert_eq!(refused.code(), Code::Unavailable, "{script:?}: {refused:?}");
         assert_eq!(reason(&refused), "UPSTREAM_LOST", "{script:?}");
-        assert!(
-            !format!("{refused:?}").contains("ghs_"),
-            "{script:?}: {refused:?}"
-        );
-        assert_eq!(
-            scene.github.front.minted().len(),
-            before + usize::from(made),
-            "{script:?}"
-        );
+        assert!(!format!("{refused:?}").contains("ghs_"), "{script:?}: {refused:?}");
+        assert_eq!(scene.github.front.minted().len(), before + usize::from(made), "{script:?}");
         let grant = scene.newest().await;
         assert_eq!(grant.state(), GrantState::Failed, "{script:?}");
-        assert_eq!(
-            grant.upstream_revocation(),
-            UpstreamRevocation::Unreachable,
-            "{script:?}"
-        );
+        assert_eq!(grant.upstream_revocation(), UpstreamRevocation::Unreachable, "{script:?}");
     }
     let taken = scene.github.front.huge_bytes_sent();
-    assert!(
-        taken < 32 * 1024 * 1024,
-        "{taken} bytes of a body that is never needed"
-    );
+    assert!(taken < 32 * 1024 * 1024, "{taken} bytes of a body that is never needed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_answer_is_waited_for() {
     let scene = Scene::set().await;
-    scene
-        .github
-        .front
-        .next(Call::Mint, Script::Slow(Duration::from_secs(3)));
+    scene.github.front.next(Call::Mint, Script::Slow(Duration::from_secs(3)));
     let (grant, token) = scene.token(WEB).await;
     assert_eq!(grant.state(), GrantState::Active);
     assert_eq!(scene.github.opening(&token, "acme/web").await, 200);
@@ -411,21 +289,14 @@ async fn a_redirect_is_refused_and_takes_no_credential_along() {
     scene.github.front.next(Call::Revoke, Script::Redirect);
     scene.revoke(&grant.id).await;
     scene.is_confirmed(&grant.id).await;
-    assert_eq!(
-        scene.github.front.strayed(),
-        [],
-        "nobody went to the other host"
-    );
+    assert_eq!(scene.github.front.strayed(), [], "nobody went to the other host");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_the_old_and_the_new_length_are_passed_on_and_taken_back() {
     let scene = Scene::set().await;
     for length in [40, 520] {
-        scene
-            .github
-            .front
-            .next(Call::Mint, Script::TokenLength(length));
+        scene.github.front.next(Call::Mint, Script::TokenLength(length));
         let (grant, token) = scene.token(WEB).await;
         assert_eq!(token.len(), length);
         assert_eq!(scene.github.opening(&token, "acme/web").await, 200);
@@ -438,12 +309,9 @@ async fn tokens_of_the_old_and_the_new_length_are_passed_on_and_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_is_confirmed_only_when_the_token_is_seen_dead() {
     let scene = Scene::set().await;
-    for lie in [
-        Script::RevokeLies,
-        Script::RevokeFails(500),
-        Script::NotFound404,
-        Script::TooMany429,
-    ] {
+    for lie in
+        [Script::RevokeLies, Script::RevokeFails(500), Script::NotFound404, Script::TooMany429]
+    {
         let (grant, token) = scene.token(WEB).await;
         // Why two: one failed try must be followed by another, and nothing is claimed meanwhile.
         let failing = if lie == Script::TooMany429 { 1 } else { 2 };
@@ -459,16 +327,9 @@ async fn a_revocation_is_confirmed_only_when_the_token_is_seen_dead() {
         })
         .await;
         let waiting = scene.grant(&grant.id).await;
-        assert_eq!(
-            waiting.upstream_revocation(),
-            UpstreamRevocation::Pending,
-            "{lie:?}"
-        );
+        assert_eq!(waiting.upstream_revocation(), UpstreamRevocation::Pending, "{lie:?}");
         assert_eq!(waiting.state(), GrantState::Revoked, "{lie:?}");
-        assert!(
-            scene.github.front.opens(&token).is_some(),
-            "{lie:?} leaves it alive"
-        );
+        assert!(scene.github.front.opens(&token).is_some(), "{lie:?} leaves it alive");
         if lie != Script::TooMany429 {
             scene.github.front.always(Call::Revoke, Script::Honest);
             scene.is_confirmed(&grant.id).await;
@@ -480,10 +341,7 @@ async fn a_revocation_is_confirmed_only_when_the_token_is_seen_dead() {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_request_id_makes_one_token_however_often_it_is_sent() {
     let scene = Scene::set().await;
-    scene
-        .github
-        .front
-        .next(Call::Mint, Script::Slow(Duration::from_millis(500)));
+    scene.github.front.next(Call::Mint, Script::Slow(Duration::from_millis(500)));
     let (first, second) = tokio::join!(
         scene.agent.requests_with_id(WEB, "once"),
         scene.agent.requests_with_id(WEB, "once")
@@ -506,10 +364,7 @@ async fn one_request_id_makes_one_token_however_often_it_is_sent() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_is_revoked_while_it_is_minted_never_reaches_its_agent() {
     let scene = Scene::set().await;
-    scene
-        .github
-        .front
-        .next(Call::Mint, Script::Slow(Duration::from_secs(2)));
+    scene.github.front.next(Call::Mint, Script::Slow(Duration::from_secs(2)));
     let agent = scene.agent.clone();
     let asking = tokio::spawn(async move { agent.requests(WEB).await });
     within(SOON, "the front mints", async || {
@@ -524,10 +379,6 @@ async fn a_grant_that_is_revoked_while_it_is_minted_never_reaches_its_agent() {
     let refused = asking.await.unwrap().unwrap_err();
     assert_eq!(refused.code(), Code::FailedPrecondition, "{refused:?}");
     let ended = scene.is_confirmed(&minting.id).await;
-    assert_eq!(
-        ended.state(),
-        GrantState::Revoked,
-        "who revoked it stays on record"
-    );
+    assert_eq!(ended.state(), GrantState::Revoked, "who revoked it stays on record");
     assert!(scene.github.front.live_tokens().is_empty());
 }

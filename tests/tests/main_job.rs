@@ -145,7 +145,8 @@ async fn revoking_beyond_a_session_takes_an_operator_and_cuts_all_that_matches()
         let answer = agent.requests(&format!("git:acme/{repository} contents:read")).await.unwrap();
         secrets.push(answer.credential.unwrap().secret);
     }
-    let matching = |matching| RevokeMatchingRequest { matching: Some(matching), reason: "stop".into() };
+    let matching =
+        |matching| RevokeMatchingRequest { matching: Some(matching), reason: "stop".into() };
     let resource = matching(Matching::Resource("git:acme/api".into()));
     let refused = agent.grants().revoke_matching(resource.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
@@ -155,9 +156,11 @@ async fn revoking_beyond_a_session_takes_an_operator_and_cuts_all_that_matches()
     assert_eq!(cut.revoked, 2);
     assert!(!is_live(&host, &secrets[0]).await);
     assert!(is_live(&host, &secrets[1]).await);
-    let cut = agent.grants().revoke_matching(matching(Matching::Session(session.id))).await.unwrap();
+    let cut =
+        agent.grants().revoke_matching(matching(Matching::Session(session.id))).await.unwrap();
     assert_eq!(cut.into_inner().revoked, 1, "a holder may cut its own session");
-    let empty = operator.grants().revoke_matching(RevokeMatchingRequest::default()).await.unwrap_err();
+    let empty =
+        operator.grants().revoke_matching(RevokeMatchingRequest::default()).await.unwrap_err();
     assert_eq!(empty.code(), Code::InvalidArgument, "nothing named never means all");
 }
 
@@ -165,7 +168,8 @@ async fn revoking_beyond_a_session_takes_an_operator_and_cuts_all_that_matches()
 async fn a_stop_drains_and_a_start_finds_everything_again() {
     let mut broker = Broker::start();
     let (agent, session) = broker.agent_with(&["git:acme/* contents:read"]).await;
-    let secret = agent.requests("git:acme/api contents:read").await.unwrap().credential.unwrap().secret;
+    let secret =
+        agent.requests("git:acme/api contents:read").await.unwrap().credential.unwrap().secret;
     assert_eq!(broker.stop(), Some(0));
     broker.run();
     let host = broker.as_("git-host").await;

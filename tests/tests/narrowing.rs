@@ -27,8 +27,25 @@ const CASES_A_SET: u64 = 500;
 const NOW: i64 = 1_790_251_200_000;
 
 const ACTIONS: [&str; 5] = ["code:read", "code:write", "code:admin", "jobs:run", "notes:write"];
-const WHAT: [&str; 9] = ["grant", "read", "write", "admin", "other", "code:read", "code:write", "code:admin", "jobs:run"];
-const WHO: [Option<&str>; 6] = [None, None, Some("Team::\"red\""), Some("Team::\"blue\""), Some("Agent::\"a/1\""), Some("Agent::\"b\"")];
+const WHAT: [&str; 9] = [
+    "grant",
+    "read",
+    "write",
+    "admin",
+    "other",
+    "code:read",
+    "code:write",
+    "code:admin",
+    "jobs:run",
+];
+const WHO: [Option<&str>; 6] = [
+    None,
+    None,
+    Some("Team::\"red\""),
+    Some("Team::\"blue\""),
+    Some("Agent::\"a/1\""),
+    Some("Agent::\"b\""),
+];
 const PLACES: [Option<&str>; 7] = [
     None,
     None,
@@ -39,8 +56,18 @@ const PLACES: [Option<&str>; 7] = [
     Some("Resource::\"git:acme/two\""),
 ];
 const PREFIXES: [&str; 4] = ["agent/", "ma", "release/", "agent/x"];
-const PATTERNS: [&str; 10] =
-    ["main", "ma*", "agent/x", "agent/*", "agent/**", "agent*", "release/**", "*", "**", "release/1"];
+const PATTERNS: [&str; 10] = [
+    "main",
+    "ma*",
+    "agent/x",
+    "agent/*",
+    "agent/**",
+    "agent*",
+    "release/**",
+    "*",
+    "**",
+    "release/1",
+];
 const LIVES: [u32; 7] = [30, 60, 300, 600, 900, 3_600, 20_000];
 
 /// SplitMix64: small, and the same everywhere.
@@ -110,8 +137,9 @@ impl Dice {
     fn case(&mut self) -> Case {
         let resources = ["acme/one", "acme/one", "acme/two", "acme/new", "other/one"];
         let request = self.line(&resources);
-        let mut envelope: Vec<_> =
-            (0..1 + self.roll(2)).map(|_| self.line(&["acme/*", "**", "acme/one", "*/one", "acme/t*"])).collect();
+        let mut envelope: Vec<_> = (0..1 + self.roll(2))
+            .map(|_| self.line(&["acme/*", "**", "acme/one", "*/one", "acme/t*"]))
+            .collect();
         // Why helped: chance alone would refuse most requests before a policy is asked.
         if !self.once_in(5) {
             let resource = self.pick(&["**", "*/*", request.resource]);
@@ -148,7 +176,8 @@ fn ttl(seconds: u32) -> Ttl {
 
 fn decide(set: &PolicySet, case: &Case) -> Decision {
     let now = Timestamp::from_millis(NOW);
-    let bounds = case.envelope.iter().map(|line| ScopeBound::parse(&line.text()).unwrap()).collect();
+    let bounds =
+        case.envelope.iter().map(|line| ScopeBound::parse(&line.text()).unwrap()).collect();
     let name = |text: &str| PrincipalId::parse(text).unwrap();
     let session = Session {
         id: SessionId::new(Row::new(1).unwrap(), Tag([7; 10])),
@@ -193,18 +222,36 @@ fn assert_inside(decision: &Decision, case: &Case, rules: &[Rule]) {
     assert!(case.ttl.is_none_or(|asked| life <= asked), "longer than asked");
     assert!(life <= case.max_ttl && life <= case.left, "longer than the envelope or the session");
     assert_eq!((permit.agent().as_str(), permit.person().is_some()), (case.agent, case.person));
-    assert_eq!((scope.upstream.as_str(), scope.resource.as_str()), (case.request.upstream, case.request.resource));
+    assert_eq!(
+        (scope.upstream.as_str(), scope.resource.as_str()),
+        (case.request.upstream, case.request.resource)
+    );
     let issued_ref = scope.git_ref.as_ref().map(|pattern| pattern.as_str());
     for action in scope.actions.iter() {
         assert!(case.request.actions.contains(action.as_str()), "an action that nobody asked for");
-        for text in REFS.iter().filter(|text| issued_ref.is_none_or(|pattern| reference::fits(pattern, text))) {
+        for text in REFS
+            .iter()
+            .filter(|text| issued_ref.is_none_or(|pattern| reference::fits(pattern, text)))
+        {
             let one = Line {
-                actions: case.request.actions.iter().copied().filter(|asked| *asked == action.as_str()).collect(),
+                actions: case
+                    .request
+                    .actions
+                    .iter()
+                    .copied()
+                    .filter(|asked| *asked == action.as_str())
+                    .collect(),
                 reference: Some(text),
                 ..case.request.clone()
             };
-            assert!(case.request.reference.is_none_or(|asked| reference::fits(asked, text)), "{text} was not asked for");
-            assert!(case.envelope.iter().any(|line| line.holds(&one)), "{text} is outside the envelope");
+            assert!(
+                case.request.reference.is_none_or(|asked| reference::fits(asked, text)),
+                "{text} was not asked for"
+            );
+            assert!(
+                case.envelope.iter().any(|line| line.holds(&one)),
+                "{text} is outside the envelope"
+            );
             let ask = case.ask(action.as_str(), life, Some(text), &case.approvals);
             assert!(reference::allows(rules, &ask), "no policy allows {action} on {text}");
         }

@@ -65,7 +65,8 @@ permit (principal == Jeton::Agent::"ci/acme/api", action in Jeton::Action::"read
 "#;
         std::fs::write(data.join("policies/ci.cedar"), policy).unwrap();
         let catalogue = data.join("policies/catalogue.toml");
-        let listed = std::fs::read_to_string(&catalogue).unwrap() + "\n[[agent]]\nmatch = \"ci/acme/api\"\n";
+        let listed =
+            std::fs::read_to_string(&catalogue).unwrap() + "\n[[agent]]\nmatch = \"ci/acme/api\"\n";
         std::fs::write(catalogue, listed).unwrap();
     })
 }

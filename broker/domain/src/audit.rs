@@ -307,10 +307,7 @@ mod tests {
                     person: None,
                     scope: Scope::parse("github:acme/api contents:read").unwrap(),
                     request_id: None,
-                    decided_by: DecidedBy {
-                        policies: vec![],
-                        policy_hash: "ab".into(),
-                    },
+                    decided_by: DecidedBy { policies: vec![], policy_hash: "ab".into() },
                 },
                 fingerprint: "cd".into(),
                 until: Timestamp::from_millis(1_700_000_600_000),
@@ -328,9 +325,6 @@ mod tests {
             )
         );
         assert_eq!(serde_json::from_str::<Entry>(&text).unwrap(), entry);
-        assert_ne!(
-            Entry::chain(&CHAIN_START, &text),
-            Entry::chain(&[1; 32], &text)
-        );
+        assert_ne!(Entry::chain(&CHAIN_START, &text), Entry::chain(&[1; 32], &text));
     }
 }

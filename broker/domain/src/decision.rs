@@ -19,9 +19,7 @@ use crate::{
 
 /// Lives that are tried, longest first, when a request names none, in seconds.
 /// Why a ladder: a policy says "at most" as a condition, and conditions can only be tried.
-const TTL_LADDER: [u32; 10] = [
-    43_200, 28_800, 14_400, 7_200, 3_600, 1_800, 900, 600, 300, 60,
-];
+const TTL_LADDER: [u32; 10] = [43_200, 28_800, 14_400, 7_200, 3_600, 1_800, 900, 600, 300, 60];
 
 /// The `@id` of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -183,12 +181,7 @@ pub struct Denial {
 /// Decides one request with the session, the envelope and the policies that hold now.
 #[must_use]
 pub fn decide(rules: &dyn Rules, standing: Standing<'_>, request: &GrantRequest) -> Decision {
-    let mut asked = Asked {
-        rules,
-        standing,
-        request,
-        ids: BTreeSet::new(),
-    };
+    let mut asked = Asked { rules, standing, request, ids: BTreeSet::new() };
     match asked.within_envelope() {
         Ok(ttls) => asked.by_policy(&ttls),
         Err(denial) => Decision::Deny(denial),
@@ -212,12 +205,7 @@ enum Outcome {
 impl Asked<'_> {
     /// The lives to try, longest first.
     fn within_envelope(&self) -> Result<Vec<Ttl>, Denial> {
-        let Standing {
-            session,
-            state,
-            now,
-            ..
-        } = self.standing;
+        let Standing { session, state, now, .. } = self.standing;
         let left = match state {
             SessionState::Open => now.until(session.deadline),
             SessionState::Closed { .. } | SessionState::Expired { .. } => None,
@@ -226,16 +214,8 @@ impl Asked<'_> {
             return Err(self.deny(Layer::Session, "the session is over".into(), vec![]));
         };
         if !session.envelope.allows(&self.request.scope) {
-            let reason = format!(
-                "`{}` lies outside the session's envelope",
-                self.request.scope
-            );
-            let lines = session
-                .envelope
-                .scopes()
-                .iter()
-                .map(ToString::to_string)
-                .collect();
+            let reason = format!("`{}` lies outside the session's envelope", self.request.scope);
+            let lines = session.envelope.scopes().iter().map(ToString::to_string).collect();
             return Err(self.deny(Layer::Envelope, reason, lines));
         }
         let most = left.min(session.envelope.max_ttl());
@@ -255,12 +235,8 @@ impl Asked<'_> {
             // Why not refused: nobody can know the seconds that a session has left.
             Some(ttl) => Ok(vec![ttl.min(left)]),
             None => {
-                let steps = TTL_LADDER
-                    .iter()
-                    .filter_map(|step| Ttl::from_seconds(*step));
-                Ok(std::iter::once(most)
-                    .chain(steps.filter(|step| *step < most))
-                    .collect())
+                let steps = TTL_LADDER.iter().filter_map(|step| Ttl::from_seconds(*step));
+                Ok(std::iter::once(most).chain(steps.filter(|step| *step < most)).collect())
             }
         }
     }
@@ -287,11 +263,7 @@ impl Asked<'_> {
             }
         }
         if let Some((guards, ttl)) = guarded {
-            return Decision::NeedsApproval {
-                guards,
-                ttl,
-                decided_by: self.decided_by(),
-            };
+            return Decision::NeedsApproval { guards, ttl, decided_by: self.decided_by() };
         }
         let reason =
             refused.unwrap_or_else(|| "the policies refuse it, and no approval lifts that".into());
@@ -316,17 +288,14 @@ impl Asked<'_> {
             match self.judge(action, ttl, approvals) {
                 Verdict::Allow(ids) => self.ids.extend(ids),
                 Verdict::Forbid(found) => {
-                    self.ids
-                        .extend(found.iter().map(|guard| guard.policy.clone()));
+                    self.ids.extend(found.iter().map(|guard| guard.policy.clone()));
                     if let Some(fixed) = found.iter().find(|guard| guard.groups.is_empty()) {
                         return Outcome::Deny(refusal(action, fixed));
                     }
                     guards.extend(found);
                 }
                 Verdict::Nothing => {
-                    let Scope {
-                        upstream, resource, ..
-                    } = &self.request.scope;
+                    let Scope { upstream, resource, .. } = &self.request.scope;
                     return Outcome::Deny(format!(
                         "no policy allows `{action}` on `{upstream}:{resource}` to this agent for {} s{}",
                         ttl.seconds(),
@@ -372,10 +341,8 @@ impl Asked<'_> {
         let Some(ttl) = ttls.last().copied() else {
             return vec![];
         };
-        let shortest = TTL_LADDER
-            .last()
-            .and_then(|s| Ttl::from_seconds(*s))
-            .map_or(ttl, |s| s.min(ttl));
+        let shortest =
+            TTL_LADDER.last().and_then(|s| Ttl::from_seconds(*s)).map_or(ttl, |s| s.min(ttl));
         let allowed = |scope: &Scope| {
             scope.actions.iter().all(|action| {
                 let question = Question {
@@ -414,12 +381,7 @@ impl Asked<'_> {
     }
 
     fn deny(&self, layer: Layer, reason: String, requestable: Vec<String>) -> Denial {
-        Denial {
-            layer,
-            reason,
-            decided_by: self.decided_by(),
-            requestable,
-        }
+        Denial { layer, reason, decided_by: self.decided_by(), requestable }
     }
 }
 
@@ -437,30 +399,17 @@ fn alternatives(session: &Session, asked: &Scope) -> Vec<Scope> {
         if bound.upstream != asked.upstream || !bound.resource.matches(asked.resource.as_str()) {
             continue;
         }
-        found.push(Scope {
-            git_ref: bound.git_ref.clone(),
-            ..asked.clone()
-        });
+        found.push(Scope { git_ref: bound.git_ref.clone(), ..asked.clone() });
         // Why: the common refusal is a push to `main`, and the common answer is the agents' own namespace.
         if let Ok(own) = crate::pattern::Pattern::parse("agent/*") {
-            found.push(Scope {
-                git_ref: Some(own),
-                ..asked.clone()
-            });
+            found.push(Scope { git_ref: Some(own), ..asked.clone() });
         }
         for action in asked.actions.iter() {
             let reads = Action::parse(&format!("{}:read", action.permission())).ok();
             for one in std::iter::once(action.clone()).chain(reads) {
                 if let Ok(actions) = crate::scope::Actions::new([one]) {
-                    found.push(Scope {
-                        actions: actions.clone(),
-                        ..asked.clone()
-                    });
-                    found.push(Scope {
-                        actions,
-                        git_ref: bound.git_ref.clone(),
-                        ..asked.clone()
-                    });
+                    found.push(Scope { actions: actions.clone(), ..asked.clone() });
+                    found.push(Scope { actions, git_ref: bound.git_ref.clone(), ..asked.clone() });
                 }
             }
         }

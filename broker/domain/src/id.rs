@@ -191,10 +191,7 @@ fn decode(text: &str) -> Option<(Row, Tag)> {
 }
 
 fn join(row: Row, tag: Tag) -> u128 {
-    let low = tag
-        .0
-        .iter()
-        .fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
+    let low = tag.0.iter().fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
     (u128::from(row.0) << 80) | low
 }
 
@@ -202,11 +199,8 @@ fn join(row: Row, tag: Tag) -> u128 {
 #[must_use]
 pub fn quote(text: &str) -> String {
     const SHOWN: usize = 80;
-    let mut shown: String = text
-        .chars()
-        .take(SHOWN)
-        .map(|c| if unprintable(c) { '\u{fffd}' } else { c })
-        .collect();
+    let mut shown: String =
+        text.chars().take(SHOWN).map(|c| if unprintable(c) { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {
         shown.push('…');
     }
@@ -252,10 +246,7 @@ mod tests {
 
     #[test]
     fn a_quote_is_bounded_and_harmless() {
-        assert_eq!(
-            quote("a\u{1b}[31m\nb\u{202e}"),
-            "a\u{fffd}[31m\u{fffd}b\u{fffd}"
-        );
+        assert_eq!(quote("a\u{1b}[31m\nb\u{202e}"), "a\u{fffd}[31m\u{fffd}b\u{fffd}");
         assert_eq!(quote(&"x".repeat(1000)).chars().count(), 81);
     }
 }

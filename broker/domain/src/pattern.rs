@@ -48,10 +48,7 @@ impl Pattern {
         if text.len() > PATTERN_CHARS {
             return Err(PatternError::TooLong);
         }
-        if !text
-            .bytes()
-            .all(|byte| is_name_byte(byte) || byte == b'/' || byte == b'*')
-        {
+        if !text.bytes().all(|byte| is_name_byte(byte) || byte == b'/' || byte == b'*') {
             return Err(PatternError::Character(quote(text)));
         }
         for segment in text.split('/') {
@@ -126,10 +123,8 @@ fn split(text: &str) -> Vec<&str> {
 /// whatever the input: no backtracking that a hostile pattern could blow up.
 fn segments_within(wide: &[&str], narrow: &[&str]) -> bool {
     glob(wide.len(), narrow.len(), |w, n| {
-        let (wide, narrow) = (
-            wide.get(w).copied().unwrap_or(""),
-            narrow.get(n).copied().unwrap_or(""),
-        );
+        let (wide, narrow) =
+            (wide.get(w).copied().unwrap_or(""), narrow.get(n).copied().unwrap_or(""));
         match (wide, narrow) {
             ("**", _) => Step::OneOrMore,
             (_, "**") => Step::No,
@@ -141,12 +136,10 @@ fn segments_within(wide: &[&str], narrow: &[&str]) -> bool {
 fn segment_within(wide: &[u8], narrow: &[u8]) -> bool {
     // Why: an empty segment is no name; `agent/*` must not match `agent/`.
     !narrow.is_empty()
-        && glob(wide.len(), narrow.len(), |w, n| {
-            match (wide.get(w), narrow.get(n)) {
-                (Some(b'*'), _) => Step::Any,
-                (Some(a), Some(b)) => Step::one(a == b),
-                (None, _) | (_, None) => Step::No,
-            }
+        && glob(wide.len(), narrow.len(), |w, n| match (wide.get(w), narrow.get(n)) {
+            (Some(b'*'), _) => Step::Any,
+            (Some(a), Some(b)) => Step::one(a == b),
+            (None, _) | (_, None) => Step::No,
         })
 }
 
@@ -244,11 +237,7 @@ mod tests {
             ("**", "*", false),
             ("*", "**", true),
         ] {
-            assert_eq!(
-                pattern(narrow).is_within(&pattern(wide)),
-                within,
-                "{narrow} in {wide}"
-            );
+            assert_eq!(pattern(narrow).is_within(&pattern(wide)), within, "{narrow} in {wide}");
         }
     }
 

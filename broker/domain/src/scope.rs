@@ -110,10 +110,7 @@ impl Upstream {
     /// When it is not 1 to 32 of `a-z 0-9 -`, starting with a letter.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let body = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-        let starts = text
-            .bytes()
-            .next()
-            .is_some_and(|byte| byte.is_ascii_lowercase());
+        let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         if starts && text.len() <= 32 && text.bytes().all(body) {
             Ok(Self(text.to_owned()))
         } else {
@@ -168,9 +165,7 @@ impl Action {
     /// The permission, such as `contents`.
     #[must_use]
     pub fn permission(&self) -> &str {
-        self.0
-            .split_once(':')
-            .map_or("", |(permission, _)| permission)
+        self.0.split_once(':').map_or("", |(permission, _)| permission)
     }
 
     /// The level, such as `write`.
@@ -225,20 +220,14 @@ impl Actions {
     /// Tells whether each of `others` is covered by one of these.
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
-        others
-            .iter()
-            .all(|other| self.iter().any(|own| own.covers(other)))
+        others.iter().all(|other| self.iter().any(|own| own.covers(other)))
     }
 
     fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.is_empty() {
             return Err(ScopeError::NoActions);
         }
-        Self::new(
-            text.split(',')
-                .map(Action::parse)
-                .collect::<Result<Vec<_>, _>>()?,
-        )
+        Self::new(text.split(',').map(Action::parse).collect::<Result<Vec<_>, _>>()?)
     }
 }
 
@@ -332,12 +321,7 @@ impl ScopeBound {
     ) -> Result<Self, ScopeError> {
         let resource =
             Pattern::parse(&resource.to_ascii_lowercase()).map_err(ScopeError::ResourcePattern)?;
-        Ok(Self {
-            upstream,
-            resource,
-            actions,
-            git_ref,
-        })
+        Ok(Self { upstream, resource, actions, git_ref })
     }
 
     /// Tells whether a scope lies wholly within this line.
@@ -393,30 +377,21 @@ impl<'a> Parts<'a> {
                 _ => return Err(ScopeError::Limit(quote(word))),
             }
         }
-        Ok(Self {
-            upstream,
-            resource,
-            actions,
-            git_ref,
-        })
+        Ok(Self { upstream, resource, actions, git_ref })
     }
 }
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{} {}", self.upstream, self.resource, self.actions)?;
-        self.git_ref
-            .as_ref()
-            .map_or(Ok(()), |git_ref| write!(f, " ref={git_ref}"))
+        self.git_ref.as_ref().map_or(Ok(()), |git_ref| write!(f, " ref={git_ref}"))
     }
 }
 
 impl fmt::Display for ScopeBound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{} {}", self.upstream, self.resource, self.actions)?;
-        self.git_ref
-            .as_ref()
-            .map_or(Ok(()), |git_ref| write!(f, " ref={git_ref}"))
+        self.git_ref.as_ref().map_or(Ok(()), |git_ref| write!(f, " ref={git_ref}"))
     }
 }
 
@@ -448,15 +423,9 @@ mod tests {
             ("GitHub:acme/api contents:read", "the upstream `GitHub`"),
             ("github:acme/api contents", "write `permission:level`"),
             ("github:acme/api contents:read,", "the action ``"),
-            (
-                "github:acme/api contents:read branch=x",
-                "the only limit is `ref=PATTERN`",
-            ),
+            ("github:acme/api contents:read branch=x", "the only limit is `ref=PATTERN`"),
             ("github:acme/api contents:read ref=", "leave it out"),
-            (
-                "github:acme/api contents:read ref=a ref=b",
-                "the limit `ref=b`",
-            ),
+            ("github:acme/api contents:read ref=a ref=b", "the limit `ref=b`"),
         ] {
             let error = Scope::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -477,11 +446,7 @@ mod tests {
             ("github:other/api contents:read ref=agent/x", false),
             ("gitlab:acme/api contents:read ref=agent/x", false),
         ] {
-            assert_eq!(
-                bound.allows(&Scope::parse(scope).unwrap()),
-                allowed,
-                "{scope}"
-            );
+            assert_eq!(bound.allows(&Scope::parse(scope).unwrap()), allowed, "{scope}");
         }
     }
 

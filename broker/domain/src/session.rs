@@ -65,11 +65,7 @@ impl Envelope {
         let max_ttl = Ttl::from_seconds(max_ttl_seconds)
             .filter(|ttl| ttl.seconds() <= GRANT_TTL_SECONDS)
             .ok_or(EnvelopeError::Ttl(max_ttl_seconds))?;
-        Ok(Self {
-            scopes,
-            max_grants,
-            max_ttl,
-        })
+        Ok(Self { scopes, max_grants, max_ttl })
     }
 
     /// What may be granted.
@@ -107,11 +103,7 @@ impl TryFrom<RawEnvelope> for Envelope {
 
 impl From<Envelope> for RawEnvelope {
     fn from(envelope: Envelope) -> Self {
-        Self {
-            scopes: envelope.scopes,
-            max_grants: envelope.max_grants,
-            max_ttl: envelope.max_ttl,
-        }
+        Self { scopes: envelope.scopes, max_grants: envelope.max_grants, max_ttl: envelope.max_ttl }
     }
 }
 
@@ -228,30 +220,15 @@ mod tests {
     fn an_envelope_without_scopes_grants_or_time_is_none() {
         let scope = ScopeBound::parse("github:acme/* contents:read").unwrap();
         assert_eq!(Envelope::new(vec![], 1, 1), Err(EnvelopeError::NoScopes));
-        assert_eq!(
-            Envelope::new(vec![scope.clone()], 0, 1),
-            Err(EnvelopeError::Grants(0))
-        );
-        assert_eq!(
-            Envelope::new(vec![scope.clone()], 1, 0),
-            Err(EnvelopeError::Ttl(0))
-        );
-        assert_eq!(
-            Envelope::new(vec![scope; 65], 1, 1),
-            Err(EnvelopeError::TooManyScopes)
-        );
+        assert_eq!(Envelope::new(vec![scope.clone()], 0, 1), Err(EnvelopeError::Grants(0)));
+        assert_eq!(Envelope::new(vec![scope.clone()], 1, 0), Err(EnvelopeError::Ttl(0)));
+        assert_eq!(Envelope::new(vec![scope; 65], 1, 1), Err(EnvelopeError::TooManyScopes));
     }
 
     #[test]
     fn two_lines_never_add_up_to_one_scope() {
-        let lines = [
-            "github:acme/api contents:read",
-            "github:acme/api issues:read",
-        ];
-        let scopes = lines
-            .iter()
-            .map(|line| ScopeBound::parse(line).unwrap())
-            .collect();
+        let lines = ["github:acme/api contents:read", "github:acme/api issues:read"];
+        let scopes = lines.iter().map(|line| ScopeBound::parse(line).unwrap()).collect();
         let envelope = Envelope::new(scopes, 1, 60).unwrap();
         assert!(envelope.allows(&Scope::parse("github:acme/api contents:read").unwrap()));
         assert!(
@@ -263,23 +240,14 @@ mod tests {
     fn a_handle_bound_to_a_key_opens_nothing_without_it() {
         let key = Thumbprint([7; 32]);
         let bound = Binding::Certificate(key);
-        assert!(bound.is_proved_by(&ProvedKeys {
-            certificate: Some(key),
-            ..Default::default()
-        }));
-        assert!(!bound.is_proved_by(&ProvedKeys {
-            jwk: Some(key),
-            ..Default::default()
-        }));
+        assert!(bound.is_proved_by(&ProvedKeys { certificate: Some(key), ..Default::default() }));
+        assert!(!bound.is_proved_by(&ProvedKeys { jwk: Some(key), ..Default::default() }));
         assert!(!bound.is_proved_by(&ProvedKeys::default()));
     }
 
     #[test]
     fn words_lose_what_could_fool_a_terminal() {
         assert_eq!(Words::new("a\u{1b}]0;x\u{7}\nb").as_str(), "a ]0;x  b");
-        assert_eq!(
-            Words::new(&"é".repeat(900)).as_str().chars().count(),
-            WORDS_CHARS
-        );
+        assert_eq!(Words::new(&"é".repeat(900)).as_str().chars().count(), WORDS_CHARS);
     }
 }

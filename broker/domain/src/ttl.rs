@@ -40,10 +40,7 @@ impl Timestamp {
     /// The time `ttl` later.
     #[must_use]
     pub fn plus(self, ttl: Ttl) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::from(ttl.seconds()).saturating_mul(1000)),
-        )
+        Self(self.0.saturating_add(i64::from(ttl.seconds()).saturating_mul(1000)))
     }
 
     /// Whole seconds from here until `later`; `None` if less than one is left.
@@ -81,10 +78,7 @@ mod tests {
     #[test]
     fn what_is_left_is_rounded_down_and_never_zero() {
         let now = Timestamp::from_millis(10_000);
-        assert_eq!(
-            now.until(Timestamp::from_millis(12_999)),
-            Ttl::from_seconds(2)
-        );
+        assert_eq!(now.until(Timestamp::from_millis(12_999)), Ttl::from_seconds(2));
         assert_eq!(now.until(Timestamp::from_millis(10_999)), None);
         assert_eq!(now.until(Timestamp::from_millis(0)), None);
         assert_eq!(now.until(Timestamp::NEVER), Ttl::from_seconds(u32::MAX));

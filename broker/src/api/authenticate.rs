@@ -61,27 +61,17 @@ impl Door {
         let bearer = bearer(&request.headers)?;
         let dpop = single(&request.headers, DPOP_METADATA)?;
         let handle = single(&request.headers, SESSION_METADATA)?;
-        let presented = Presented {
-            peer,
-            bearer,
-            dpop,
-            handle,
-            path: row.path,
-        };
+        let presented = Presented { peer, bearer, dpop, handle, path: row.path };
         let now = self.broker.clock.now();
-        let principal = self
-            .authenticator
-            .authenticate(presented, now)
-            .await
-            .map_err(|error| {
-                self.broker.metrics.sign_in_failed(error.reason());
-                tracing::info!(
-                    reason = error.reason(),
-                    rpc = row.path,
-                    "a caller could not prove who it is"
-                );
-                Status::from(error)
-            })?;
+        let principal = self.authenticator.authenticate(presented, now).await.map_err(|error| {
+            self.broker.metrics.sign_in_failed(error.reason());
+            tracing::info!(
+                reason = error.reason(),
+                rpc = row.path,
+                "a caller could not prove who it is"
+            );
+            Status::from(error)
+        })?;
         let session = match handle {
             Some(handle) => {
                 let handle = Secret::new(handle.to_owned());
@@ -116,10 +106,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
         None => Ok(None),
         Some(value) => match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token)),
-            Some(_) | None => Err(status::invalid(
-                "authorization",
-                "write it as `Bearer TOKEN`",
-            )),
+            Some(_) | None => Err(status::invalid("authorization", "write it as `Bearer TOKEN`")),
         },
     }
 }
@@ -130,15 +117,10 @@ fn single<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<Option<&'a s
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() {
-        return Err(status::invalid(
-            name,
-            "it stands more than once; send it once",
-        ));
+        return Err(status::invalid(name, "it stands more than once; send it once"));
     }
     let text = |value: &'a http::HeaderValue| {
-        value
-            .to_str()
-            .map_err(|_| status::invalid(name, "it holds other than visible ASCII"))
+        value.to_str().map_err(|_| status::invalid(name, "it holds other than visible ASCII"))
     };
     first.map(text).transpose()
 }
@@ -148,10 +130,7 @@ impl<S> Layer<S> for Door {
     type Service = Guarded<S>;
 
     fn layer(&self, inner: S) -> Guarded<S> {
-        Guarded {
-            door: self.clone(),
-            inner,
-        }
+        Guarded { door: self.clone(), inner }
     }
 }
 
@@ -204,9 +183,7 @@ where
                 Err(refused) => refused.into_http(),
             };
             let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code());
-            door.broker
-                .metrics
-                .answered(row.path, code, began.elapsed());
+            door.broker.metrics.answered(row.path, code, began.elapsed());
             Ok(answer)
         })
     }

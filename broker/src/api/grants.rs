@@ -49,9 +49,7 @@ impl GrantService for Api {
         let caller = caller(&request)?;
         let id = wire::grant_id("id", &request.get_ref().id)?;
         let grant = revoke::release(&self.broker, &caller, id).await?;
-        Ok(Response::new(ReleaseGrantResponse {
-            grant: Some(wire::grant(&grant)),
-        }))
+        Ok(Response::new(ReleaseGrantResponse { grant: Some(wire::grant(&grant)) }))
     }
 
     async fn get_grant(
@@ -61,9 +59,7 @@ impl GrantService for Api {
         let caller = caller(&request)?;
         let id = wire::grant_id("id", &request.get_ref().id)?;
         let grant = list::grant(&self.broker, &caller, id).await?;
-        Ok(Response::new(GetGrantResponse {
-            grant: Some(wire::grant(&grant)),
-        }))
+        Ok(Response::new(GetGrantResponse { grant: Some(wire::grant(&grant)) }))
     }
 
     async fn list_grants(
@@ -95,9 +91,7 @@ impl GrantService for Api {
         let request = request.into_inner();
         let id = wire::grant_id("id", &request.id)?;
         let grant = revoke::revoke(&self.broker, &caller, id, Words::new(&request.reason)).await?;
-        Ok(Response::new(RevokeGrantResponse {
-            grant: Some(wire::grant(&grant)),
-        }))
+        Ok(Response::new(RevokeGrantResponse { grant: Some(wire::grant(&grant)) }))
     }
 
     async fn revoke_matching(

@@ -20,8 +20,6 @@ impl IntrospectionService for Api {
         let credential = Secret::new(request.credential);
         let found =
             introspect::introspect(&self.broker, &caller, &credential, &request.audience).await?;
-        Ok(Response::new(
-            found.map(wire::introspection).unwrap_or_default(),
-        ))
+        Ok(Response::new(found.map(wire::introspection).unwrap_or_default()))
     }
 }

@@ -16,11 +16,7 @@ const TOKEN_CHARS: usize = 200;
 /// Reads where a page starts. `query` names the list, its filter and the caller.
 pub(super) fn parse(broker: &Broker, page: Option<Page>, query: &str) -> Result<PageAt, Refusal> {
     let page = page.unwrap_or_default();
-    let size = if page.size == 0 {
-        PAGE_DEFAULT
-    } else {
-        page.size.min(PAGE_MOST)
-    };
+    let size = if page.size == 0 { PAGE_DEFAULT } else { page.size.min(PAGE_MOST) };
     if page.token.is_empty() {
         return Ok(PageAt { below: None, size });
     }
@@ -30,10 +26,7 @@ pub(super) fn parse(broker: &Broker, page: Option<Page>, query: &str) -> Result<
         .and_then(|token| broker.sealer.open_page(&token, query))
         .and_then(Row::new);
     match opened {
-        Some(row) => Ok(PageAt {
-            below: Some(row),
-            size,
-        }),
+        Some(row) => Ok(PageAt { below: Some(row), size }),
         None => Err(Refusal::Invalid {
             field: "page.token",
             message: "it is not from this list; start again without a token".into(),
@@ -51,10 +44,6 @@ pub(super) fn render(broker: &Broker, next: Option<Row>, query: &str) -> Result<
 
 /// Names a query: the list, its filter, and who asks.
 pub(super) fn query(list: &str, filter: &str, caller: &Caller) -> String {
-    let session = caller
-        .session
-        .as_ref()
-        .map(|own| own.session.id.to_string())
-        .unwrap_or_default();
+    let session = caller.session.as_ref().map(|own| own.session.id.to_string()).unwrap_or_default();
     format!("{list}\n{filter}\n{}\n{session}", caller.principal.id)
 }

@@ -25,73 +25,33 @@ pub struct RpcRow {
 }
 
 const fn row(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
-    RpcRow {
-        path,
-        needs,
-        events,
-    }
+    RpcRow { path, needs, events }
 }
 
 /// Every RPC that is served.
 pub const RPCS: &[RpcRow] = &[
-    row(
-        "/jeton.v1.SessionService/OpenSession",
-        Needs::Identity,
-        "session_opened session_refused",
-    ),
+    row("/jeton.v1.SessionService/OpenSession", Needs::Identity, "session_opened session_refused"),
     row("/jeton.v1.SessionService/GetSession", Needs::Identity, ""),
     row("/jeton.v1.SessionService/ListSessions", Needs::Identity, ""),
-    row(
-        "/jeton.v1.SessionService/CloseSession",
-        Needs::Identity,
-        "session_closed revoked",
-    ),
+    row("/jeton.v1.SessionService/CloseSession", Needs::Identity, "session_closed revoked"),
     row("/jeton.v1.SessionService/WhoAmI", Needs::Identity, ""),
     row(
         "/jeton.v1.GrantService/RequestGrant",
         Needs::Session,
         "denied pending intent issued mint_failed",
     ),
-    row(
-        "/jeton.v1.GrantService/RenewGrant",
-        Needs::Session,
-        "intent renewed mint_failed",
-    ),
-    row(
-        "/jeton.v1.GrantService/ReleaseGrant",
-        Needs::Session,
-        "released",
-    ),
+    row("/jeton.v1.GrantService/RenewGrant", Needs::Session, "intent renewed mint_failed"),
+    row("/jeton.v1.GrantService/ReleaseGrant", Needs::Session, "released"),
     row("/jeton.v1.GrantService/GetGrant", Needs::Identity, ""),
     row("/jeton.v1.GrantService/ListGrants", Needs::Identity, ""),
-    row(
-        "/jeton.v1.GrantService/RevokeGrant",
-        Needs::Identity,
-        "revoked",
-    ),
-    row(
-        "/jeton.v1.GrantService/RevokeMatching",
-        Needs::Identity,
-        "revocation_asked revoked",
-    ),
-    row(
-        "/jeton.v1.IntrospectionService/Introspect",
-        Needs::Verifier,
-        "",
-    ),
+    row("/jeton.v1.GrantService/RevokeGrant", Needs::Identity, "revoked"),
+    row("/jeton.v1.GrantService/RevokeMatching", Needs::Identity, "revocation_asked revoked"),
+    row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
     row("/grpc.health.v1.Health/Check", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/Watch", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/List", Needs::Nothing, ""),
-    row(
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
-        Needs::Identity,
-        "",
-    ),
-    row(
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-        Needs::Identity,
-        "",
-    ),
+    row("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Needs::Identity, ""),
+    row("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Needs::Identity, ""),
 ];
 
 /// The row of a path, compared byte for byte: no other spelling of a path is known.
@@ -115,10 +75,7 @@ mod tests {
             .flat_map(|file| file.service.iter())
             .flat_map(|service| {
                 let name = service.name().to_owned();
-                service
-                    .method
-                    .iter()
-                    .map(move |rpc| format!("/jeton.v1.{name}/{}", rpc.name()))
+                service.method.iter().map(move |rpc| format!("/jeton.v1.{name}/{}", rpc.name()))
             })
             .collect();
         served.sort();

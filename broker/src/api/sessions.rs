@@ -33,9 +33,7 @@ impl SessionService for Api {
         let caller = caller(&request)?;
         let id = wire::session_id("id", &request.get_ref().id)?;
         let (record, used) = list::session(&self.broker, &caller, id).await?;
-        Ok(Response::new(GetSessionResponse {
-            session: Some(wire::session(&record, used)),
-        }))
+        Ok(Response::new(GetSessionResponse { session: Some(wire::session(&record, used)) }))
     }
 
     async fn list_sessions(
@@ -50,11 +48,7 @@ impl SessionService for Api {
         let at = page::parse(&self.broker, request.page, &query)?;
         let found = list::sessions(&self.broker, &caller, agent, state, at).await?;
         Ok(Response::new(ListSessionsResponse {
-            sessions: found
-                .rows
-                .iter()
-                .map(|record| wire::session(record, 0))
-                .collect(),
+            sessions: found.rows.iter().map(|record| wire::session(record, 0)).collect(),
             next_page_token: page::render(&self.broker, found.next, &query)?,
         }))
     }
@@ -69,12 +63,8 @@ impl SessionService for Api {
         let reason = Words::new(&request.reason);
         let (record, revoked) =
             close_session::close_session(&self.broker, &caller, id, reason).await?;
-        let used = self
-            .broker
-            .store
-            .grants_used(id)
-            .await
-            .map_err(crate::operation::Refusal::from)?;
+        let used =
+            self.broker.store.grants_used(id).await.map_err(crate::operation::Refusal::from)?;
         Ok(Response::new(CloseSessionResponse {
             session: Some(wire::session(&record, used)),
             grants_revoked: u32::try_from(revoked).unwrap_or(u32::MAX),

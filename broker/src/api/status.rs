@@ -51,42 +51,24 @@ impl From<IdentityError> for Status {
 /// More requests are in work than the process takes.
 #[must_use]
 pub fn shed() -> Status {
-    later(
-        "OVERLOADED",
-        "the broker is busy; try again in a moment",
-        Some(SHED_WAIT),
-    )
+    later("OVERLOADED", "the broker is busy; try again in a moment", Some(SHED_WAIT))
 }
 
 /// A path that has no row in the table.
 #[must_use]
 pub fn unknown_rpc() -> Status {
-    status(
-        Code::Unimplemented,
-        "UNKNOWN_RPC",
-        "there is no such call here",
-        [],
-    )
+    status(Code::Unimplemented, "UNKNOWN_RPC", "there is no such call here", [])
 }
 
 /// A part of the request that is not what it must be.
 pub fn invalid(field: &'static str, message: &str) -> Status {
     let mut details = details("INVALID", [("field", field.to_owned())]);
     details.add_bad_request_violation(field, message);
-    with(
-        Code::InvalidArgument,
-        &format!("{field}: {message}"),
-        details,
-    )
+    with(Code::InvalidArgument, &format!("{field}: {message}"), details)
 }
 
 fn denied(denial: &Denial) -> Status {
-    let ids: Vec<&str> = denial
-        .decided_by
-        .policies
-        .iter()
-        .map(|id| id.as_str())
-        .collect();
+    let ids: Vec<&str> = denial.decided_by.policies.iter().map(|id| id.as_str()).collect();
     let metadata = [
         ("layer", denial.layer.word().to_owned()),
         ("policy_ids", ids.join(",")),
@@ -113,49 +95,31 @@ fn upstream(error: &MintError, message: &str) -> Status {
     let layer = [("layer", "upstream".to_owned())];
     match error {
         MintError::Refused(_) => status(Code::PermissionDenied, "UPSTREAM_REFUSED", message, layer),
-        MintError::NotInstalled(_) => status(
-            Code::FailedPrecondition,
-            "UPSTREAM_NOT_INSTALLED",
-            message,
-            layer,
-        ),
+        MintError::NotInstalled(_) => {
+            status(Code::FailedPrecondition, "UPSTREAM_NOT_INSTALLED", message, layer)
+        }
         MintError::BrokerRefused(_) => {
             // Why not the upstream's words: they are about the broker's key, which is the operator's.
             let text = "the upstream refused the broker itself; tell the platform team";
-            status(
-                Code::FailedPrecondition,
-                "UPSTREAM_REFUSED_BROKER",
-                text,
-                layer,
-            )
+            status(Code::FailedPrecondition, "UPSTREAM_REFUSED_BROKER", text, layer)
         }
         MintError::RateLimited { retry_after } => {
             later("UPSTREAM_RATE_LIMITED", message, *retry_after)
         }
-        MintError::Unavailable(_) => later(
-            "UPSTREAM_UNAVAILABLE",
-            message,
-            Some(Duration::from_secs(2)),
-        ),
+        MintError::Unavailable(_) => {
+            later("UPSTREAM_UNAVAILABLE", message, Some(Duration::from_secs(2)))
+        }
         MintError::Lost { .. } => later("UPSTREAM_LOST", message, Some(Duration::from_secs(2))),
-        MintError::Unusable { .. } => status(
-            Code::FailedPrecondition,
-            "UPSTREAM_UNUSABLE",
-            message,
-            layer,
-        ),
+        MintError::Unusable { .. } => {
+            status(Code::FailedPrecondition, "UPSTREAM_UNUSABLE", message, layer)
+        }
     }
 }
 
 /// The private text goes to the operator's log; the caller gets none of it.
 fn internal(private: &str) -> Status {
     tracing::error!(%private, "a request failed inside the broker");
-    status(
-        Code::Internal,
-        "INTERNAL",
-        "the broker failed; the operator's log says why",
-        [],
-    )
+    status(Code::Internal, "INTERNAL", "the broker failed; the operator's log says why", [])
 }
 
 fn later(reason: &'static str, message: &str, wait: Option<Duration>) -> Status {
@@ -174,10 +138,8 @@ fn status<const N: usize>(
 }
 
 fn details<const N: usize>(reason: &'static str, metadata: [(&str, String); N]) -> ErrorDetails {
-    let metadata: HashMap<String, String> = metadata
-        .into_iter()
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
+    let metadata: HashMap<String, String> =
+        metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     ErrorDetails::with_error_info(reason, ERROR_DOMAIN, metadata)
 }
 
@@ -228,10 +190,7 @@ mod tests {
         assert_eq!(info.domain, ERROR_DOMAIN);
         assert_eq!(info.metadata["layer"], "policy");
         assert_eq!(info.metadata["policy_ids"], "no-main");
-        assert_eq!(
-            info.metadata["requestable"],
-            "git:acme/api contents:write ref=agent/*"
-        );
+        assert_eq!(info.metadata["requestable"], "git:acme/api contents:write ref=agent/*");
     }
 
     #[test]

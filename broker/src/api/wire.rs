@@ -27,10 +27,7 @@ use crate::{
 type Parsed<T> = Result<T, Refusal>;
 
 fn invalid(field: &'static str, error: impl ToString) -> Refusal {
-    Refusal::Invalid {
-        field,
-        message: error.to_string(),
-    }
+    Refusal::Invalid { field, message: error.to_string() }
 }
 
 /// Reads a field that may be empty.
@@ -39,11 +36,7 @@ pub(super) fn optional<T>(
     text: &str,
     parse: impl FnOnce(&'static str, &str) -> Parsed<T>,
 ) -> Parsed<Option<T>> {
-    if text.is_empty() {
-        Ok(None)
-    } else {
-        parse(field, text).map(Some)
-    }
+    if text.is_empty() { Ok(None) } else { parse(field, text).map(Some) }
 }
 
 pub(super) fn session_id(field: &'static str, text: &str) -> Parsed<SessionId> {
@@ -73,16 +66,10 @@ pub(super) fn opening(request: v1::OpenSessionRequest) -> Parsed<Opening> {
         person: optional("person", &request.person, principal)?,
         task: Words::new(&request.task),
         envelope: envelope(request.envelope.ok_or_else(|| {
-            invalid(
-                "envelope",
-                "it is missing; name what the session may be granted at most",
-            )
+            invalid("envelope", "it is missing; name what the session may be granted at most")
         })?)?,
         ttl: ttl(request.ttl_seconds).ok_or_else(|| {
-            invalid(
-                "ttl_seconds",
-                "it is missing; say how long the session lasts",
-            )
+            invalid("ttl_seconds", "it is missing; say how long the session lasts")
         })?,
         binding: binding(request.binding)?,
         request_id: optional("request_id", &request.request_id, request_id)?,
@@ -112,19 +99,12 @@ fn thumbprint(field: &'static str, text: &str) -> Parsed<Thumbprint> {
         .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
         .map(Thumbprint)
         .ok_or_else(|| {
-            invalid(
-                field,
-                "it is no SHA-256 in base64url without padding: 43 characters",
-            )
+            invalid(field, "it is no SHA-256 in base64url without padding: 43 characters")
         })
 }
 
 fn envelope(envelope: v1::Envelope) -> Parsed<Envelope> {
-    let scopes = envelope
-        .scopes
-        .into_iter()
-        .map(scope_bound)
-        .collect::<Parsed<Vec<_>>>()?;
+    let scopes = envelope.scopes.into_iter().map(scope_bound).collect::<Parsed<Vec<_>>>()?;
     Envelope::new(scopes, envelope.max_grants, envelope.max_ttl_seconds)
         .map_err(|error| invalid("envelope", error))
 }
@@ -179,10 +159,7 @@ pub(super) fn matching(
         Some(Wire::Person(name)) => principal("person", &name).map(Matching::Person),
         Some(Wire::Resource(text)) => {
             let (upstream, resource) = text.split_once(':').ok_or_else(|| {
-                invalid(
-                    "resource",
-                    "write it as `upstream:resource`, such as `github:acme/api`",
-                )
+                invalid("resource", "write it as `upstream:resource`, such as `github:acme/api`")
             })?;
             Ok(Matching::Resource(
                 Upstream::parse(upstream).map_err(|error| invalid("resource", error))?,
@@ -230,13 +207,8 @@ pub(super) fn session_phase(state: i32) -> Parsed<Option<SessionPhase>> {
 }
 
 fn time(at: Timestamp) -> prost_types::Timestamp {
-    let nanos = i32::try_from(at.millis().rem_euclid(1000))
-        .unwrap_or(0)
-        .saturating_mul(1_000_000);
-    prost_types::Timestamp {
-        seconds: at.seconds(),
-        nanos,
-    }
+    let nanos = i32::try_from(at.millis().rem_euclid(1000)).unwrap_or(0).saturating_mul(1_000_000);
+    prost_types::Timestamp { seconds: at.seconds(), nanos }
 }
 
 pub(super) fn session(record: &SessionRecord, grants_used: u32) -> v1::Session {
@@ -253,11 +225,7 @@ pub(super) fn session(record: &SessionRecord, grants_used: u32) -> v1::Session {
     v1::Session {
         id: session.id.to_string(),
         agent: session.agent.to_string(),
-        person: session
-            .person
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        person: session.person.as_ref().map(ToString::to_string).unwrap_or_default(),
         opener: session.opener.to_string(),
         task: session.task.as_str().to_owned(),
         envelope: Some(v1::Envelope {
@@ -279,11 +247,7 @@ fn bound(bound: &ScopeBound) -> v1::Scope {
         upstream: bound.upstream.to_string(),
         resource: bound.resource.to_string(),
         actions: bound.actions.iter().map(ToString::to_string).collect(),
-        r#ref: bound
-            .git_ref
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        r#ref: bound.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -292,11 +256,7 @@ fn scope(scope: &Scope) -> v1::Scope {
         upstream: scope.upstream.to_string(),
         resource: scope.resource.to_string(),
         actions: scope.actions.iter().map(ToString::to_string).collect(),
-        r#ref: scope
-            .git_ref
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        r#ref: scope.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
     }
 }
 
@@ -312,36 +272,24 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         GrantState::Active { until } => {
             (v1::GrantState::Active, Some(*until), vec![], String::new())
         }
-        GrantState::Released { at, .. } => (
-            v1::GrantState::Released,
-            Some(*at),
-            vec![],
-            "given back".into(),
-        ),
-        GrantState::Expired { at, .. } => (
-            v1::GrantState::Expired,
-            Some(*at),
-            vec![],
-            "its deadline passed".into(),
-        ),
+        GrantState::Released { at, .. } => {
+            (v1::GrantState::Released, Some(*at), vec![], "given back".into())
+        }
+        GrantState::Expired { at, .. } => {
+            (v1::GrantState::Expired, Some(*at), vec![], "its deadline passed".into())
+        }
         GrantState::Revoked { at, by, reason, .. } => (
             v1::GrantState::Revoked,
             Some(*at),
             vec![],
             format!("revoked by {by}: {}", reason.as_str()),
         ),
-        GrantState::Failed { at, reason, .. } => (
-            v1::GrantState::Failed,
-            Some(*at),
-            vec![],
-            reason.as_str().to_owned(),
-        ),
-        GrantState::Lapsed { at } => (
-            v1::GrantState::Lapsed,
-            Some(*at),
-            vec![],
-            "nobody approved in time".into(),
-        ),
+        GrantState::Failed { at, reason, .. } => {
+            (v1::GrantState::Failed, Some(*at), vec![], reason.as_str().to_owned())
+        }
+        GrantState::Lapsed { at } => {
+            (v1::GrantState::Lapsed, Some(*at), vec![], "nobody approved in time".into())
+        }
     };
     v1::Grant {
         id: grant.id.to_string(),
@@ -351,12 +299,7 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         state: state.into(),
         request_time: Some(time(grant.requested)),
         expire_time: expires.map(time),
-        policy_ids: grant
-            .decided_by
-            .policies
-            .iter()
-            .map(ToString::to_string)
-            .collect(),
+        policy_ids: grant.decided_by.policies.iter().map(ToString::to_string).collect(),
         policy_hash: grant.decided_by.policy_hash.clone(),
         guards,
         end_reason,
@@ -416,11 +359,7 @@ pub(super) fn introspection(found: Introspection) -> v1::IntrospectResponse {
         grant: grant.id.to_string(),
         session: grant.session.to_string(),
         agent: grant.agent.to_string(),
-        person: grant
-            .person
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
+        person: grant.person.as_ref().map(ToString::to_string).unwrap_or_default(),
         scope: Some(scope(&grant.scope)),
         expire_time: expires,
         confirmation: found

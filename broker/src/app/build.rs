@@ -98,12 +98,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     if closed > 0 {
         tracing::info!(closed, "what the last run left open is closed");
     }
-    Ok(Parts {
-        broker,
-        tls,
-        keys,
-        store,
-    })
+    Ok(Parts { broker, tls, keys, store })
 }
 
 /// The actions that each upstream knows: what policies may name.
@@ -155,26 +150,13 @@ fn source(
                 actions: actions.clone(),
                 issuer: config.keys.issuer.clone(),
             };
-            Ok(Source::Signed(Arc::new(SignedMinter::new(
-                signed,
-                Arc::clone(keys),
-            ))))
+            Ok(Source::Signed(Arc::new(SignedMinter::new(signed, Arc::clone(keys)))))
         }
-        UpstreamKind::GithubApp {
-            api,
-            app_id,
-            private_key,
-        } => {
+        UpstreamKind::GithubApp { api, app_id, private_key } => {
             let pem = read_private(private_key)?;
-            let github = GithubConfig {
-                name,
-                api_base: api.clone(),
-                app_id: *app_id,
-                private_key: pem,
-            };
-            Ok(Source::Minted(Arc::new(
-                GithubMinter::new(github).map_err(unusable)?,
-            )))
+            let github =
+                GithubConfig { name, api_base: api.clone(), app_id: *app_id, private_key: pem };
+            Ok(Source::Minted(Arc::new(GithubMinter::new(github).map_err(unusable)?)))
         }
     }
 }
@@ -200,19 +182,15 @@ fn read_key(path: &Path) -> Result<[u8; 32], AppError> {
     let text = read_private(path)?;
     let digits = text.expose().trim();
     let byte = |pair: &[u8]| {
-        std::str::from_utf8(pair)
-            .ok()
-            .and_then(|pair| u8::from_str_radix(pair, 16).ok())
+        std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok())
     };
     let bytes: Option<Vec<u8>> = digits.as_bytes().chunks(2).map(byte).collect();
-    bytes
-        .and_then(|bytes| bytes.try_into().ok())
-        .ok_or_else(|| {
-            AppError::Unusable(format!(
-                "`{}` is not 32 bytes in hex; `openssl rand -hex 32` makes them",
-                path.display()
-            ))
-        })
+    bytes.and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| {
+        AppError::Unusable(format!(
+            "`{}` is not 32 bytes in hex; `openssl rand -hex 32` makes them",
+            path.display()
+        ))
+    })
 }
 
 /// Reads a secret file that only its owner may read.
@@ -242,11 +220,5 @@ fn unusable(error: impl ToString) -> AppError {
 }
 
 fn problems<P: ToString>(problems: Vec<P>) -> AppError {
-    AppError::Unusable(
-        problems
-            .iter()
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join("\n"),
-    )
+    AppError::Unusable(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }

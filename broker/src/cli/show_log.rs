@@ -1,6 +1,9 @@
 //! `jetond log`: the log, a line an entry.
 
-use std::{io::{self, Write}, path::Path};
+use std::{
+    io::{self, Write},
+    path::Path,
+};
 
 use jeton_domain::{
     audit::{Entry, Event},
@@ -49,8 +52,12 @@ fn print(out: &mut impl Write, entry: &Entry, json: bool) -> io::Result<()> {
 /// What happened, in one line.
 fn words(event: &Event) -> String {
     match event {
-        Event::Started { version, policy_hash } => format!("jetond {version}, policies {}", short(policy_hash)),
-        Event::PolicyLoaded { policy_hash, refused: None } => format!("policies {}", short(policy_hash)),
+        Event::Started { version, policy_hash } => {
+            format!("jetond {version}, policies {}", short(policy_hash))
+        }
+        Event::PolicyLoaded { policy_hash, refused: None } => {
+            format!("policies {}", short(policy_hash))
+        }
         Event::PolicyLoaded { refused: Some(why), .. } => format!("refused: {}", why.as_str()),
         Event::KeyRotated { kid } => format!("signing key {kid}"),
         Event::SessionOpened { session, agent, opener, task, .. } => {
@@ -65,7 +72,9 @@ fn words(event: &Event) -> String {
             format!("{scope}; {}: {}", layer.word(), reason.as_str())
         }
         Event::Pending { about, .. } => format!("{} {}", about.grant, about.scope),
-        Event::Intent { about, ttl } => format!("{} {} for {} s", about.grant, about.scope, ttl.seconds()),
+        Event::Intent { about, ttl } => {
+            format!("{} {} for {} s", about.grant, about.scope, ttl.seconds())
+        }
         Event::Issued { about, fingerprint, .. } | Event::Renewed { about, fingerprint, .. } => {
             format!("{} {} credential {}", about.grant, about.scope, short(fingerprint))
         }

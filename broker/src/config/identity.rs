@@ -33,11 +33,7 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> IdentityConfig {
             .iter()
             .filter_map(|section| issuer(section, folder))
             .collect(),
-        unix: root
-            .sections("unix_account")
-            .iter()
-            .filter_map(unix_account)
-            .collect(),
+        unix: root.sections("unix_account").iter().filter_map(unix_account).collect(),
         roles: root.sections("role").iter().filter_map(role).collect(),
     }
 }
@@ -65,10 +61,7 @@ fn issuer(section: &Section<'_>, folder: &Path) -> Option<IssuerConfig> {
             "there is none; list those that the issuer signs with, such as [\"RS256\"]",
         );
     }
-    let keys = match (
-        section.string("jwks_url"),
-        section.file("jwks_file", folder),
-    ) {
+    let keys = match (section.string("jwks_url"), section.file("jwks_file", folder)) {
         (Some(_), Some(_)) => {
             section.wrong("jwks_file", "there is a `jwks_url` too; keep one of them");
             return None;
@@ -90,14 +83,7 @@ fn issuer(section: &Section<'_>, folder: &Path) -> Option<IssuerConfig> {
     }
     let mappings: Vec<Mapping> = sections.iter().filter_map(mapping).collect();
     section.finish();
-    Some(IssuerConfig {
-        issuer: issuer?,
-        audience: audience?,
-        algorithms,
-        keys,
-        max_age,
-        mappings,
-    })
+    Some(IssuerConfig { issuer: issuer?, audience: audience?, algorithms, keys, max_age, mappings })
 }
 
 fn mapping(section: &Section<'_>) -> Option<Mapping> {
@@ -133,19 +119,11 @@ fn mapping(section: &Section<'_>) -> Option<Mapping> {
         );
     }
     section.finish();
-    Some(Mapping {
-        claims,
-        kind: kind?,
-        principal: principal?,
-    })
+    Some(Mapping { claims, kind: kind?, principal: principal? })
 }
 
 fn unix_account(section: &Section<'_>) -> Option<UnixRule> {
-    let number = |key| {
-        section
-            .number(key)
-            .and_then(|number| u32::try_from(number).ok())
-    };
+    let number = |key| section.number(key).and_then(|number| u32::try_from(number).ok());
     let account = match (number("uid"), number("gid")) {
         (Some(uid), None) => Some(UnixAccount::Uid(uid)),
         (None, Some(gid)) => Some(UnixAccount::Gid(gid)),
@@ -159,11 +137,7 @@ fn unix_account(section: &Section<'_>) -> Option<UnixRule> {
     let principal = section.require("principal", principal, "write whom the account stands for");
     let kind = kind(section);
     section.finish();
-    Some(UnixRule {
-        account: account?,
-        principal: principal?,
-        kind: kind?,
-    })
+    Some(UnixRule { account: account?, principal: principal?, kind: kind? })
 }
 
 fn role(section: &Section<'_>) -> Option<RoleRule> {
@@ -173,23 +147,14 @@ fn role(section: &Section<'_>) -> Option<RoleRule> {
         "verifier" => Ok(Role::Verifier),
         other => Err(format!("`{other}` is not operator, auditor or verifier")),
     });
-    let role = section.require(
-        "role",
-        role,
-        "write \"operator\", \"auditor\" or \"verifier\"",
-    );
+    let role = section.require("role", role, "write \"operator\", \"auditor\" or \"verifier\"");
     let principals = section.parse_all("principals", NamePattern::parse);
     if principals.is_empty() {
-        section.wrong(
-            "principals",
-            "there is none; list names or patterns of whoever has the role",
-        );
+        section
+            .wrong("principals", "there is none; list names or patterns of whoever has the role");
     }
     section.finish();
-    Some(RoleRule {
-        role: role?,
-        principals,
-    })
+    Some(RoleRule { role: role?, principals })
 }
 
 fn kind(section: &Section<'_>) -> Option<PrincipalKind> {

@@ -35,10 +35,7 @@ pub(super) struct Section<'a> {
 
 impl<'a> Problems<'a> {
     pub fn of(text: &'a str) -> Self {
-        Self {
-            text,
-            found: RefCell::default(),
-        }
+        Self { text, found: RefCell::default() }
     }
 
     pub fn add(&self, at: usize, words: String) {
@@ -63,13 +60,7 @@ impl<'a> Problems<'a> {
 
 impl<'a> Section<'a> {
     pub fn root(table: &'a DeTable<'a>, problems: &'a Problems<'a>) -> Self {
-        Self {
-            name: String::new(),
-            table: Some(table),
-            at: 0,
-            problems,
-            asked: RefCell::default(),
-        }
+        Self { name: String::new(), table: Some(table), at: 0, problems, asked: RefCell::default() }
     }
 
     /// A table within this one. A missing one is empty, so that each missing key is named.
@@ -78,8 +69,7 @@ impl<'a> Section<'a> {
         match self.value(key) {
             Some((_, DeValue::Table(table), at)) => self.child(name, Some(table), at),
             Some((_, _, at)) => {
-                self.problems
-                    .add(at, format!("`{name}` must be a table; write `[{name}]`"));
+                self.problems.add(at, format!("`{name}` must be a table; write `[{name}]`"));
                 self.child(name, None, at)
             }
             None => self.child(name, None, self.at),
@@ -98,8 +88,7 @@ impl<'a> Section<'a> {
             return vec![];
         };
         let DeValue::Array(items) = value else {
-            self.problems
-                .add(at, format!("`{name}` must be tables; write `[[{name}]]`"));
+            self.problems.add(at, format!("`{name}` must be tables; write `[[{name}]]`"));
             return vec![];
         };
         let mut found = Vec::new();
@@ -124,8 +113,7 @@ impl<'a> Section<'a> {
         match parse(text) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.problems
-                    .add(at, format!("`{}`: {error}", self.path(key)));
+                self.problems.add(at, format!("`{}`: {error}", self.path(key)));
                 None
             }
         }
@@ -145,13 +133,8 @@ impl<'a> Section<'a> {
             return vec![];
         };
         let wrong = |at| {
-            self.problems.add(
-                at,
-                format!(
-                    "`{}` must be a list of texts; write [\"…\"]",
-                    self.path(key)
-                ),
-            )
+            self.problems
+                .add(at, format!("`{}` must be a list of texts; write [\"…\"]", self.path(key)))
         };
         let DeValue::Array(items) = value else {
             wrong(at);
@@ -178,9 +161,7 @@ impl<'a> Section<'a> {
         for (text, at) in self.strings(key) {
             match parse(&text) {
                 Ok(value) => found.push(value),
-                Err(error) => self
-                    .problems
-                    .add(at, format!("`{}`: {error}", self.path(key))),
+                Err(error) => self.problems.add(at, format!("`{}`: {error}", self.path(key))),
             }
         }
         found
@@ -194,10 +175,8 @@ impl<'a> Section<'a> {
             None
         };
         if number.is_none() {
-            self.problems.add(
-                at,
-                format!("`{}` must be a whole number, at least 0", self.path(key)),
-            );
+            self.problems
+                .add(at, format!("`{}` must be a whole number, at least 0", self.path(key)));
         }
         number
     }
@@ -207,8 +186,7 @@ impl<'a> Section<'a> {
         if let DeValue::Boolean(on) = value {
             return Some(*on);
         }
-        self.problems
-            .add(at, format!("`{}` must be true or false", self.path(key)));
+        self.problems.add(at, format!("`{}` must be true or false", self.path(key)));
         None
     }
 
@@ -232,8 +210,7 @@ impl<'a> Section<'a> {
     /// Says that a key is missing, if it is.
     pub fn require<T>(&self, key: &'static str, value: Option<T>, hint: &str) -> Option<T> {
         if value.is_none() && self.value(key).is_none() {
-            self.problems
-                .add(self.at, format!("`{}` is missing; {hint}", self.path(key)));
+            self.problems.add(self.at, format!("`{}` is missing; {hint}", self.path(key)));
         }
         value
     }
@@ -241,8 +218,7 @@ impl<'a> Section<'a> {
     /// Adds a problem at a key.
     pub fn wrong(&self, key: &'static str, words: &str) {
         let at = self.value(key).map_or(self.at, |(_, _, at)| at);
-        self.problems
-            .add(at, format!("`{}`: {words}", self.path(key)));
+        self.problems.add(at, format!("`{}`: {words}", self.path(key)));
     }
 
     /// Names the keys that nobody knows. Call last.
@@ -265,13 +241,7 @@ impl<'a> Section<'a> {
     }
 
     fn child(&self, name: String, table: Option<&'a DeTable<'a>>, at: usize) -> Section<'a> {
-        Section {
-            name,
-            table,
-            at,
-            problems: self.problems,
-            asked: RefCell::default(),
-        }
+        Section { name, table, at, problems: self.problems, asked: RefCell::default() }
     }
 
     fn text(&self, key: &'static str) -> Option<(&'a str, usize)> {
@@ -279,8 +249,7 @@ impl<'a> Section<'a> {
         if let DeValue::String(text) = value {
             return Some((text.as_ref(), at));
         }
-        self.problems
-            .add(at, format!("`{}` must be a text in quotes", self.path(key)));
+        self.problems.add(at, format!("`{}` must be a text in quotes", self.path(key)));
         None
     }
 
@@ -291,10 +260,6 @@ impl<'a> Section<'a> {
     }
 
     fn path(&self, key: &str) -> String {
-        if self.name.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.name)
-        }
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
     }
 }

@@ -76,14 +76,9 @@ fn signer(algorithm: &Algorithm, key: &EncodingKey) -> Result<Box<dyn JwtSigner>
     }
     let named = [format!("{family:?}:").as_bytes(), key.as_bytes()].concat();
     let key = PARSED
-        .try_get_with(sha256(&zeroize::Zeroizing::new(named)), || {
-            parse(family, key.as_bytes())
-        })
+        .try_get_with(sha256(&zeroize::Zeroizing::new(named)), || parse(family, key.as_bytes()))
         .map_err(|_| new_error(ErrorKind::InvalidKeyFormat))?;
-    Ok(Box::new(RingSigner {
-        algorithm: *algorithm,
-        key,
-    }))
+    Ok(Box::new(RingSigner { algorithm: *algorithm, key }))
 }
 
 fn parse(family: AlgorithmFamily, der: &[u8]) -> Result<Arc<PrivateKey>> {
@@ -102,11 +97,7 @@ fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerif
     let Some((_, scheme)) = known.filter(|_| algorithm.family() == key.family()) else {
         return Err(unsupported());
     };
-    Ok(Box::new(RingVerifier {
-        algorithm: *algorithm,
-        scheme: *scheme,
-        key: key.clone(),
-    }))
+    Ok(Box::new(RingVerifier { algorithm: *algorithm, scheme: *scheme, key: key.clone() }))
 }
 
 impl Signer<Vec<u8>> for RingSigner {
@@ -157,11 +148,8 @@ fn p256_point(der: &[u8], algorithm: Algorithm) -> Result<(EllipticCurve, Vec<u8
         return Err(unsupported());
     }
     let key = PrivateKey::p256(der).map_err(|_| invalid())?;
-    let (x, y) = key
-        .public()
-        .get(1..)
-        .and_then(|xy| xy.split_at_checked(32))
-        .ok_or_else(invalid)?;
+    let (x, y) =
+        key.public().get(1..).and_then(|xy| xy.split_at_checked(32)).ok_or_else(invalid)?;
     Ok((EllipticCurve::P256, x.to_vec(), y.to_vec()))
 }
 
@@ -179,10 +167,8 @@ fn compute_digest(data: &[u8], hash: ThumbprintHash) -> Result<Vec<u8>> {
         (ThumbprintHash::SHA384, &digest::SHA384),
         (ThumbprintHash::SHA512, &digest::SHA512),
     ];
-    let (_, algorithm) = known
-        .into_iter()
-        .find(|(name, _)| *name == hash)
-        .ok_or_else(unsupported)?;
+    let (_, algorithm) =
+        known.into_iter().find(|(name, _)| *name == hash).ok_or_else(unsupported)?;
     Ok(digest::digest(algorithm, data).as_ref().to_vec())
 }
 

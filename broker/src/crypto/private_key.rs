@@ -91,9 +91,7 @@ impl PrivateKey {
     /// # Errors
     /// When it is none, or one of under 2048 bits.
     pub fn rsa(der: &[u8]) -> Result<Self, KeyFormatError> {
-        RsaKeyPair::from_der(der)
-            .map(Self::Rsa)
-            .map_err(|_| KeyFormatError::Unfit)
+        RsaKeyPair::from_der(der).map(Self::Rsa).map_err(|_| KeyFormatError::Unfit)
     }
 
     /// Signs as the `alg` of this kind of key says.
@@ -125,9 +123,7 @@ impl PrivateKey {
             Self::P256(_) => &ECDSA_P256_SHA256_FIXED,
             Self::Rsa(_) => &RSA_PKCS1_2048_8192_SHA256,
         };
-        UnparsedPublicKey::new(algorithm, self.public())
-            .verify(message, signature)
-            .is_ok()
+        UnparsedPublicKey::new(algorithm, self.public()).verify(message, signature).is_ok()
     }
 
     /// The public half: 32 bytes of Ed25519, an uncompressed point of P-256, PKCS#1 of RSA.

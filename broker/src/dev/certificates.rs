@@ -31,9 +31,7 @@ pub(super) fn make(folder: &Path) -> Result<(), AppError> {
     }
     let ca_key = KeyPair::generate().map_err(failed)?;
     let mut params = CertificateParams::default();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "jeton development CA");
+    params.distinguished_name.push(DnType::CommonName, "jeton development CA");
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let ca = params.self_signed(&ca_key).map_err(failed)?;
@@ -41,9 +39,7 @@ pub(super) fn make(folder: &Path) -> Result<(), AppError> {
     let issuer = Issuer::new(params, ca_key);
 
     let mut server = CertificateParams::new(vec!["localhost".to_owned()]).map_err(failed)?;
-    server
-        .subject_alt_names
-        .push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
+    server.subject_alt_names.push(SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     server.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     write(folder, "server", server, &issuer)?;
     for (name, id) in EVERYONE {
@@ -72,8 +68,5 @@ fn write(
 }
 
 fn failed(error: impl ToString) -> AppError {
-    AppError::Broken(format!(
-        "a certificate could not be made: {}",
-        error.to_string()
-    ))
+    AppError::Broken(format!("a certificate could not be made: {}", error.to_string()))
 }

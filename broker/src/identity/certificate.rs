@@ -179,17 +179,13 @@ mod tests {
     ) -> Result<PeerCertificate, CertificateError> {
         let mut params = leaf(&["spiffe://acme.dev/agent/one"]);
         change(&mut params);
-        PeerCertificate::read(vec![
-            Ca::new("test").sign(&params).certificate.der().clone(),
-        ])
+        PeerCertificate::read(vec![Ca::new("test").sign(&params).certificate.der().clone()])
     }
 
     #[test]
     fn one_spiffe_id_is_read_and_dns_names_beside_it_do_not_matter() {
         let read = read(|params| {
-            params
-                .subject_alt_names
-                .push(SanType::DnsName("one.acme.dev".try_into().unwrap()));
+            params.subject_alt_names.push(SanType::DnsName("one.acme.dev".try_into().unwrap()));
         })
         .unwrap();
         assert_eq!(read.id.as_str(), "spiffe://acme.dev/agent/one");
@@ -200,10 +196,7 @@ mod tests {
     #[test]
     fn none_two_or_a_strange_name_is_refused() {
         let uri = |text: &str| SanType::URI(text.try_into().unwrap());
-        assert_eq!(
-            read(|p| p.subject_alt_names.clear()).err(),
-            Some(CertificateError::Names(0))
-        );
+        assert_eq!(read(|p| p.subject_alt_names.clear()).err(), Some(CertificateError::Names(0)));
         let two = read(|p| p.subject_alt_names.push(uri("spiffe://acme.dev/agent/two")));
         assert_eq!(two.err(), Some(CertificateError::Names(2)));
         let foreign = read(|p| p.subject_alt_names.push(uri("https://acme.dev/")));
@@ -247,10 +240,6 @@ mod tests {
     }
 
     static KNOWN: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| {
-        Ca::new("test")
-            .sign(&leaf(&["spiffe://acme.dev/a"]))
-            .certificate
-            .der()
-            .to_vec()
+        Ca::new("test").sign(&leaf(&["spiffe://acme.dev/a"])).certificate.der().to_vec()
     });
 }

@@ -118,14 +118,8 @@ impl Dpop {
     #[must_use]
     pub fn new(external_urls: &[String]) -> Self {
         crypto::install();
-        let bases = external_urls
-            .iter()
-            .map(|url| url.trim_end_matches('/').to_owned())
-            .collect();
-        Self {
-            bases,
-            replays: Replays::new(DPOP_REPLAYS),
-        }
+        let bases = external_urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
+        Self { bases, replays: Replays::new(DPOP_REPLAYS) }
     }
 
     /// Checks a proof and uses it up; gives the thumbprint of the key that made it.
@@ -152,10 +146,7 @@ impl Dpop {
         }
         let thumbprint = key.thumbprint();
         // Last, so that only a proof that is good otherwise takes a place in the memory.
-        match self
-            .replays
-            .remember(sha256(&[&thumbprint.0, jti.as_bytes()].concat()), now)
-        {
+        match self.replays.remember(sha256(&[&thumbprint.0, jti.as_bytes()].concat()), now) {
             Seen::New => Ok(thumbprint),
             Seen::Before => Err(ProofError::Replay),
             Seen::Full => Err(ProofError::Busy),
@@ -163,11 +154,7 @@ impl Dpop {
     }
 
     fn urls_of(&self, path: &str) -> String {
-        let urls: Vec<_> = self
-            .bases
-            .iter()
-            .map(|base| format!("`{base}{path}`"))
-            .collect();
+        let urls: Vec<_> = self.bases.iter().map(|base| format!("`{base}{path}`")).collect();
         match urls.as_slice() {
             [] => "an external URL of this broker, and its configuration names none".to_owned(),
             some => some.join(" or "),
@@ -181,11 +168,8 @@ impl Dpop {
         let given = claim(proof, "htu", "a text")?;
         // Spec: RFC 9449 §4.3: query and fragment are not compared.
         let given = given.split(['?', '#']).next().unwrap_or_default();
-        let wanted = |base: &String| {
-            given
-                .strip_prefix(base.as_str())
-                .is_some_and(|path| path == call.path)
-        };
+        let wanted =
+            |base: &String| given.strip_prefix(base.as_str()).is_some_and(|path| path == call.path);
         if !self.bases.iter().any(wanted) {
             return Err(ProofError::Url(self.urls_of(call.path)));
         }
@@ -198,11 +182,7 @@ impl Dpop {
             }
             (None, Some(_)) | (Some(_), _) => false,
         };
-        if bound {
-            Ok(())
-        } else {
-            Err(ProofError::Handle)
-        }
+        if bound { Ok(()) } else { Err(ProofError::Handle) }
     }
 }
 
@@ -213,11 +193,7 @@ fn signed(proof: &Compact<'_>) -> Result<PublicKey, ProofError> {
     let algorithm = Algorithm::parse(proof.algorithm())
         .filter(|algorithm| matches!(algorithm, Algorithm::EdDsa | Algorithm::Es256))
         .ok_or(ProofError::Algorithm)?;
-    let jwk = proof
-        .header()
-        .get("jwk")
-        .and_then(Value::as_object)
-        .ok_or(ProofError::NoKey)?;
+    let jwk = proof.header().get("jwk").and_then(Value::as_object).ok_or(ProofError::NoKey)?;
     let key = PublicKey::parse(jwk)?;
     if !key.fits(algorithm) {
         return Err(ProofError::NoKey);

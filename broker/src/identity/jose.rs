@@ -110,13 +110,7 @@ impl<'a> Compact<'a> {
         if !header.get("alg").is_some_and(Value::is_string) {
             return Err(Malformed::Algorithm);
         }
-        Ok(Self {
-            text,
-            message,
-            signature,
-            header,
-            claims,
-        })
+        Ok(Self { text, message, signature, header, claims })
     }
 
     /// The whole text.
@@ -140,10 +134,7 @@ impl<'a> Compact<'a> {
     /// The name of the algorithm as the header says it.
     #[must_use]
     pub fn algorithm(&self) -> &str {
-        self.header
-            .get("alg")
-            .and_then(Value::as_str)
-            .unwrap_or_default()
+        self.header.get("alg").and_then(Value::as_str).unwrap_or_default()
     }
 
     /// Tells whether the key made the signature with this algorithm, whatever the header says.
@@ -175,12 +166,7 @@ mod tests {
 
     fn token(header: &str, claims: &str) -> String {
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
-        format!(
-            "{}.{}.{}",
-            encode(header),
-            encode(claims),
-            encode("signature")
-        )
+        format!("{}.{}.{}", encode(header), encode(claims), encode("signature"))
     }
 
     #[test]
@@ -216,22 +202,12 @@ mod tests {
         for (header, fault) in [
             (r#"{"alg":"ES256","alg":"none"}"#, Malformed::Json),
             (r#"["ES256"]"#, Malformed::Json),
-            (
-                r#"{"alg":"ES256","crit":["exp"]}"#,
-                Malformed::Extension("crit"),
-            ),
-            (
-                r#"{"alg":"ES256","b64":false}"#,
-                Malformed::Extension("b64"),
-            ),
+            (r#"{"alg":"ES256","crit":["exp"]}"#, Malformed::Extension("crit")),
+            (r#"{"alg":"ES256","b64":false}"#, Malformed::Extension("b64")),
             (r#"{}"#, Malformed::Algorithm),
             (r#"{"alg":["ES256"]}"#, Malformed::Algorithm),
         ] {
-            assert_eq!(
-                Compact::parse(&token(header, "{}")).err(),
-                Some(fault),
-                "{header}"
-            );
+            assert_eq!(Compact::parse(&token(header, "{}")).err(), Some(fault), "{header}");
         }
         let twins = token(r#"{"alg":"ES256"}"#, r#"{"aud":"a","aud":"b"}"#);
         assert_eq!(Compact::parse(&twins).err(), Some(Malformed::Json));
@@ -239,9 +215,7 @@ mod tests {
 
     #[test]
     fn only_names_of_the_list_are_algorithms() {
-        for name in [
-            "none", "None", "nOnE", "HS256", "RS512", "es256", "ES256 ", "EDDSA", "",
-        ] {
+        for name in ["none", "None", "nOnE", "HS256", "RS512", "es256", "ES256 ", "EDDSA", ""] {
             assert_eq!(Algorithm::parse(name), None, "{name}");
         }
         assert_eq!(Algorithm::parse("EdDSA"), Some(Algorithm::EdDsa));
@@ -253,16 +227,8 @@ mod tests {
         assert_eq!(read("1700000000"), Some(1_700_000_000));
         assert_eq!(read("1700000000.9"), Some(1_700_000_000));
         assert_eq!(read("0"), Some(0));
-        for text in [
-            "-1",
-            "-0.5",
-            "1e300",
-            "253402300800",
-            "\"1700000000\"",
-            "null",
-            "[1]",
-            "true",
-        ] {
+        for text in ["-1", "-0.5", "1e300", "253402300800", "\"1700000000\"", "null", "[1]", "true"]
+        {
             assert_eq!(read(text), None, "{text}");
         }
     }

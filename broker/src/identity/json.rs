@@ -55,9 +55,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -99,27 +97,15 @@ mod tests {
     #[test]
     fn a_key_named_twice_is_refused_at_any_depth() {
         assert!(object(br#"{"a":1,"b":{"a":[true,null,-1,1.5,"x"]}}"#).is_some());
-        for text in [
-            r#"{"a":1,"a":1}"#,
-            r#"{"b":{"a":1,"a":2}}"#,
-            r#"{"b":[{"a":1,"\u0061":2}]}"#,
-        ] {
+        for text in [r#"{"a":1,"a":1}"#, r#"{"b":{"a":1,"a":2}}"#, r#"{"b":[{"a":1,"\u0061":2}]}"#]
+        {
             assert!(object(text.as_bytes()).is_none(), "{text}");
         }
     }
 
     #[test]
     fn what_is_no_single_object_is_refused() {
-        for text in [
-            "",
-            "[]",
-            "null",
-            "{} {}",
-            "{}x",
-            r#"{"a":1e999}"#,
-            "{\"a\":\"\u{1}\"}",
-            "{",
-        ] {
+        for text in ["", "[]", "null", "{} {}", "{}x", r#"{"a":1e999}"#, "{\"a\":\"\u{1}\"}", "{"] {
             assert!(object(text.as_bytes()).is_none(), "{text}");
         }
         assert!(object(&[b'['; 100_000]).is_none());

@@ -97,19 +97,17 @@ impl PublicKey {
         if !(RSA_BITS_LEAST..=RSA_BITS_MOST).contains(&bits) {
             return Err(KeyError::Bits(bits));
         }
-        let exponent = e.bytes.iter().try_fold(0_u64, |sum, byte| {
-            sum.checked_mul(256)?.checked_add(u64::from(*byte))
-        });
+        let exponent = e
+            .bytes
+            .iter()
+            .try_fold(0_u64, |sum, byte| sum.checked_mul(256)?.checked_add(u64::from(*byte)));
         if !exponent.is_some_and(|e| e >= RSA_EXPONENT_LEAST && e % 2 == 1) {
             return Err(KeyError::Exponent);
         }
         Ok(Self {
             kind: Kind::Rsa,
             decoding: DecodingKey::from_rsa_raw_components(&n.bytes, &e.bytes),
-            thumbprint: digest(&format!(
-                r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#,
-                e.text, n.text
-            )),
+            thumbprint: digest(&format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, e.text, n.text)),
         })
     }
 
@@ -131,10 +129,7 @@ impl PublicKey {
         Ok(Self {
             kind: Kind::Ed25519,
             decoding: DecodingKey::from_ed_components(x.text).map_err(|_| KeyError::Member("x"))?,
-            thumbprint: digest(&format!(
-                r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#,
-                x.text
-            )),
+            thumbprint: digest(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, x.text)),
         })
     }
 }
@@ -150,9 +145,7 @@ fn text<'a>(jwk: &'a Object, name: &str) -> Option<&'a str> {
 
 fn member<'a>(jwk: &'a Object, name: &'static str) -> Result<Member<'a>, KeyError> {
     let text = text(jwk, name).ok_or(KeyError::Member(name))?;
-    let bytes = URL_SAFE_NO_PAD
-        .decode(text)
-        .map_err(|_| KeyError::Member(name))?;
+    let bytes = URL_SAFE_NO_PAD.decode(text).map_err(|_| KeyError::Member(name))?;
     // Spec: RFC 7518 §6.3.1: no leading zero bytes, so that a key has one text and one thumbprint.
     if bytes.is_empty() || (name != "x" && name != "y" && bytes.first() == Some(&0)) {
         return Err(KeyError::Member(name));
@@ -162,11 +155,7 @@ fn member<'a>(jwk: &'a Object, name: &'static str) -> Result<Member<'a>, KeyErro
 
 fn coordinate<'a>(jwk: &'a Object, name: &'static str) -> Result<Member<'a>, KeyError> {
     member(jwk, name).and_then(|member| {
-        if member.bytes.len() == COORDINATE {
-            Ok(member)
-        } else {
-            Err(KeyError::Member(name))
-        }
+        if member.bytes.len() == COORDINATE { Ok(member) } else { Err(KeyError::Member(name)) }
     })
 }
 
@@ -210,63 +199,27 @@ mod tests {
         let short = URL_SAFE_NO_PAD.encode([1; 31]);
         let right = URL_SAFE_NO_PAD.encode([1; 32]);
         for (jwk, fault) in [
-            (
-                json!({"kty": "RSA", "n": modulus(1024), "e": "AQAB"}),
-                KeyError::Bits(1024),
-            ),
-            (
-                json!({"kty": "RSA", "n": modulus(16384), "e": "AQAB"}),
-                KeyError::Bits(16384),
-            ),
-            (
-                json!({"kty": "RSA", "n": modulus(2048), "e": "Aw"}),
-                KeyError::Exponent,
-            ),
-            (
-                json!({"kty": "RSA", "n": modulus(2048), "e": "AQ"}),
-                KeyError::Exponent,
-            ),
-            (
-                json!({"kty": "RSA", "n": modulus(2048), "e": "AQAA"}),
-                KeyError::Exponent,
-            ),
-            (
-                json!({"kty": "RSA", "n": modulus(2048)}),
-                KeyError::Member("e"),
-            ),
+            (json!({"kty": "RSA", "n": modulus(1024), "e": "AQAB"}), KeyError::Bits(1024)),
+            (json!({"kty": "RSA", "n": modulus(16384), "e": "AQAB"}), KeyError::Bits(16384)),
+            (json!({"kty": "RSA", "n": modulus(2048), "e": "Aw"}), KeyError::Exponent),
+            (json!({"kty": "RSA", "n": modulus(2048), "e": "AQ"}), KeyError::Exponent),
+            (json!({"kty": "RSA", "n": modulus(2048), "e": "AQAA"}), KeyError::Exponent),
+            (json!({"kty": "RSA", "n": modulus(2048)}), KeyError::Member("e")),
             (
                 json!({"kty": "RSA", "n": format!("{}==", modulus(2048)), "e": "AQAB"}),
                 KeyError::Member("n"),
             ),
-            (
-                json!({"kty": "RSA", "n": modulus(2048), "e": "AAEAAQ"}),
-                KeyError::Member("e"),
-            ),
+            (json!({"kty": "RSA", "n": modulus(2048), "e": "AAEAAQ"}), KeyError::Member("e")),
             (
                 json!({"kty": "RSA", "n": modulus(2048), "e": "AQAB", "d": "AQ"}),
                 KeyError::Private("d"),
             ),
             (json!({"kty": "oct", "k": right}), KeyError::Private("k")),
-            (
-                json!({"kty": "EC", "crv": "P-384", "x": right, "y": right}),
-                KeyError::Kind,
-            ),
-            (
-                json!({"kty": "EC", "crv": "P-256", "x": right, "y": short}),
-                KeyError::Member("y"),
-            ),
-            (
-                json!({"kty": "EC", "crv": "P-256", "x": right}),
-                KeyError::Member("y"),
-            ),
-            (
-                json!({"kty": "OKP", "crv": "X25519", "x": right}),
-                KeyError::Kind,
-            ),
-            (
-                json!({"kty": "OKP", "crv": "Ed25519", "x": short}),
-                KeyError::Member("x"),
-            ),
+            (json!({"kty": "EC", "crv": "P-384", "x": right, "y": right}), KeyError::Kind),
+            (json!({"kty": "EC", "crv": "P-256", "x": right, "y": short}), KeyError::Member("y")),
+            (json!({"kty": "EC", "crv": "P-256", "x": right}), KeyError::Member("y")),
+            (json!({"kty": "OKP", "crv": "X25519", "x": right}), KeyError::Kind),
+            (json!({"kty": "OKP", "crv": "Ed25519", "x": short}), KeyError::Member("x")),
             (json!({"kty": ["RSA"]}), KeyError::Kind),
             (json!({}), KeyError::Kind),
         ] {

@@ -48,10 +48,7 @@ pub struct Bounds {
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            connections: CONNECTIONS,
-            handshake: HANDSHAKE,
-        }
+        Self { connections: CONNECTIONS, handshake: HANDSHAKE }
     }
 }
 
@@ -104,10 +101,7 @@ async fn admit<D: Door>(door: Arc<D>, bounds: Bounds, out: mpsc::Sender<io::Resu
     loop {
         // Why before `accept`: at the bound, new connections wait in the kernel and cost nothing.
         let next = async {
-            let slot = Arc::clone(&slots)
-                .acquire_owned()
-                .await
-                .map_err(io::Error::other)?;
+            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
             Ok::<_, io::Error>((slot, door.accept().await?))
         };
         let next = tokio::select! {

@@ -59,16 +59,8 @@ mod tests {
     #[test]
     fn a_pattern_matches_names_of_its_own_kind_only() {
         for (pattern, name, fits) in [
-            (
-                "spiffe://acme.dev/agent/*",
-                "spiffe://acme.dev/agent/one",
-                true,
-            ),
-            (
-                "spiffe://acme.dev/agent/*",
-                "spiffe://acme.dev/agent/one/two",
-                false,
-            ),
+            ("spiffe://acme.dev/agent/*", "spiffe://acme.dev/agent/one", true),
+            ("spiffe://acme.dev/agent/*", "spiffe://acme.dev/agent/one/two", false),
             ("spiffe://acme.dev/agent/*", "acme.dev/agent/one", false),
             ("spiffe://**", "spiffe://acme.dev/agent/one", true),
             ("acme.dev/agent/*", "spiffe://acme.dev/agent/one", false),
@@ -83,13 +75,7 @@ mod tests {
                 "{pattern} on {name}"
             );
         }
-        for text in [
-            "spiffe://",
-            "spiffe://a//b",
-            "spiffe://spiffe://a",
-            "a//b",
-            "",
-        ] {
+        for text in ["spiffe://", "spiffe://a//b", "spiffe://spiffe://a", "a//b", ""] {
             assert!(NamePattern::parse(text).is_err(), "{text}");
         }
     }

@@ -190,10 +190,7 @@ impl Oidc {
     pub fn new(configs: Vec<IssuerConfig>, fetcher: &Fetcher) -> Result<Self, IssuerError> {
         let mut issuers = HashMap::new();
         for config in configs {
-            let nothing = |what| IssuerError::Nothing {
-                issuer: config.issuer.clone(),
-                what,
-            };
+            let nothing = |what| IssuerError::Nothing { issuer: config.issuer.clone(), what };
             if config.issuer.is_empty() || config.audience.is_empty() {
                 return Err(nothing("name or no audience"));
             }
@@ -203,18 +200,10 @@ impl Oidc {
             if config.mappings.is_empty() {
                 return Err(nothing("mapping"));
             }
-            let keys =
-                KeySource::new(&config.issuer, &config.keys, fetcher.clone()).map_err(|error| {
-                    IssuerError::Url {
-                        issuer: config.issuer.clone(),
-                        error,
-                    }
-                })?;
+            let keys = KeySource::new(&config.issuer, &config.keys, fetcher.clone())
+                .map_err(|error| IssuerError::Url { issuer: config.issuer.clone(), error })?;
             let name = config.issuer.clone();
-            let issuer = Issuer {
-                config,
-                keys: Arc::new(keys),
-            };
+            let issuer = Issuer { config, keys: Arc::new(keys) };
             if issuers.insert(name.clone(), Arc::new(issuer)).is_some() {
                 return Err(IssuerError::Twice(name));
             }
@@ -224,10 +213,7 @@ impl Oidc {
             // Only frees memory: what counts is `until`, on the broker's clock.
             .time_to_live(Duration::from_secs(u64::from(REMEMBERED_SECONDS)))
             .build();
-        Ok(Self {
-            issuers,
-            remembered,
-        })
+        Ok(Self { issuers, remembered })
     }
 
     /// Finds out who a token stands for.
@@ -253,12 +239,7 @@ impl Oidc {
         let verified = issuer.map(&token, &claims)?;
         let remembered = Ttl::from_seconds(REMEMBERED_SECONDS).map_or(now, |life| now.plus(life));
         let until = remembered.min(claims.useful_until(issuer.config.max_age));
-        let known = Remembered {
-            verified: verified.clone(),
-            until,
-            issuer,
-            key_set,
-        };
+        let known = Remembered { verified: verified.clone(), until, issuer, key_set };
         self.remembered.insert(digest, Arc::new(known));
         Ok(verified)
     }
@@ -269,10 +250,7 @@ impl Oidc {
             return Err(TokenError::Type);
         }
         let name = token.claims().get("iss").and_then(Value::as_str);
-        let name = name.ok_or(ClaimError::Malformed {
-            claim: "iss",
-            wanted: "a text",
-        })?;
+        let name = name.ok_or(ClaimError::Malformed { claim: "iss", wanted: "a text" })?;
         let issuer = self.issuers.get(name).map(Arc::clone);
         issuer.ok_or_else(|| TokenError::UnknownIssuer(quote(name)))
     }
@@ -322,16 +300,8 @@ impl Issuer {
     }
 
     fn refused_algorithm(&self, token: &Compact<'_>) -> TokenError {
-        let allowed: Vec<_> = self
-            .config
-            .algorithms
-            .iter()
-            .map(|one| one.word())
-            .collect();
-        TokenError::Algorithm {
-            given: quote(token.algorithm()),
-            allowed: allowed.join(", "),
-        }
+        let allowed: Vec<_> = self.config.algorithms.iter().map(|one| one.word()).collect();
+        TokenError::Algorithm { given: quote(token.algorithm()), allowed: allowed.join(", ") }
     }
 
     fn map(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, TokenError> {

@@ -65,12 +65,7 @@ impl TlsPeer {
     /// Keeps what a handshake brought.
     #[must_use]
     pub fn new(address: SocketAddr, certificate: ClientCertificate, tls: Arc<TlsState>) -> Self {
-        Self {
-            address,
-            certificate,
-            tls,
-            verified: Mutex::new(None),
-        }
+        Self { address, certificate, tls, verified: Mutex::new(None) }
     }
 
     /// What the client presented, unchecked since.
@@ -114,11 +109,8 @@ impl TlsPeer {
         }
         let outcome = current.verify(certificate, now);
         let until = Ttl::from_seconds(VERIFIED_SECONDS).map_or(now, |life| now.plus(life));
-        *verified = Some(Verified {
-            generation: current.generation,
-            until,
-            outcome: outcome.clone(),
-        });
+        *verified =
+            Some(Verified { generation: current.generation, until, outcome: outcome.clone() });
         outcome
     }
 }

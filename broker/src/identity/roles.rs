@@ -30,9 +30,7 @@ impl Roles {
     #[must_use]
     pub fn of(&self, principal: &PrincipalId) -> BTreeSet<Role> {
         let has = |rule: &&RoleRule| {
-            rule.principals
-                .iter()
-                .any(|pattern| pattern.matches(principal.as_str()))
+            rule.principals.iter().any(|pattern| pattern.matches(principal.as_str()))
         };
         self.0.iter().filter(has).map(|rule| rule.role).collect()
     }
@@ -52,16 +50,10 @@ mod tests {
             rule(Role::Operator, "spiffe://acme.dev/ops/*"),
             rule(Role::Auditor, "*@acme.dev"),
             rule(Role::Auditor, "spiffe://acme.dev/**"),
-            RoleRule {
-                role: Role::Verifier,
-                principals: vec![],
-            },
+            RoleRule { role: Role::Verifier, principals: vec![] },
         ]);
         let of = |name: &str| roles.of(&PrincipalId::parse(name).unwrap());
-        assert_eq!(
-            of("spiffe://acme.dev/ops/one"),
-            [Role::Operator, Role::Auditor].into()
-        );
+        assert_eq!(of("spiffe://acme.dev/ops/one"), [Role::Operator, Role::Auditor].into());
         assert_eq!(of("ana@acme.dev"), [Role::Auditor].into());
         assert_eq!(of("acme.dev/ops/one"), [].into());
     }

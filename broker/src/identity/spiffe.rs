@@ -39,13 +39,9 @@ pub fn parse(text: &str) -> Result<PrincipalId, SpiffeError> {
     if text.len() > MOST_BYTES {
         return Err(SpiffeError::TooLong);
     }
-    let rest = text
-        .strip_prefix(SCHEME)
-        .ok_or_else(|| SpiffeError::Scheme(quote(text)))?;
+    let rest = text.strip_prefix(SCHEME).ok_or_else(|| SpiffeError::Scheme(quote(text)))?;
     // Why a path is demanded: an id without one names the trust domain, not a workload.
-    let (domain, path) = rest
-        .split_once('/')
-        .ok_or_else(|| SpiffeError::Path(quote(text)))?;
+    let (domain, path) = rest.split_once('/').ok_or_else(|| SpiffeError::Path(quote(text)))?;
     let in_domain =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
     if !(1..=TRUST_DOMAIN_BYTES).contains(&domain.len()) || !domain.bytes().all(in_domain) {

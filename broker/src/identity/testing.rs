@@ -76,10 +76,7 @@ impl Ca {
 
     pub fn sign(&self, params: &CertificateParams) -> Holder {
         let key = KeyPair::generate().unwrap();
-        Holder {
-            certificate: params.signed_by(&key, &self.0).unwrap(),
-            key,
-        }
+        Holder { certificate: params.signed_by(&key, &self.0).unwrap(), key }
     }
 
     pub fn agent(&self, name: &str) -> Holder {
@@ -125,10 +122,7 @@ impl Disk {
         let mut params = CertificateParams::default();
         params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap())];
         let server = server_ca.sign(&params);
-        let disk = Self {
-            folder: TempDir::new().unwrap(),
-            server_ca,
-        };
+        let disk = Self { folder: TempDir::new().unwrap(), server_ca };
         disk.write("tls.pem", &server.certificate.pem());
         disk.write("tls.key", &server.key.serialize_pem());
         fs::set_permissions(disk.path("tls.key"), fs::Permissions::from_mode(0o600)).unwrap();
@@ -149,10 +143,7 @@ impl Disk {
             certificate: self.path("tls.pem"),
             key: self.path("tls.key"),
             client_ca: self.path("clients.pem"),
-            crl: self
-                .path("clients.crl")
-                .exists()
-                .then(|| self.path("clients.crl")),
+            crl: self.path("clients.crl").exists().then(|| self.path("clients.crl")),
         }
     }
 
@@ -267,11 +258,8 @@ impl Signer {
 
     /// Signs any two texts, JSON or not.
     pub fn signs(&self, header: &str, claims: &str) -> String {
-        let message = format!(
-            "{}.{}",
-            URL_SAFE_NO_PAD.encode(header),
-            URL_SAFE_NO_PAD.encode(claims)
-        );
+        let message =
+            format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
         let random = SystemRandom::new();
         let padding: &dyn signature::RsaEncoding = match self {
             Self::Ps256(_) => &signature::RSA_PSS_SHA256,
@@ -279,15 +267,10 @@ impl Signer {
         };
         let bytes = match self {
             Self::Ed25519(key) => key.sign(message.as_bytes()).as_ref().to_vec(),
-            Self::P256(key) => key
-                .sign(&random, message.as_bytes())
-                .unwrap()
-                .as_ref()
-                .to_vec(),
+            Self::P256(key) => key.sign(&random, message.as_bytes()).unwrap().as_ref().to_vec(),
             Self::Rs256(key) | Self::Ps256(key) => {
                 let mut bytes = vec![0; key.public().modulus_len()];
-                key.sign(padding, &random, message.as_bytes(), &mut bytes)
-                    .unwrap();
+                key.sign(padding, &random, message.as_bytes(), &mut bytes).unwrap();
                 bytes
             }
         };

@@ -108,10 +108,7 @@ impl TlsState {
     /// When one of them is missing, unsafe or unusable.
     pub fn load(files: TlsFiles) -> Result<Self, TlsError> {
         let loaded = Contents::read(&files)?.build(&files, 1)?;
-        Ok(Self {
-            files,
-            current: ArcSwap::from_pointee(loaded),
-        })
+        Ok(Self { files, current: ArcSwap::from_pointee(loaded) })
     }
 
     /// The configuration in force.
@@ -143,8 +140,7 @@ impl TlsState {
 
     fn swap(&self, contents: &Contents) -> Result<Reload, TlsError> {
         let generation = self.current.load().generation.saturating_add(1);
-        self.current
-            .store(Arc::new(contents.build(&self.files, generation)?));
+        self.current.store(Arc::new(contents.build(&self.files, generation)?));
         Ok(Reload::Swapped { generation })
     }
 }
@@ -155,10 +151,7 @@ impl Loaded {
     /// # Errors
     /// When no CA here vouches for it now.
     pub fn verify(&self, peer: &PeerCertificate, now: Timestamp) -> Result<(), CertificateError> {
-        let (leaf, others) = peer
-            .chain
-            .split_first()
-            .ok_or(CertificateError::Unreadable)?;
+        let (leaf, others) = peer.chain.split_first().ok_or(CertificateError::Unreadable)?;
         let seconds = u64::try_from(now.seconds()).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         match self.verifier.verify_client_cert(leaf, others, now) {
@@ -201,12 +194,8 @@ impl Contents {
 
     fn digest(&self) -> [u8; 32] {
         let none = Vec::new();
-        let parts = [
-            &self.certificate,
-            &*self.key,
-            &self.client_ca,
-            self.crl.as_ref().unwrap_or(&none),
-        ];
+        let parts =
+            [&self.certificate, &*self.key, &self.client_ca, self.crl.as_ref().unwrap_or(&none)];
         // Why each part by its own digest: bytes that move from one file to the next are a change.
         sha256(&parts.map(|part| sha256(part)).concat())
     }
@@ -226,21 +215,14 @@ impl Contents {
         server.alpn_protocols = vec![b"h2".to_vec()];
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Loaded {
-            server: Arc::new(server),
-            generation,
-            verifier,
-            digest: self.digest(),
-        })
+        Ok(Loaded { server: Arc::new(server), generation, verifier, digest: self.digest() })
     }
 
     fn verifier(&self, files: &TlsFiles) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let mut roots = RootCertStore::empty();
         for ca in pem::<CertificateDer<'static>>(&files.client_ca, &self.client_ca, "certificate")?
         {
-            roots
-                .add(ca)
-                .map_err(|error| unusable(&files.client_ca, &error))?;
+            roots.add(ca).map_err(|error| unusable(&files.client_ca, &error))?;
         }
         // Why: callers with a token have no certificate; one that is given must be good.
         let mut builder =
@@ -286,18 +268,11 @@ fn pem<T: PemObject>(path: &Path, bytes: &[u8], what: &'static str) -> Result<Ve
     let items: Vec<T> = T::pem_slice_iter(bytes)
         .collect::<Result<_, _>>()
         .map_err(|error| unusable(path, &error))?;
-    if items.is_empty() {
-        Err(fault(path, TlsFault::Nothing(what)))
-    } else {
-        Ok(items)
-    }
+    if items.is_empty() { Err(fault(path, TlsFault::Nothing(what))) } else { Ok(items) }
 }
 
 fn fault(path: &Path, fault: TlsFault) -> TlsError {
-    TlsError {
-        file: path.to_owned(),
-        fault,
-    }
+    TlsError { file: path.to_owned(), fault }
 }
 
 fn unusable(path: &Path, error: &dyn fmt::Display) -> TlsError {

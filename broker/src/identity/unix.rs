@@ -56,10 +56,7 @@ impl UnixAccounts {
             UnixAccount::Uid(uid) => uid == peer.uid,
             UnixAccount::Gid(gid) => gid == peer.gid,
         };
-        self.0.iter().find(fits).ok_or(UnknownAccount {
-            uid: peer.uid,
-            gid: peer.gid,
-        })
+        self.0.iter().find(fits).ok_or(UnknownAccount { uid: peer.uid, gid: peer.gid })
     }
 }
 
@@ -78,13 +75,7 @@ mod tests {
             rule(UnixAccount::Uid(1000), "host/ana"),
             rule(UnixAccount::Gid(50), "host/agents"),
         ]);
-        let find = |uid, gid| {
-            accounts.find(UnixPeer {
-                uid,
-                gid,
-                pid: None,
-            })
-        };
+        let find = |uid, gid| accounts.find(UnixPeer { uid, gid, pid: None });
         assert_eq!(find(1000, 50).unwrap().principal.as_str(), "host/ana");
         assert_eq!(find(1001, 50).unwrap().principal.as_str(), "host/agents");
         assert_eq!(

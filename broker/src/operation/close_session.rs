@@ -21,15 +21,9 @@ pub async fn close_session(
     }
     let now = broker.clock.now();
     let by = caller.principal.id.clone();
-    let ending = SessionEnding::Closed {
-        by: by.clone(),
-        reason: reason.clone(),
-    };
+    let ending = SessionEnding::Closed { by: by.clone(), reason: reason.clone() };
     let record = broker.store.end_session(id, ending, now).await?;
-    let revoked = broker
-        .store
-        .revoke_matching(Matching::Session(id), by, reason, now)
-        .await?;
+    let revoked = broker.store.revoke_matching(Matching::Session(id), by, reason, now).await?;
     broker.metrics.revoked(revoked.len());
     broker.revocations.notify_one();
     Ok((record, revoked.len()))

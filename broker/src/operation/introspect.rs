@@ -37,14 +37,8 @@ pub async fn introspect(
         Source::Signed(_) | Source::Minted(_) => None,
     });
     let Some(minter) = minter else {
-        let message = format!(
-            "`{}` is no configured audience",
-            jeton_domain::id::quote(audience)
-        );
-        return Err(Refusal::Invalid {
-            field: "audience",
-            message,
-        });
+        let message = format!("`{}` is no configured audience", jeton_domain::id::quote(audience));
+        return Err(Refusal::Invalid { field: "audience", message });
     };
     let Ok(claims) = minter.verify(credential.expose(), audience, now) else {
         return Ok(None);
@@ -58,8 +52,5 @@ pub async fn introspect(
         Binding::Certificate(thumbprint) | Binding::Jwk(thumbprint) => Some(thumbprint),
         Binding::UnixUid(_) | Binding::Bearer => None,
     };
-    Ok(Some(Introspection {
-        grant,
-        confirmation,
-    }))
+    Ok(Some(Introspection { grant, confirmation }))
 }

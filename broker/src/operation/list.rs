@@ -33,11 +33,7 @@ pub async fn session(
 pub async fn grant(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Grant, Refusal> {
     let grant = broker.store.grant(id).await?;
     let session = broker.store.session(grant.session).await?.session;
-    if caller.may_see(&session) {
-        Ok(grant)
-    } else {
-        Err(Refusal::NotFound("grant"))
-    }
+    if caller.may_see(&session) { Ok(grant) } else { Err(Refusal::NotFound("grant")) }
 }
 
 /// A page of sessions.
@@ -51,11 +47,7 @@ pub async fn sessions(
     state: Option<SessionPhase>,
     page: PageAt,
 ) -> Result<PageOf<SessionRecord>, Refusal> {
-    let filter = SessionFilter {
-        agent,
-        state,
-        concerning: concerning(caller),
-    };
+    let filter = SessionFilter { agent, state, concerning: concerning(caller) };
     Ok(broker.store.list_sessions(filter, page).await?)
 }
 
@@ -79,9 +71,7 @@ pub async fn grants(
     query: GrantQuery,
     page: PageAt,
 ) -> Result<PageOf<Grant>, Refusal> {
-    let asked = query
-        .session
-        .or_else(|| caller.session.as_ref().map(|own| own.session.id));
+    let asked = query.session.or_else(|| caller.session.as_ref().map(|own| own.session.id));
     let mut filter = GrantFilter {
         session: query.session,
         agent: query.agent,

@@ -57,10 +57,8 @@ pub async fn open_session(
     let policies = match verdict {
         Verdict::Allow(ids) => ids,
         Verdict::Forbid(guards) => {
-            let words = guards
-                .first()
-                .map(|guard| guard.reason.as_str().to_owned())
-                .unwrap_or_default();
+            let words =
+                guards.first().map(|guard| guard.reason.as_str().to_owned()).unwrap_or_default();
             let ids = guards.into_iter().map(|guard| guard.policy).collect();
             return refuse(broker, caller, &opening, ids, &words).await;
         }
@@ -68,14 +66,7 @@ pub async fn open_session(
             return refuse(broker, caller, &opening, vec![], "no policy allows it").await;
         }
         Verdict::Error(ids) => {
-            return refuse(
-                broker,
-                caller,
-                &opening,
-                ids,
-                "a policy could not be evaluated",
-            )
-            .await;
+            return refuse(broker, caller, &opening, ids, "a policy could not be evaluated").await;
         }
     };
     let id = broker.store.reserve_session();
@@ -92,17 +83,10 @@ pub async fn open_session(
         opened: now,
         deadline: now.plus(opening.ttl),
     };
-    let decided_by = DecidedBy {
-        policies,
-        policy_hash: rules.hash().to_owned(),
-    };
+    let decided_by = DecidedBy { policies, policy_hash: rules.hash().to_owned() };
     let wanted = session.clone();
-    let draft = SessionDraft {
-        session,
-        method: opener.method,
-        decided_by,
-        request_id: opening.request_id,
-    };
+    let draft =
+        SessionDraft { session, method: opener.method, decided_by, request_id: opening.request_id };
     let record = broker.store.open_session(draft).await?;
     if !same_opening(&record.session, &wanted) {
         return Err(Refusal::RequestIdReused);
@@ -114,14 +98,8 @@ pub async fn open_session(
 
 fn check(broker: &Broker, opening: &Opening) -> Result<(), Refusal> {
     if opening.ttl.seconds() > SESSION_TTL_SECONDS {
-        let message = format!(
-            "{} s is more than {SESSION_TTL_SECONDS} s",
-            opening.ttl.seconds()
-        );
-        return Err(Refusal::Invalid {
-            field: "ttl_seconds",
-            message,
-        });
+        let message = format!("{} s is more than {SESSION_TTL_SECONDS} s", opening.ttl.seconds());
+        return Err(Refusal::Invalid { field: "ttl_seconds", message });
     }
     if opening.binding == Binding::Bearer && !broker.bearer_handles {
         return Err(Refusal::Invalid {
@@ -147,10 +125,7 @@ async fn refuse(
         "`{}` may not open a session for `{}`: {words}",
         caller.principal.id, opening.agent
     );
-    let decided_by = DecidedBy {
-        policies,
-        policy_hash: rules.hash().to_owned(),
-    };
+    let decided_by = DecidedBy { policies, policy_hash: rules.hash().to_owned() };
     let event = Event::SessionRefused {
         agent: opening.agent.clone(),
         opener: caller.principal.id.clone(),
@@ -158,12 +133,7 @@ async fn refuse(
         decided_by: decided_by.clone(),
     };
     broker.store.append(event, broker.clock.now()).await?;
-    let denial = Denial {
-        layer: Layer::Policy,
-        reason,
-        decided_by,
-        requestable: vec![],
-    };
+    let denial = Denial { layer: Layer::Policy, reason, decided_by, requestable: vec![] };
     Err(Refusal::Denied(Box::new(denial)))
 }
 

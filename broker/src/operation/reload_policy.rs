@@ -22,20 +22,11 @@ pub async fn reload_policy(broker: &Broker, folder: &Path) -> Result<(), Refusal
             for problem in &problems {
                 tracing::error!(%problem, "the policy folder was refused; the old set stays in force");
             }
-            let first = problems
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            Some(Words::new(&format!(
-                "{} problem(s); first: {first}",
-                problems.len()
-            )))
+            let first = problems.first().map(ToString::to_string).unwrap_or_default();
+            Some(Words::new(&format!("{} problem(s); first: {first}", problems.len())))
         }
     };
     let policy_hash = broker.policies.current().hash().to_owned();
-    let event = Event::PolicyLoaded {
-        policy_hash,
-        refused,
-    };
+    let event = Event::PolicyLoaded { policy_hash, refused };
     Ok(broker.store.append(event, broker.clock.now()).await?)
 }

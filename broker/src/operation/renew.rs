@@ -71,9 +71,7 @@ pub async fn renew(
         Source::Signed(minter) => sign(broker, record, minter, &grant, permit).await,
         Source::Minted(minter) => {
             let work = mint(Arc::clone(broker), Arc::clone(minter), grant, permit);
-            tokio::spawn(work)
-                .await
-                .map_err(|error| Refusal::Internal(error.to_string()))?
+            tokio::spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
         }
     }
 }
@@ -86,12 +84,7 @@ async fn sign(
     permit: Permit,
 ) -> Result<Granted, Refusal> {
     let minted = minter
-        .sign(
-            grant.id,
-            &permit,
-            Confirmation::of(&record.session.binding),
-            permit.decided(),
-        )
+        .sign(grant.id, &permit, Confirmation::of(&record.session.binding), permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let issue = IssueRecord {
         fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
@@ -100,15 +93,9 @@ async fn sign(
         until: permit.deadline(),
         dies: minted.dies(),
     };
-    let issued = broker
-        .store
-        .record_renewed(grant.id, issue, permit.decided())
-        .await?;
+    let issued = broker.store.record_renewed(grant.id, issue, permit.decided()).await?;
     let credential = minted.release(&issued);
-    Ok(Granted {
-        grant: issued.into_grant(),
-        credential: Some(credential),
-    })
+    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
 }
 
 async fn mint(
@@ -117,32 +104,20 @@ async fn mint(
     grant: Grant,
     permit: Permit,
 ) -> Result<Granted, Refusal> {
-    let place = Place {
-        grant: grant.id,
-        version: grant.renewals.saturating_add(1),
-    };
+    let place = Place { grant: grant.id, version: grant.renewals.saturating_add(1) };
     let life = (permit.ttl(), permit.deadline());
     let recorded = broker.store.record_renewal_intent(grant.id, permit).await?;
     let minted = mint_once(&broker, &*minter, recorded, place).await?;
     let issue = broker.issue_record(&minted, place, life)?;
-    match broker
-        .store
-        .record_renewed(grant.id, issue, broker.clock.now())
-        .await
-    {
+    match broker.store.record_renewed(grant.id, issue, broker.clock.now()).await {
         Ok(issued) => {
             // The credential before is queued for revocation by now.
             broker.revocations.notify_one();
             let credential = minted.release(&issued);
-            Ok(Granted {
-                grant: issued.into_grant(),
-                credential: Some(credential),
-            })
+            Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
         }
         Err(error) => {
-            broker
-                .take_back(place, minted, "the grant ended while it was renewed")
-                .await?;
+            broker.take_back(place, minted, "the grant ended while it was renewed").await?;
             Err(error.into())
         }
     }

@@ -75,27 +75,12 @@ pub async fn request_grant(
     broker.metrics.decided(&decision);
     match decision {
         Decision::Deny(denial) => deny(broker, record, ask.scope, denial, now).await,
-        Decision::NeedsApproval {
-            guards,
-            ttl,
-            decided_by,
-        } => {
+        Decision::NeedsApproval { guards, ttl, decided_by } => {
             let until = Ttl::from_seconds(PENDING_SECONDS)
                 .map_or(now, |ttl| now.plus(ttl))
                 .min(record.session.deadline);
             let state = GrantState::Pending { guards, until };
-            pend(
-                broker,
-                record,
-                ask,
-                Waiting {
-                    ttl,
-                    decided_by,
-                    state,
-                },
-                now,
-            )
-            .await
+            pend(broker, record, ask, Waiting { ttl, decided_by, state }, now).await
         }
         Decision::Permit(permit) => match source {
             Source::Signed(minter) => sign(broker, record, minter, permit, ask).await,
@@ -103,9 +88,7 @@ pub async fn request_grant(
                 // Why a task of its own: a caller that goes away must not stop the mint between
                 // the upstream's answer and its record.
                 let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
-                tokio::spawn(work)
-                    .await
-                    .map_err(|error| Refusal::Internal(error.to_string()))?
+                tokio::spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
             }
         },
     }
@@ -159,15 +142,9 @@ async fn pend(
         renewals: 0,
         state: waiting.state,
     };
-    let recorded = broker
-        .store
-        .record_pending(PendingDraft { grant }, now)
-        .await?;
+    let recorded = broker.store.record_pending(PendingDraft { grant }, now).await?;
     same_request(&recorded, &ask)?;
-    Ok(Granted {
-        grant: recorded,
-        credential: None,
-    })
+    Ok(Granted { grant: recorded, credential: None })
 }
 
 /// The broker signs: intent and issue are one commit.
@@ -191,17 +168,10 @@ async fn sign(
         until: permit.deadline(),
         dies: minted.dies(),
     };
-    match broker
-        .store
-        .record_signed(id, permit, ask.request_id.clone(), issue)
-        .await?
-    {
+    match broker.store.record_signed(id, permit, ask.request_id.clone(), issue).await? {
         Signed::Fresh(issued) => {
             let credential = minted.release(&issued);
-            Ok(Granted {
-                grant: issued.into_grant(),
-                credential: Some(credential),
-            })
+            Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
         }
         Signed::Seen(issued) => {
             same_request(issued.grant(), &ask)?;
@@ -219,51 +189,25 @@ async fn mint(
 ) -> Result<Granted, Refusal> {
     let id = broker.store.reserve_grant();
     let life = (permit.ttl(), permit.deadline());
-    let recorded = match broker
-        .store
-        .record_intent(id, permit, ask.request_id.clone())
-        .await?
-    {
+    let recorded = match broker.store.record_intent(id, permit, ask.request_id.clone()).await? {
         Intent::Fresh(recorded) => recorded,
         Intent::Seen(issued) => {
             same_request(issued.grant(), &ask)?;
             return repeat_minted(&broker, issued).await;
         }
     };
-    let minted = mint_once(
-        &broker,
-        &*minter,
-        recorded,
-        Place {
-            grant: id,
-            version: 0,
-        },
-    )
-    .await?;
+    let minted = mint_once(&broker, &*minter, recorded, Place { grant: id, version: 0 }).await?;
     let now = broker.clock.now();
-    let issue = broker.issue_record(
-        &minted,
-        Place {
-            grant: id,
-            version: 0,
-        },
-        life,
-    )?;
+    let issue = broker.issue_record(&minted, Place { grant: id, version: 0 }, life)?;
     match broker.store.record_issued(id, issue, now).await {
         Ok(issued) => {
             let credential = minted.release(&issued);
-            Ok(Granted {
-                grant: issued.into_grant(),
-                credential: Some(credential),
-            })
+            Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
         }
         Err(error) => {
             broker
                 .take_back(
-                    Place {
-                        grant: id,
-                        version: 0,
-                    },
+                    Place { grant: id, version: 0 },
                     minted,
                     "it was revoked while it was minted",
                 )
@@ -297,11 +241,7 @@ pub(super) async fn mint_once(
             let sealed = broker.sealer.seal(minted.sealable(), place)?;
             let dies = minted.dies();
             let error = MintError::Unusable { reason, minted };
-            (
-                UpstreamRevocation::Pending { until: dies },
-                Some((sealed, dies)),
-                error,
-            )
+            (UpstreamRevocation::Pending { until: dies }, Some((sealed, dies)), error)
         }
         other @ (MintError::Refused(_)
         | MintError::NotInstalled(_)
@@ -310,16 +250,8 @@ pub(super) async fn mint_once(
         | MintError::Unavailable(_)) => (UpstreamRevocation::NotNeeded, None, other),
     };
     let reason = Words::new(&error.to_string());
-    let failure = Failure {
-        grant: place.grant,
-        reason,
-        upstream,
-        unusable,
-    };
-    broker
-        .store
-        .record_failure(failure, broker.clock.now())
-        .await?;
+    let failure = Failure { grant: place.grant, reason, upstream, unusable };
+    broker.store.record_failure(failure, broker.clock.now()).await?;
     broker.revocations.notify_one();
     Err(Refusal::Upstream(Box::new(error)))
 }
@@ -332,28 +264,19 @@ fn repeat_signed(
     now: Timestamp,
 ) -> Result<Granted, Refusal> {
     if !may_repeat(issued.grant().state.phase())? {
-        return Ok(Granted {
-            grant: issued.into_grant(),
-            credential: None,
-        });
+        return Ok(Granted { grant: issued.into_grant(), credential: None });
     }
     let minted = minter
         .resign(issued.grant(), confirmation, now)
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let credential = minted.release(&issued);
-    Ok(Granted {
-        grant: issued.into_grant(),
-        credential: Some(credential),
-    })
+    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
 }
 
 /// Answers a retry of a request whose credential an upstream made: the sealed one again.
 async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refusal> {
     if !may_repeat(issued.grant().state.phase())? {
-        return Ok(Granted {
-            grant: issued.into_grant(),
-            credential: None,
-        });
+        return Ok(Granted { grant: issued.into_grant(), credential: None });
     }
     let grant = issued.grant().id;
     let Some((sealed, version, dies)) = broker.store.sealed(grant).await? else {
@@ -362,10 +285,7 @@ async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refus
     let secret = broker.sealer.open(&sealed, Place { grant, version })?;
     let minted = Minted::new(secret, CredentialKind::GithubInstallationToken, dies);
     let credential = minted.release(&issued);
-    Ok(Granted {
-        grant: issued.into_grant(),
-        credential: Some(credential),
-    })
+    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
 }
 
 /// Whether a retry gets the credential again; a pending grant has none yet.
@@ -383,11 +303,7 @@ fn may_repeat(phase: Phase) -> Result<bool, Refusal> {
 /// One request id stands for one request.
 fn same_request(grant: &Grant, ask: &Ask) -> Result<(), Refusal> {
     let same_ttl = ask.ttl.is_none_or(|ttl| grant.ttl <= ttl);
-    if grant.scope == ask.scope && same_ttl {
-        Ok(())
-    } else {
-        Err(Refusal::RequestIdReused)
-    }
+    if grant.scope == ask.scope && same_ttl { Ok(()) } else { Err(Refusal::RequestIdReused) }
 }
 
 impl Broker {
@@ -418,9 +334,7 @@ impl Broker {
         let failure = Failure {
             grant: place.grant,
             reason: Words::new(why),
-            upstream: UpstreamRevocation::Pending {
-                until: minted.dies(),
-            },
+            upstream: UpstreamRevocation::Pending { until: minted.dies() },
             unusable: Some((sealed, minted.dies())),
         };
         self.store.record_failure(failure, self.clock.now()).await?;

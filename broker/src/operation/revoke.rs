@@ -39,15 +39,7 @@ pub async fn revoke(
     if !caller.may_end(&session) {
         return Err(Refusal::NotFound("grant"));
     }
-    end(
-        broker,
-        id,
-        Ending::Revoked {
-            by: caller.principal.id.clone(),
-            reason,
-        },
-    )
-    .await
+    end(broker, id, Ending::Revoked { by: caller.principal.id.clone(), reason }).await
 }
 
 /// Takes back all that matches. A session's holder and opener may do so for that session, an
@@ -81,10 +73,7 @@ pub async fn revoke_matching(
         }
     }
     let by = caller.principal.id.clone();
-    let revoked = broker
-        .store
-        .revoke_matching(matching, by, reason, broker.clock.now())
-        .await?;
+    let revoked = broker.store.revoke_matching(matching, by, reason, broker.clock.now()).await?;
     broker.metrics.revoked(revoked.len());
     broker.revocations.notify_one();
     Ok(revoked)
@@ -103,10 +92,7 @@ pub fn upstream_pending(grants: &[Grant]) -> usize {
 }
 
 async fn end(broker: &Broker, id: GrantId, ending: Ending) -> Result<Grant, Refusal> {
-    let ended = broker
-        .store
-        .end_grant(id, ending, broker.clock.now())
-        .await?;
+    let ended = broker.store.end_grant(id, ending, broker.clock.now()).await?;
     if ended.changed {
         broker.metrics.revoked(1);
         broker.revocations.notify_one();

@@ -19,10 +19,7 @@ const LONGEST_WAIT: u32 = 60;
 /// # Errors
 /// When the store can't be read. What an upstream answers is recorded, not returned.
 pub async fn revoke_upstream(broker: &Arc<Broker>) -> Result<usize, Refusal> {
-    let due = broker
-        .store
-        .due_revocations(broker.clock.now(), REVOCATIONS_AT_ONCE)
-        .await?;
+    let due = broker.store.due_revocations(broker.clock.now(), REVOCATIONS_AT_ONCE).await?;
     let count = due.len();
     let mut tries = JoinSet::new();
     for queued in due {
@@ -48,10 +45,7 @@ async fn try_one(broker: &Broker, queued: &QueuedRevocation) -> RevocationTry {
         tracing::error!(grant = %queued.grant, upstream = %queued.upstream, "a credential waits to be revoked at an upstream that is no longer configured");
         return again(queued, now, None);
     };
-    let place = Place {
-        grant: queued.grant,
-        version: queued.version,
-    };
+    let place = Place { grant: queued.grant, version: queued.version };
     let secret = match broker.sealer.open(&queued.sealed, place) {
         Ok(secret) => secret,
         Err(error) => {
@@ -60,18 +54,14 @@ async fn try_one(broker: &Broker, queued: &QueuedRevocation) -> RevocationTry {
         }
     };
     match minter.revoke(&secret).await {
-        Ok(()) => RevocationTry::Done {
-            at: broker.clock.now(),
-        },
+        Ok(()) => RevocationTry::Done { at: broker.clock.now() },
         Err(error) => {
             broker.metrics.upstream_revocation_failed();
             tracing::warn!(grant = %queued.grant, attempts = queued.attempts, reason = %error.reason, "an upstream revocation is not confirmed yet");
             again(
                 queued,
                 now,
-                error
-                    .retry_after
-                    .and_then(|wait| u32::try_from(wait.as_secs()).ok()),
+                error.retry_after.and_then(|wait| u32::try_from(wait.as_secs()).ok()),
             )
         }
     }
@@ -79,12 +69,7 @@ async fn try_one(broker: &Broker, queued: &QueuedRevocation) -> RevocationTry {
 
 /// Twice as long after each try, up to a minute, or what the upstream asked for.
 fn again(queued: &QueuedRevocation, now: Timestamp, asked: Option<u32>) -> RevocationTry {
-    let backoff = 1_u32
-        .checked_shl(queued.attempts)
-        .unwrap_or(LONGEST_WAIT)
-        .min(LONGEST_WAIT);
+    let backoff = 1_u32.checked_shl(queued.attempts).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT);
     let wait = Ttl::from_seconds(asked.unwrap_or(backoff).max(1));
-    RevocationTry::Again {
-        next: wait.map_or(now, |wait| now.plus(wait)).min(queued.dies),
-    }
+    RevocationTry::Again { next: wait.map_or(now, |wait| now.plus(wait)).min(queued.dies) }
 }

@@ -43,8 +43,7 @@ impl Sealer {
     /// # Errors
     /// When the cipher fails.
     pub fn seal(&self, secret: &Secret, place: Place) -> Result<Sealed, Refusal> {
-        self.seal_bytes(secret.expose().as_bytes(), &place.name())
-            .map(Sealed)
+        self.seal_bytes(secret.expose().as_bytes(), &place.name()).map(Sealed)
     }
 
     /// Decrypts a credential, if it stands where it belongs.
@@ -103,10 +102,7 @@ impl Sealer {
         }
         let mut bytes = cipher.to_vec();
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        self.0
-            .open_in_place(nonce, Aad::from(place), &mut bytes)
-            .ok()
-            .map(|plain| plain.to_vec())
+        self.0.open_in_place(nonce, Aad::from(place), &mut bytes).ok().map(|plain| plain.to_vec())
     }
 }
 
@@ -128,44 +124,21 @@ mod tests {
     use jeton_domain::id::{Row, Tag};
 
     fn place(row: u64, version: u32) -> Place {
-        Place {
-            grant: GrantId::new(Row::new(row).unwrap(), Tag([1; 10])),
-            version,
-        }
+        Place { grant: GrantId::new(Row::new(row).unwrap(), Tag([1; 10])), version }
     }
 
     #[test]
     fn a_sealed_credential_opens_only_where_it_belongs() {
         let sealer = Sealer::new(&[7; 32]).unwrap();
-        let sealed = sealer
-            .seal(&Secret::new("ghs_canary".into()), place(1, 0))
-            .unwrap();
-        assert_eq!(
-            sealer.open(&sealed, place(1, 0)).unwrap().expose(),
-            "ghs_canary"
-        );
-        assert!(
-            sealer.open(&sealed, place(2, 0)).is_err(),
-            "moved to another row"
-        );
-        assert!(
-            sealer.open(&sealed, place(1, 1)).is_err(),
-            "passed off as another version"
-        );
-        assert!(
-            Sealer::new(&[8; 32])
-                .unwrap()
-                .open(&sealed, place(1, 0))
-                .is_err(),
-            "another key"
-        );
+        let sealed = sealer.seal(&Secret::new("ghs_canary".into()), place(1, 0)).unwrap();
+        assert_eq!(sealer.open(&sealed, place(1, 0)).unwrap().expose(), "ghs_canary");
+        assert!(sealer.open(&sealed, place(2, 0)).is_err(), "moved to another row");
+        assert!(sealer.open(&sealed, place(1, 1)).is_err(), "passed off as another version");
+        assert!(Sealer::new(&[8; 32]).unwrap().open(&sealed, place(1, 0)).is_err(), "another key");
         for place_of_flip in 0..sealed.0.len() {
             let mut changed = sealed.clone();
             changed.0[place_of_flip] ^= 1;
-            assert!(
-                sealer.open(&changed, place(1, 0)).is_err(),
-                "byte {place_of_flip}"
-            );
+            assert!(sealer.open(&changed, place(1, 0)).is_err(), "byte {place_of_flip}");
         }
         assert!(!sealed.0.windows(6).any(|window| window == b"canary"));
     }

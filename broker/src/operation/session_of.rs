@@ -34,20 +34,14 @@ impl Handles {
     pub fn handle(&self, id: SessionId) -> Secret {
         let tag = hmac::sign(&self.0, id.to_string().as_bytes());
         let secret = jeton_domain::secret::hex(tag.as_ref());
-        Secret::new(format!(
-            "{PREFIX}{}_{secret}",
-            id.to_string().trim_start_matches("se_")
-        ))
+        Secret::new(format!("{PREFIX}{}_{secret}", id.to_string().trim_start_matches("se_")))
     }
 
     /// The session that a handle names. Says nothing yet about whether it is a real one.
     #[must_use]
     fn named(handle: &Secret) -> Option<SessionId> {
         let text = handle.expose();
-        let (id, _) = text
-            .strip_prefix(PREFIX)
-            .filter(|_| text.len() <= MOST)?
-            .split_once('_')?;
+        let (id, _) = text.strip_prefix(PREFIX).filter(|_| text.len() <= MOST)?.split_once('_')?;
         SessionId::parse(&format!("se_{id}")).ok()
     }
 }
@@ -67,10 +61,7 @@ pub async fn session_of(
         Err(StoreError::NoSession) => return Err(Refusal::BadHandle),
         Err(error) => return Err(error.into()),
     };
-    let right = same_bytes(
-        &sha256(handle.expose().as_bytes()),
-        &record.session.handle_hash,
-    );
+    let right = same_bytes(&sha256(handle.expose().as_bytes()), &record.session.handle_hash);
     let open = record.state == SessionState::Open && broker.clock.now() < record.session.deadline;
     // Why the proof of the key here and nowhere else: no operation gets a session without it.
     if right && open && record.session.binding.is_proved_by(&principal.keys) {
@@ -90,17 +81,10 @@ mod tests {
         let id = SessionId::new(Row::new(5).unwrap(), Tag([3; 10]));
         let handle = Handles::new(&[1; 32]).handle(id);
         assert_eq!(Handles::named(&handle), Some(id));
-        assert!(
-            handle.is(&Handles::new(&[1; 32]).handle(id)),
-            "the same again"
-        );
+        assert!(handle.is(&Handles::new(&[1; 32]).handle(id)), "the same again");
         assert!(!handle.is(&Handles::new(&[2; 32]).handle(id)));
         for text in ["", "jeton_s_", "jeton_s_x_y", &"jeton_s_".repeat(40)] {
-            assert_eq!(
-                Handles::named(&Secret::new(text.to_owned())),
-                None,
-                "{text}"
-            );
+            assert_eq!(Handles::named(&Secret::new(text.to_owned())), None, "{text}");
         }
     }
 }

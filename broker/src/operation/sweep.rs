@@ -36,19 +36,14 @@ pub async fn sweep(broker: &Broker, moment: Moment) -> Result<usize, Refusal> {
         let now = broker.clock.now();
         let sessions = broker.store.due_sessions(now, SWEEP_BATCH);
         for id in &sessions {
-            broker
-                .store
-                .end_session(*id, SessionEnding::Expired, now)
-                .await?;
+            broker.store.end_session(*id, SessionEnding::Expired, now).await?;
             let reason = Words::new("its session is over");
             broker
                 .store
                 .revoke_matching(Matching::Session(*id), Broker::own_name()?, reason, now)
                 .await?;
         }
-        let grants = broker
-            .store
-            .due_grants(now, minting_before(moment, now), SWEEP_BATCH);
+        let grants = broker.store.due_grants(now, minting_before(moment, now), SWEEP_BATCH);
         // Why all at once: they share commits.
         let endings = grants.iter().map(|id| end_one(broker, *id, now));
         for ended in join_all(endings).await {
@@ -79,21 +74,9 @@ async fn end_one(broker: &Broker, id: GrantId, now: Timestamp) -> Result<(), Ref
         Err(error) => return Err(error.into()),
     };
     let done = match phase {
-        Phase::Pending => broker
-            .store
-            .end_grant(id, Ending::Lapsed, now)
-            .await
-            .map(|_| ()),
-        Phase::Active => broker
-            .store
-            .end_grant(id, Ending::Expired, now)
-            .await
-            .map(|_| ()),
-        Phase::Minting => broker
-            .store
-            .record_failure(left_open(id, now), now)
-            .await
-            .map(|_| ()),
+        Phase::Pending => broker.store.end_grant(id, Ending::Lapsed, now).await.map(|_| ()),
+        Phase::Active => broker.store.end_grant(id, Ending::Expired, now).await.map(|_| ()),
+        Phase::Minting => broker.store.record_failure(left_open(id, now), now).await.map(|_| ()),
         Phase::Released | Phase::Expired | Phase::Revoked | Phase::Failed | Phase::Lapsed => Ok(()),
     };
     match done {

@@ -90,7 +90,8 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
             return None;
         }
     };
-    let mut reading = Reading { source, problems, catalogue: Catalogue::default(), ids: HashSet::new() };
+    let mut reading =
+        Reading { source, problems, catalogue: Catalogue::default(), ids: HashSet::new() };
     reading.entries(raw.team, Reading::team);
     reading.entries(raw.upstream, Reading::upstream);
     reading.entries(raw.resource, Reading::resource);
@@ -165,7 +166,10 @@ impl Reading<'_> {
         let who = Who::parse(&raw.r#match).map_err(|error| (error.to_string(), ""))?;
         self.known(&raw.teams)?;
         if raw.trust.is_some_and(|trust| !(0..=10).contains(&trust)) {
-            return Err((format!("the trust of `{}` is out of range", raw.r#match), "0 to 10 are allowed"));
+            return Err((
+                format!("the trust of `{}` is out of range", raw.r#match),
+                "0 to 10 are allowed",
+            ));
         }
         self.catalogue.agents.push(AgentRule { who, teams: raw.teams, trust: raw.trust });
         Ok(())
@@ -190,9 +194,10 @@ impl Reading<'_> {
     fn known<'t>(&self, teams: impl IntoIterator<Item = &'t String>) -> Result<(), Wrong> {
         match teams.into_iter().find(|team| !self.catalogue.teams.contains(*team)) {
             None => Ok(()),
-            Some(team) => {
-                Err((format!("the team `{team}` is not declared"), "add a [[team]] of that name, or correct it"))
-            }
+            Some(team) => Err((
+                format!("the team `{team}` is not declared"),
+                "add a [[team]] of that name, or correct it",
+            )),
         }
     }
 }
@@ -207,7 +212,11 @@ fn word(what: &str, text: &str) -> Result<(), Wrong> {
 }
 
 fn once(new: bool, title: impl FnOnce() -> String) -> Result<(), Wrong> {
-    if new { Ok(()) } else { Err((format!("{} stands here a second time", title()), "remove one of the two")) }
+    if new {
+        Ok(())
+    } else {
+        Err((format!("{} stands here a second time", title()), "remove one of the two"))
+    }
 }
 
 #[cfg(test)]
@@ -279,7 +288,10 @@ members = []
             (3, "the team `builders` stands here a second time; remove one of the two"),
             (5, "unknown field `nmae`, expected `name`"),
             (7, "the upstream `Git` is not a name"),
-            (11, "the upstream `gti` of `gti:acme/api` is not declared; add an [[upstream]] of that name"),
+            (
+                11,
+                "the upstream `gti` of `gti:acme/api` is not declared; add an [[upstream]] of that name",
+            ),
             (14, "the team `biulders` is not declared; add a [[team]] of that name, or correct it"),
             (18, "the resource `acme/*` is not a name"),
             (21, "the id `git:acme/b` is not a word"),
@@ -324,7 +336,9 @@ members = []
 
     #[test]
     fn a_resource_is_found_in_any_spelling_that_the_upstream_takes() {
-        let catalogue = catalogue("upstream = [{ name = \"git\" }]\nresource = [{ upstream = \"git\", name = \"Acme/API\", id = \"7\" }]");
+        let catalogue = catalogue(
+            "upstream = [{ name = \"git\" }]\nresource = [{ upstream = \"git\", name = \"Acme/API\", id = \"7\" }]",
+        );
         let (git, api) = (Upstream::parse("git").unwrap(), Resource::parse("acme/api").unwrap());
         assert_eq!(catalogue.resource(&git, &api).unwrap().id.as_deref(), Some("7"));
     }

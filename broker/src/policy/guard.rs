@@ -27,15 +27,11 @@ pub(super) const MISPLACED: (&str, &str) = (
     "write `forbid (…) unless { context.approvals.contains(Jeton::Group::\"name\") };`",
 );
 /// Two groups of which both would be needed.
-const BOTH: (&str, &str) = (
-    "needs the approval of two groups at once",
-    "write two guards, one for each group",
-);
+const BOTH: (&str, &str) =
+    ("needs the approval of two groups at once", "write two guards, one for each group");
 /// The context as a whole.
-const WHOLE: (&str, &str) = (
-    "uses `context` as a whole",
-    "name the attribute that it is about, such as `context.ttl`",
-);
+const WHOLE: (&str, &str) =
+    ("uses `context` as a whole", "name the attribute that it is about, such as `context.ttl`");
 
 /// A ref where "no" would read as "yes".
 pub(super) const NEGATED_REF: (&str, &str) = (
@@ -176,11 +172,18 @@ mod tests {
             (format!("unless {{ {b} || {a} }}"), vec!["a", "b"]),
             (format!("unless {{ {a} }} unless {{ {b} }}"), vec!["a", "b"]),
             (format!("unless {{ {a} && context.ttl <= 60 }}"), vec!["a"]),
-            (format!("unless {{ context.ttl <= 60 || ({a} && context[\"ttl\"] <= 600) }}"), vec!["a"]),
+            (
+                format!("unless {{ context.ttl <= 60 || ({a} && context[\"ttl\"] <= 600) }}"),
+                vec!["a"],
+            ),
             (format!("when {{ context.ttl > 60 }} unless {{ {a} }}"), vec!["a"]),
             ("unless { context.ttl <= 60 }".into(), vec![]),
         ] {
-            assert_eq!(groups(&format!("forbid (principal, action, resource) {rest};")), wanted, "{rest}");
+            assert_eq!(
+                groups(&format!("forbid (principal, action, resource) {rest};")),
+                wanted,
+                "{rest}"
+            );
         }
     }
 
@@ -237,7 +240,11 @@ mod tests {
 
     #[test]
     fn only_policies_that_read_the_time_pay_for_it() {
-        let reads = |body: &str| read_text(&format!("permit (principal, action, resource) when {{ {body} }};")).unwrap().now;
+        let reads = |body: &str| {
+            read_text(&format!("permit (principal, action, resource) when {{ {body} }};"))
+                .unwrap()
+                .now
+        };
         assert!(reads("context.now > datetime(\"2026-01-01\")"));
         assert!(reads("context[\"n\\u{6f}w\"] > datetime(\"2026-01-01\")"));
         assert!(!reads("context.ttl > 1 && principal.name like \"now\""));

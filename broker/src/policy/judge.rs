@@ -61,9 +61,10 @@ impl PolicySet {
             Delivery::Direct => "direct",
             Delivery::Gateway => "gateway",
         };
-        let approvals = question.approvals.iter().map(|group| {
-            RestrictedExpression::new_entity_uid(self.names.group(group.as_str()))
-        });
+        let approvals = question
+            .approvals
+            .iter()
+            .map(|group| RestrictedExpression::new_entity_uid(self.names.group(group.as_str())));
         let mut pairs = vec![
             ("delivery".to_owned(), RestrictedExpression::new_string(delivery.to_owned())),
             ("approvals".to_owned(), RestrictedExpression::new_set(approvals)),
@@ -93,10 +94,14 @@ impl PolicySet {
         }
     }
 
-    fn guards_of<'a>(&self, forbids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Vec<Guard> {
+    fn guards_of<'a>(
+        &self,
+        forbids: impl Iterator<Item = &'a cedar_policy::PolicyId>,
+    ) -> Vec<Guard> {
         let guard = |policy: PolicyId| {
             // Why not skipped if it were missing: a forbid that nobody knows must refuse for good.
-            let unknown = || Guard { policy: policy.clone(), groups: vec![], reason: Default::default() };
+            let unknown =
+                || Guard { policy: policy.clone(), groups: vec![], reason: Default::default() };
             self.guards.get(&policy).cloned().unwrap_or_else(unknown)
         };
         sorted(forbids).into_iter().map(guard).collect()

@@ -55,7 +55,9 @@ fn org(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {
         Err(wrong) => return Some(wrong),
     };
     let message = || format!("the organisation `{}` has a `/`", id.escape_debug());
-    name.as_str().contains('/').then(|| (message(), "write `upstream:first-segment`, such as `github:acme`".into()))
+    name.as_str()
+        .contains('/')
+        .then(|| (message(), "write `upstream:first-segment`, such as `github:acme`".into()))
 }
 
 fn resource(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {
@@ -76,7 +78,9 @@ fn resource(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {
 
 /// Both parts of `upstream:name`, in the spelling that is compared.
 fn parts(id: &str, catalogue: &Catalogue) -> Result<(Upstream, Resource), (String, String)> {
-    let odd = |words: String| (format!("`{}` matches nothing: {words}", id.escape_debug()), String::new());
+    let odd = |words: String| {
+        (format!("`{}` matches nothing: {words}", id.escape_debug()), String::new())
+    };
     let (upstream, name) = id.split_once(':').ok_or_else(|| odd("write `upstream:name`".into()))?;
     let upstream = Upstream::parse(upstream).map_err(|error| odd(error.to_string()))?;
     if !catalogue.upstreams.contains_key(&upstream) {
@@ -84,7 +88,9 @@ fn parts(id: &str, catalogue: &Catalogue) -> Result<(Upstream, Resource), (Strin
     }
     let resource = Resource::parse(name).map_err(|error| odd(error.to_string()))?;
     if resource.as_str() != name {
-        return Err(odd(format!("names are compared in lower case; write `{upstream}:{resource}`")));
+        return Err(odd(format!(
+            "names are compared in lower case; write `{upstream}:{resource}`"
+        )));
     }
     Ok((upstream, resource))
 }

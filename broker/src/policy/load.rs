@@ -54,7 +54,8 @@ impl PolicySet {
         texts: &[(&str, &str)],
         vocabulary: &Vocabulary,
     ) -> Result<Self, Vec<PolicyProblem>> {
-        let source = |(name, text): &(&str, &str)| Source { name: (*name).into(), text: (*text).into() };
+        let source =
+            |(name, text): &(&str, &str)| Source { name: (*name).into(), text: (*text).into() };
         let mut sources: Vec<_> = texts.iter().map(source).collect();
         sources.sort_by(|a, b| a.name.cmp(&b.name));
         Self::of(sources, vocabulary, vec![])
@@ -101,8 +102,12 @@ impl PolicySet {
             // Why no further: without its facts, every name in the policies would look wrong.
             Some(None) => return Err(problems),
         };
-        catalogue.upstreams.iter().for_each(|(upstream, actions)| vocabulary.add(upstream, actions));
-        let inside = |error: String| vec![PolicyProblem::of_file("", format!("the schema: {error}"), "")];
+        catalogue
+            .upstreams
+            .iter()
+            .for_each(|(upstream, actions)| vocabulary.add(upstream, actions));
+        let inside =
+            |error: String| vec![PolicyProblem::of_file("", format!("the schema: {error}"), "")];
         let schema = vocabulary.schema().map_err(inside)?;
         let names = Names::new().map_err(|error| inside(error.to_string()))?;
         let rules = policy_file::read_all(&sources, &catalogue, &mut problems);

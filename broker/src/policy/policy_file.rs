@@ -68,7 +68,12 @@ impl<'s> Reading<'s, '_> {
         for template in set.templates() {
             let byte = source.text.find(&template.to_string()).unwrap_or(0);
             let hint = "write the policy out, without `?principal` and `?resource`";
-            self.problems.push(PolicyProblem::at(source, byte, "templates are not used here", hint));
+            self.problems.push(PolicyProblem::at(
+                source,
+                byte,
+                "templates are not used here",
+                hint,
+            ));
         }
         let mut policies: Vec<_> = set.policies().collect();
         // Cedar counts them as they stand in the text: `policy0`, `policy1` …
@@ -91,21 +96,32 @@ impl<'s> Reading<'s, '_> {
             self.problems.push(PolicyProblem::at(source, byte, message, hint));
         };
         let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
-            return wrong("the policy has no `@id`".into(), "name it, such as `@id(\"builders-read\")`: decisions tell by which policies they were made");
+            return wrong(
+                "the policy has no `@id`".into(),
+                "name it, such as `@id(\"builders-read\")`: decisions tell by which policies they were made",
+            );
         };
         if !good_id(id) {
-            let hint = format!("1 to {POLICY_ID_CHARS} letters, digits, `.`, `_`, `-` and `/` are allowed");
+            let hint = format!(
+                "1 to {POLICY_ID_CHARS} letters, digits, `.`, `_`, `-` and `/` are allowed"
+            );
             return wrong(format!("the `@id` `{}` is not a name", id.escape_debug()), &hint);
         }
         if let Some(first) = self.rules.get(id) {
             let place = format!("{}:{}", first.source.name, first.source.line(first.byte));
-            return wrong(format!("the `@id` `{id}` stands at {place} already"), "give each policy its own");
+            return wrong(
+                format!("the `@id` `{id}` stands at {place} already"),
+                "give each policy its own",
+            );
         }
         if self.rules.len() >= POLICIES {
             return wrong(format!("there are more than {POLICIES} policies"), "join some of them");
         }
         if text.len() > POLICY_BYTES {
-            return wrong(format!("the policy `{id}` is larger than {POLICY_BYTES} bytes"), "divide it");
+            return wrong(
+                format!("the policy `{id}` is larger than {POLICY_BYTES} bytes"),
+                "divide it",
+            );
         }
         let reads = policy.to_json().map_err(|error| (error.to_string(), "")).and_then(|json| {
             guard::read(&json).map_err(|(words, hint)| (format!("the policy `{id}` {words}"), hint))
@@ -153,8 +169,11 @@ pub(super) fn validate(schema: Schema, rules: &Policies<'_>, problems: &mut Vec<
         }
     }
     let result = Validator::new(schema).validate(&set, ValidationMode::Strict);
-    let errors = result.validation_errors().map(|error| (error.policy_id(), DetailedError::from(error)));
-    let warnings = result.validation_warnings().map(|warning| (warning.policy_id(), DetailedError::from(warning)));
+    let errors =
+        result.validation_errors().map(|error| (error.policy_id(), DetailedError::from(error)));
+    let warnings = result
+        .validation_warnings()
+        .map(|warning| (warning.policy_id(), DetailedError::from(warning)));
     for (id, error) in errors.chain(warnings) {
         let id: &str = id.as_ref();
         if let Some(read) = rules.get(id) {

@@ -52,10 +52,13 @@ impl PolicySet {
     pub(super) fn prepare(&self, question: &Question<'_>) -> Result<Arc<Prepared>, Trouble> {
         let Question { agent, person, scope, action, .. } = question;
         // No name holds a line feed, so no two questions have one key.
-        let key = format!("{agent}\n{}\n{}\n{}\n{action}", text(*person), scope.upstream, scope.resource);
-        self.prepared_by(key, || {
-            [self.agent(agent), self.action(action), self.resource(scope)]
-        }, *person)
+        let key =
+            format!("{agent}\n{}\n{}\n{}\n{action}", text(*person), scope.upstream, scope.resource);
+        self.prepared_by(
+            key,
+            || [self.agent(agent), self.action(action), self.resource(scope)],
+            *person,
+        )
     }
 
     /// Prepares the question whether a session may be opened.
@@ -66,10 +69,14 @@ impl PolicySet {
             PrincipalKind::Person => ("person opens", Self::person),
         };
         let key = format!("{mark}\n{opener}\n{agent}\n{}", text(person));
-        self.prepared_by(key, || {
-            let action = Fact::bare(self.names.action("open_session"));
-            [principal(self, opener), action, self.agent(agent)]
-        }, person)
+        self.prepared_by(
+            key,
+            || {
+                let action = Fact::bare(self.names.action("open_session"));
+                [principal(self, opener), action, self.agent(agent)]
+            },
+            person,
+        )
     }
 
     fn prepared_by(
@@ -131,7 +138,8 @@ impl PolicySet {
             ("upstream".to_owned(), uid(system.clone())),
         ]);
         let listed = self.catalogue.resource(upstream, resource);
-        let labels = listed.into_iter().flat_map(|listed| &listed.labels).map(|label| string(label));
+        let labels =
+            listed.into_iter().flat_map(|listed| &listed.labels).map(|label| string(label));
         attributes.insert("labels".to_owned(), RestrictedExpression::new_set(labels));
         if let Some(tier) = listed.and_then(|listed| listed.tier.as_ref()) {
             attributes.insert("tier".to_owned(), string(tier));

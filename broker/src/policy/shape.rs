@@ -3,7 +3,7 @@
 //! Why: a file of 2,000 opening brackets would end the process, and with it the set that holds now.
 
 use super::{
-    limits::{NESTED, JOINED},
+    limits::{JOINED, NESTED},
     problem::{PolicyProblem, Source},
 };
 
@@ -43,8 +43,15 @@ pub(super) fn check(source: &Source) -> Result<(), PolicyProblem> {
             return Err(PolicyProblem::at(source, place, message, "close or remove some"));
         }
         if joined > JOINED {
-            let message = format!("the policy joins more than {JOINED} parts by `&&`, `||`, `.` and the like");
-            return Err(PolicyProblem::at(source, place, message, "divide it, or use groups and labels"));
+            let message = format!(
+                "the policy joins more than {JOINED} parts by `&&`, `||`, `.` and the like"
+            );
+            return Err(PolicyProblem::at(
+                source,
+                place,
+                message,
+                "divide it, or use groups and labels",
+            ));
         }
     }
     Ok(())

@@ -110,12 +110,14 @@ impl Dice {
 }
 
 fn vocabulary() -> Vocabulary {
-    let actions = ["contents:read", "contents:write", "jobs:run"].map(|a| Action::parse(a).unwrap());
+    let actions =
+        ["contents:read", "contents:write", "jobs:run"].map(|a| Action::parse(a).unwrap());
     Vocabulary::new(&["git", "api"].map(|name| (Upstream::parse(name).unwrap(), actions.to_vec())))
 }
 
 fn load(policies: &[String]) -> Result<PolicySet, Vec<PolicyProblem>> {
-    let text: String = policies.iter().enumerate().map(|(n, rest)| format!("@id(\"p{n}\") {rest}\n")).collect();
+    let text: String =
+        policies.iter().enumerate().map(|(n, rest)| format!("@id(\"p{n}\") {rest}\n")).collect();
     PolicySet::from_sources(&[("a.cedar", &text), ("catalogue.toml", CATALOGUE)], &vocabulary())
 }
 
@@ -162,7 +164,8 @@ fn a_slice_decides_as_the_whole_set_does() {
     let mut saved = 0;
     for seed in 0..SETS {
         let mut dice = Dice(seed);
-        let few: Vec<_> = (0..dice.roll(16)).map(|_| policies[dice.roll(policies.len())].clone()).collect();
+        let few: Vec<_> =
+            (0..dice.roll(16)).map(|_| policies[dice.roll(policies.len())].clone()).collect();
         let set = load(&few).unwrap_or_else(|problems| panic!("seed {seed}: {problems:?}"));
         let whole = Arc::new(set.index.everything());
         for _ in 0..QUESTIONS {
@@ -173,14 +176,20 @@ fn a_slice_decides_as_the_whole_set_does() {
             let (verdict, wanted, prepared) = if dice.roll(6) == 0 {
                 let kind = dice.pick(&[PrincipalKind::Workload, PrincipalKind::Person]);
                 let opener = name(dice.pick(&[AGENTS, PEOPLE].concat()));
-                let opening = Opening { opener: &opener, kind, agent: &agent, person: person.as_ref() };
+                let opening =
+                    Opening { opener: &opener, kind, agent: &agent, person: person.as_ref() };
                 let prepared = set.prepare_opening(opening).unwrap();
                 let all = with(&whole, &prepared);
                 let verdict = set.may_open(&opener, kind, &agent, person.as_ref(), ttl, now);
-                (verdict, set.ask(&all, &super::judge::request(&all, ttl, now, vec![]).unwrap()), prepared)
+                (
+                    verdict,
+                    set.ask(&all, &super::judge::request(&all, ttl, now, vec![]).unwrap()),
+                    prepared,
+                )
             } else {
                 let scope = Scope::parse(dice.pick(SCOPES)).unwrap();
-                let approvals: BTreeSet<_> = (0..dice.roll(2)).map(|_| GroupName::new("g")).collect();
+                let approvals: BTreeSet<_> =
+                    (0..dice.roll(2)).map(|_| GroupName::new("g")).collect();
                 let question = Question {
                     agent: &agent,
                     person: person.as_ref(),
@@ -197,8 +206,7 @@ fn a_slice_decides_as_the_whole_set_does() {
                 (set.judge(&question), set.ask(&all, &request), prepared)
             };
             assert_eq!(verdict, wanted, "seed {seed}: {agent} {person:?} {}", prepared.resource);
-            saved += whole.policies.num_of_policies()
-                - prepared.slice.policies.num_of_policies();
+            saved += whole.policies.num_of_policies() - prepared.slice.policies.num_of_policies();
             seen[match verdict {
                 Verdict::Allow(_) => 0,
                 Verdict::Forbid(_) => 1,

@@ -49,7 +49,8 @@ impl Ask<'_> {
 
     fn question<T>(&self, scope: &str, put: impl Fn(&Question<'_>) -> T) -> T {
         let scope = Scope::parse(scope).unwrap();
-        let approvals: BTreeSet<_> = self.approvals.iter().map(|name| GroupName::new(name)).collect();
+        let approvals: BTreeSet<_> =
+            self.approvals.iter().map(|name| GroupName::new(name)).collect();
         let person = self.person.map(id);
         put(&Question {
             agent: &id(self.agent),
@@ -108,7 +109,10 @@ fn the_examples_let_builders_read_acme_and_write_where_agents_write() {
         ("git:acme/api contents:write ref=**", "-only-agent-refs()"),
         ("git:acme/api contents:write", "-only-agent-refs()"),
         ("git:acme/payments contents:write ref=agent/x", "-prod-writes-need-security(security)"),
-        ("git:acme/payments contents:write ref=main", "-only-agent-refs() -prod-writes-need-security(security)"),
+        (
+            "git:acme/payments contents:write ref=main",
+            "-only-agent-refs() -prod-writes-need-security(security)",
+        ),
         ("github:acme/payments contents:write ref=agent/x", "-prod-writes-need-security(security)"),
         ("git:acme/api pull_requests:write ref=agent/x", "nothing"),
         ("git:acme/api contents:made-up", "nothing"),
@@ -121,18 +125,27 @@ fn the_examples_let_builders_read_acme_and_write_where_agents_write() {
     let stranger = Ask { agent: "robot", ..Ask::of(&set) };
     assert_eq!(stranger.about("git:acme/api contents:read"), "nothing");
     let approved = Ask { approvals: &["security"], ..Ask::of(&set) };
-    assert_eq!(approved.about("git:acme/payments contents:write ref=agent/x"), "+builders-write-code");
+    assert_eq!(
+        approved.about("git:acme/payments contents:write ref=agent/x"),
+        "+builders-write-code"
+    );
     assert_eq!(approved.about("git:acme/payments contents:write ref=main"), "-only-agent-refs()");
     let orders = "orders:acme/test orders:write";
     assert_eq!(Ask { ttl: 300, ..Ask::of(&set) }.about(orders), "nothing");
-    assert_eq!(Ask { ttl: 300, person: Some("person/cy"), ..Ask::of(&set) }.about(orders), "+builders-write-orders");
+    assert_eq!(
+        Ask { ttl: 300, person: Some("person/cy"), ..Ask::of(&set) }.about(orders),
+        "+builders-write-orders"
+    );
 }
 
 #[test]
 fn a_refusal_tells_the_words_of_the_policy() {
     let set = examples();
     let guard = set.forbids().find(|guard| guard.policy.as_str() == "only-agent-refs").unwrap();
-    assert_eq!(guard.reason.as_str(), "agents write to refs under agent/ only; ask with ref=agent/* and open a pull request");
+    assert_eq!(
+        guard.reason.as_str(),
+        "agents write to refs under agent/ only; ask with ref=agent/* and open a pull request"
+    );
 }
 
 #[test]
@@ -184,7 +197,10 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
 @id("number") forbid (principal, action in Jeton::Action::"read", resource == Jeton::Resource::"8");
 "#,
         ),
-        ("b.cedar", "\n@id(\"twice\") forbid (principal, action == Jeton::Action::\"contents:read\", resource);"),
+        (
+            "b.cedar",
+            "\n@id(\"twice\") forbid (principal, action == Jeton::Action::\"contents:read\", resource);",
+        ),
         ("c.cedar", "@id(\"c\") permit (principal, action, resource)\n\nwhen { contxt.ttl };"),
         (
             "catalogue.toml",
@@ -201,22 +217,35 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
         ("a.cedar:7: ", "attribute `tll` in context"),
         ("a.cedar:8: ", "the team `biulders` is not in the catalogue; add a [[team]]"),
         ("a.cedar:9: ", "unable to guarantee safety of access to optional attribute `tier`"),
-        ("a.cedar:10: ", "the resource `git:acme/api` goes by its id; write Jeton::Resource::\"7\""),
+        (
+            "a.cedar:10: ",
+            "the resource `git:acme/api` goes by its id; write Jeton::Resource::\"7\"",
+        ),
         ("a.cedar:11: ", "names are compared in lower case; write `git:acme`"),
-        ("a.cedar:12: ", "the policy `lifted` uses `context.approvals` outside a guard; write `forbid"),
+        (
+            "a.cedar:12: ",
+            "the policy `lifted` uses `context.approvals` outside a guard; write `forbid",
+        ),
         ("a.cedar:13: ", "policy `never`"),
         ("a.cedar:15: ", "the group `secruity` is not in the catalogue"),
-        ("a.cedar:16: ", "where a pattern such as `m*` would slip past it; say which refs are allowed"),
+        (
+            "a.cedar:16: ",
+            "where a pattern such as `m*` would slip past it; say which refs are allowed",
+        ),
         ("a.cedar:17: ", "no action is equal to it; write `action in Jeton::Action::\"write\"`"),
         ("a.cedar:18: ", "no resource of the catalogue has the id `8`"),
         ("b.cedar:2: ", "the `@id` `twice` stands at a.cedar:3 already"),
         ("c.cedar:3: ", "`contxt`"),
     ];
     for (place, words) in wanted {
-        let told = found.iter().any(|problem| problem.starts_with(place) && problem.contains(words));
+        let told =
+            found.iter().any(|problem| problem.starts_with(place) && problem.contains(words));
         assert!(told, "{place}{words} in {found:#?}");
     }
-    assert!(found.iter().all(|told| wanted.iter().any(|(place, _)| told.starts_with(place))), "{found:#?}");
+    assert!(
+        found.iter().all(|told| wanted.iter().any(|(place, _)| told.starts_with(place))),
+        "{found:#?}"
+    );
 }
 
 #[test]
@@ -236,7 +265,8 @@ fn what_can_be_asked_fits_the_schema_that_policies_are_checked_against() {
             let context = request.context().unwrap().clone();
             let (principal, action, resource) =
                 (prepared.principal.clone(), prepared.action.clone(), prepared.resource.clone());
-            cedar_policy::Request::new(principal, action, resource, context, Some(&schema)).unwrap();
+            cedar_policy::Request::new(principal, action, resource, context, Some(&schema))
+                .unwrap();
             let entities = prepared.entities.iter().cloned();
             cedar_policy::Entities::from_entities(entities, Some(&schema)).unwrap();
         });
@@ -282,7 +312,9 @@ fn a_policy_as_deep_as_a_file_can_hold_is_a_problem_and_no_crash() {
     for (open, close) in parts {
         assert!(set(open, close, 100_000).is_err(), "{open}");
     }
-    for (open, close, times) in [("(", ")", 40), ("if true then ", " else true", 400), ("", " && true", 400)] {
+    for (open, close, times) in
+        [("(", ")", 40), ("if true then ", " else true", 400), ("", " && true", 400)]
+    {
         let set = set(open, close, times).unwrap_or_else(|problems| panic!("{problems:?}"));
         let answer = Ask::of(&set).about("git:acme/api contents:read");
         assert!(["+deep", "error deep"].contains(&answer.as_str()), "{answer}");
@@ -293,15 +325,21 @@ fn a_policy_as_deep_as_a_file_can_hold_is_a_problem_and_no_crash() {
 fn a_bad_folder_never_replaces_a_good_set() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
-    let permit = |id: &str| format!("@id(\"{id}\") permit (principal, action in Jeton::Action::\"read\", resource);");
+    let permit = |id: &str| {
+        format!("@id(\"{id}\") permit (principal, action in Jeton::Action::\"read\", resource);")
+    };
     write("catalogue.toml", "");
     write("a.cedar", &permit("one"));
     write("README.md", "not read");
-    let policies = Policies::load(folder.path(), vocabulary()).unwrap_or_else(|found| panic!("{found:?}"));
+    let policies =
+        Policies::load(folder.path(), vocabulary()).unwrap_or_else(|found| panic!("{found:?}"));
     let answer = || Ask::of(&policies.current()).about("git:acme/api contents:read");
     let first = policies.current().hash().to_owned();
     assert_eq!(answer(), "+one");
-    write("a.cedar", "@id(\"two\") permit (principal, action in Jeton::Action::\"raed\", resource);");
+    write(
+        "a.cedar",
+        "@id(\"two\") permit (principal, action in Jeton::Action::\"raed\", resource);",
+    );
     assert!(policies.reload(folder.path()).is_err());
     assert_eq!((answer(), policies.current().hash()), ("+one".to_owned(), first.as_str()));
     write("a.cedar", &permit("two"));
@@ -320,23 +358,29 @@ fn what_does_not_belong_into_the_folder_is_told() {
         let problems = PolicySet::load(folder.path(), &vocabulary()).err().unwrap_or_default();
         problems.iter().map(ToString::to_string).collect()
     };
-    assert_eq!(found(), [
-        "the policy folder has no `catalogue.toml`; add one; it may be empty",
-        "the policy folder has no policy; add a file named `*.cedar`: without a permit nothing is allowed",
-    ]);
+    assert_eq!(
+        found(),
+        [
+            "the policy folder has no `catalogue.toml`; add one; it may be empty",
+            "the policy folder has no policy; add a file named `*.cedar`: without a permit nothing is allowed",
+        ]
+    );
     std::os::unix::fs::symlink(outside.path(), path("away.cedar")).unwrap();
     fs::create_dir(path("folder.cedar")).unwrap();
     fs::write(path("forbids.ceder"), "").unwrap();
     fs::write(path("latin.cedar"), b"\n// \xe9").unwrap();
     fs::write(path("large.cedar"), vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
     fs::write(path(".hidden"), "").unwrap();
-    assert_eq!(found(), [
-        "away.cedar: `away.cedar` leads out of the policy folder; put the file itself there",
-        "folder.cedar: `folder.cedar` is not a file; take it out",
-        "forbids.ceder: `forbids.ceder` would not be read; policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out",
-        "large.cedar: `large.cedar` is larger than 4194304 bytes; divide it",
-        "latin.cedar:2: `latin.cedar` is not UTF-8; save it as UTF-8",
-    ]);
+    assert_eq!(
+        found(),
+        [
+            "away.cedar: `away.cedar` leads out of the policy folder; put the file itself there",
+            "folder.cedar: `folder.cedar` is not a file; take it out",
+            "forbids.ceder: `forbids.ceder` would not be read; policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out",
+            "large.cedar: `large.cedar` is larger than 4194304 bytes; divide it",
+            "latin.cedar:2: `latin.cedar` is not UTF-8; save it as UTF-8",
+        ]
+    );
     assert!(PolicySet::load(&path("nowhere"), &vocabulary()).is_err());
 }
 
@@ -346,7 +390,10 @@ fn a_folder_as_kubernetes_mounts_it_is_read() {
     let path = |name: &str| folder.path().join(name);
     fs::create_dir(path("..2026_01_01")).unwrap();
     std::os::unix::fs::symlink("..2026_01_01", path("..data")).unwrap();
-    for (name, text) in [("catalogue.toml", ""), ("a.cedar", "@id(\"a\") permit (principal, action in Jeton::Action::\"read\", resource);")] {
+    for (name, text) in [
+        ("catalogue.toml", ""),
+        ("a.cedar", "@id(\"a\") permit (principal, action in Jeton::Action::\"read\", resource);"),
+    ] {
         fs::write(path("..2026_01_01").join(name), text).unwrap();
         std::os::unix::fs::symlink(Path::new("..data").join(name), path(name)).unwrap();
     }

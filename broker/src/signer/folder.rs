@@ -70,23 +70,12 @@ impl Folder {
     /// # Errors
     /// When that fails, or others may write there.
     pub fn open(path: &Path) -> Result<Self, KeyRingError> {
-        let at = |source| KeyRingError::Io {
-            path: path.to_owned(),
-            source,
-        };
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(path)
-            .map_err(at)?;
+        let at = |source| KeyRingError::Io { path: path.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
         let mode = fs::metadata(path).map_err(at)?.mode() & 0o7777;
         // Why: whoever can put a key there can sign as the broker.
         if mode & 0o022 != 0 {
-            return Err(KeyRingError::Mode {
-                path: path.to_owned(),
-                mode,
-                fix: 0o700,
-            });
+            return Err(KeyRingError::Mode { path: path.to_owned(), mode, fix: 0o700 });
         }
         Ok(Self(path.to_owned()))
     }
@@ -96,10 +85,7 @@ impl Folder {
     /// # Errors
     /// When one of them can't be used.
     pub fn read(&self) -> Result<Vec<SigningKey>, KeyRingError> {
-        let at = |source| KeyRingError::Io {
-            path: self.0.clone(),
-            source,
-        };
+        let at = |source| KeyRingError::Io { path: self.0.clone(), source };
         let mut keys = vec![];
         for entry in fs::read_dir(&self.0).map_err(at)? {
             let path = entry.map_err(at)?.path();
@@ -147,10 +133,7 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<SigningKey, KeyRingError> {
-    let at = |source| KeyRingError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let at = |source| KeyRingError::Io { path: path.to_owned(), source };
     let created = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -162,16 +145,10 @@ fn read(path: &Path) -> Result<SigningKey, KeyRingError> {
     // Why of the open file: the name could point elsewhere a moment later.
     let mode = file.metadata().map_err(at)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
-        return Err(KeyRingError::Mode {
-            path: path.to_owned(),
-            mode,
-            fix: 0o600,
-        });
+        return Err(KeyRingError::Mode { path: path.to_owned(), mode, fix: 0o600 });
     }
     let mut pem = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(KEY_FILE_BYTES)
-        .read_to_end(&mut pem)
-        .map_err(at)?;
+    file.take(KEY_FILE_BYTES).read_to_end(&mut pem).map_err(at)?;
     parse(path, created, PrivateKey::from_pem(&pem))
 }
 
@@ -181,28 +158,19 @@ fn parse(
     key: Result<PrivateKey, KeyFormatError>,
 ) -> Result<SigningKey, KeyRingError> {
     key.and_then(|key| SigningKey::new(key, created))
-        .map_err(|source| KeyRingError::Format {
-            path: path.to_owned(),
-            source,
-        })
+        .map_err(|source| KeyRingError::Format { path: path.to_owned(), source })
 }
 
 /// Writes a file that is there whole or not at all, and never over another.
 fn write(path: &Path, text: &str) -> Result<(), KeyRingError> {
-    let at = |source| KeyRingError::Io {
-        path: path.to_owned(),
-        source,
-    };
+    let at = |source| KeyRingError::Io { path: path.to_owned(), source };
     let draft = path.with_extension(format!("{}.new", hex(&crypto::random::<8>())));
     let written = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&draft)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())
-                .and_then(|()| file.sync_all())
-        })
+        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
         // Why a link and no rename: a rename would replace a key that is in use.
         .and_then(|()| fs::hard_link(&draft, path));
     let removed = fs::remove_file(&draft);
@@ -212,10 +180,7 @@ fn write(path: &Path, text: &str) -> Result<(), KeyRingError> {
         }
         Err(error) => Err(at(error)),
         Ok(()) => removed
-            .and_then(|()| {
-                path.parent()
-                    .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-            })
+            .and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
             .map_err(at),
     }
 }
@@ -224,9 +189,7 @@ fn pem(der: &[u8]) -> Zeroizing<String> {
     const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
     const END: &str = "-----END PRIVATE KEY-----\n";
     let body = Zeroizing::new(STANDARD.encode(der));
-    let mut text = Zeroizing::new(String::with_capacity(
-        body.len() * 2 + BEGIN.len() + END.len(),
-    ));
+    let mut text = Zeroizing::new(String::with_capacity(body.len() * 2 + BEGIN.len() + END.len()));
     text.push_str(BEGIN);
     for (place, letter) in body.chars().enumerate() {
         if place > 0 && place % 64 == 0 {

@@ -36,9 +36,7 @@ impl SigningAlgorithm {
             Self::EdDsa => Ed25519KeyPair::generate_pkcs8(&random),
             Self::Es256 => EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random),
         };
-        document
-            .map(|der| Zeroizing::new(der.as_ref().to_vec()))
-            .map_err(|_| SignError)
+        document.map(|der| Zeroizing::new(der.as_ref().to_vec())).map_err(|_| SignError)
     }
 }
 
@@ -74,10 +72,7 @@ impl SigningKey {
             kid,
             created,
             header: jws::encode_header(&header),
-            jwk: Jwk {
-                common,
-                algorithm: parameters,
-            },
+            jwk: Jwk { common, algorithm: parameters },
             key,
         })
     }

@@ -36,14 +36,11 @@ impl Keys {
         others: impl IntoIterator<Item = SigningKey>,
         rotation: Rotation,
     ) -> Self {
-        others.into_iter().fold(
-            Self {
-                oldest: Arc::new(oldest),
-                later: vec![],
-                rotation,
-            },
-            |keys, key| keys.with(key),
-        )
+        others
+            .into_iter()
+            .fold(Self { oldest: Arc::new(oldest), later: vec![], rotation }, |keys, key| {
+                keys.with(key)
+            })
     }
 
     /// The same keys and one more.
@@ -62,11 +59,7 @@ impl Keys {
     /// The key that signs: the newest whose overlap is over, else the oldest.
     #[must_use]
     pub fn active(&self, now: Timestamp) -> &Arc<SigningKey> {
-        self.later
-            .iter()
-            .rev()
-            .find(|key| self.takes_over(key) <= now)
-            .unwrap_or(&self.oldest)
+        self.later.iter().rev().find(|key| self.takes_over(key) <= now).unwrap_or(&self.oldest)
     }
 
     /// The keys that verifiers should know.
@@ -91,19 +84,10 @@ impl Keys {
         let published = self.published(now).count();
         // Why a prefix: each key is replaced before the next one is, so the served are the oldest.
         let mut all = self.all().cloned();
-        let served: Vec<_> = all
-            .by_ref()
-            .take((self.later.len() + 1).saturating_sub(published))
-            .collect();
+        let served: Vec<_> =
+            all.by_ref().take((self.later.len() + 1).saturating_sub(published)).collect();
         let oldest = all.next().unwrap_or_else(|| Arc::clone(&self.oldest));
-        (
-            Self {
-                oldest,
-                later: all.collect(),
-                rotation: self.rotation,
-            },
-            served,
-        )
+        (Self { oldest, later: all.collect(), rotation: self.rotation }, served)
     }
 
     fn all(&self) -> impl Iterator<Item = &Arc<SigningKey>> {

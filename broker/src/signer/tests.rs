@@ -21,11 +21,7 @@ fn after(seconds: i64) -> Timestamp {
 
 fn rotation() -> Rotation {
     let ttl = |seconds| Ttl::from_seconds(seconds).unwrap();
-    Rotation {
-        every: ttl(30 * DAY),
-        overlap: ttl(600),
-        longest_life: ttl(3600),
-    }
+    Rotation { every: ttl(30 * DAY), overlap: ttl(600), longest_life: ttl(3600) }
 }
 
 fn open(folder: &Path, algorithm: SigningAlgorithm) -> Result<KeyRing, KeyRingError> {
@@ -40,11 +36,7 @@ fn ring(algorithm: SigningAlgorithm) -> (TempDir, Arc<KeyRing>) {
 }
 
 fn published(ring: &KeyRing, now: Timestamp) -> Vec<String> {
-    ring.jwks(now)
-        .keys
-        .into_iter()
-        .filter_map(|key| key.common.key_id)
-        .collect()
+    ring.jwks(now).keys.into_iter().filter_map(|key| key.common.key_id).collect()
 }
 
 #[test]
@@ -62,11 +54,7 @@ fn a_new_key_is_published_before_it_signs_and_the_old_one_until_its_tokens_have_
     ] {
         let now = after(seconds);
         assert_eq!(ring.active(now).kid(), signs, "after {seconds} s");
-        assert_eq!(
-            published(&ring, now).iter().collect::<Vec<_>>(),
-            shown,
-            "after {seconds} s"
-        );
+        assert_eq!(published(&ring, now).iter().collect::<Vec<_>>(), shown, "after {seconds} s");
     }
 }
 
@@ -90,21 +78,12 @@ fn tending_makes_the_next_key_in_time_and_removes_the_file_of_one_that_has_serve
     let files = || fs::read_dir(folder.path().join("keys")).unwrap().count();
     let old = ring.active(after(0)).kid().to_owned();
     let month = 30 * i64::from(DAY);
-    assert_eq!(
-        ring.tend(after(month - 1)).unwrap(),
-        super::Tended::default()
-    );
+    assert_eq!(ring.tend(after(month - 1)).unwrap(), super::Tended::default());
     let made = ring.tend(after(month)).unwrap().made.unwrap();
-    assert_eq!(
-        (ring.active(after(month)).kid(), files()),
-        (old.as_str(), 2)
-    );
+    assert_eq!((ring.active(after(month)).kid(), files()), (old.as_str(), 2));
     assert!(ring.tend(after(month + 4199)).unwrap().removed.is_empty());
     assert_eq!(ring.tend(after(month + 4200)).unwrap().removed, [old]);
-    assert_eq!(
-        (ring.active(after(month + 4200)).kid(), files()),
-        (made.as_str(), 1)
-    );
+    assert_eq!((ring.active(after(month + 4200)).kid(), files()), (made.as_str(), 1));
 }
 
 #[test]
@@ -129,19 +108,13 @@ fn a_key_that_others_could_read_or_a_folder_that_they_could_write_is_refused() {
     let refusal = |path: &Path, mode| {
         let before = fs::metadata(path).unwrap().permissions();
         fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-        let error = open(&keys, SigningAlgorithm::EdDsa)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = open(&keys, SigningAlgorithm::EdDsa).err().unwrap().to_string();
         fs::set_permissions(path, before).unwrap();
         error
     };
     for mode in [0o640, 0o604, 0o620, 0o601] {
         let error = refusal(&file, mode);
-        assert!(
-            error.contains(&format!("(mode {mode:04o}); run `chmod 600 ")),
-            "{error}"
-        );
+        assert!(error.contains(&format!("(mode {mode:04o}); run `chmod 600 ")), "{error}");
     }
     assert!(refusal(&keys, 0o770).contains("run `chmod 700 "));
     assert!(open(&keys, SigningAlgorithm::EdDsa).is_ok());
@@ -155,10 +128,7 @@ fn what_is_no_key_is_refused_by_name_and_never_overwritten() {
         let file = keys.join(name);
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
-        let error = open(&keys, SigningAlgorithm::EdDsa)
-            .err()
-            .unwrap()
-            .to_string();
+        let error = open(&keys, SigningAlgorithm::EdDsa).err().unwrap().to_string();
         fs::remove_file(&file).unwrap();
         error
     };
@@ -169,10 +139,7 @@ fn what_is_no_key_is_refused_by_name_and_never_overwritten() {
     for name in ["mine.pem", "-7.pem", ".pem.pem"] {
         assert!(refusal(name, der).contains("call it `SECONDS.pem`"));
     }
-    assert!(matches!(
-        ring.rotate(after(0)),
-        Err(KeyRingError::Exists(_))
-    ));
+    assert!(matches!(ring.rotate(after(0)), Err(KeyRingError::Exists(_))));
     assert_eq!(fs::read_dir(&keys).unwrap().count(), 1, "no draft is left");
 }
 
@@ -181,10 +148,7 @@ fn a_key_is_named_by_the_thumbprint_of_its_public_half() {
     for algorithm in [SigningAlgorithm::EdDsa, SigningAlgorithm::Es256] {
         let (_folder, ring) = ring(algorithm);
         for key in ring.jwks(after(0)).keys {
-            assert_eq!(
-                key.common.key_id,
-                key.thumbprint(ThumbprintHash::SHA256).ok()
-            );
+            assert_eq!(key.common.key_id, key.thumbprint(ThumbprintHash::SHA256).ok());
         }
         let text = serde_json::to_string(&ring.jwks(after(0))).unwrap();
         assert!(!text.contains("\"d\""), "no private half: {text}");

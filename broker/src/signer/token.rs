@@ -139,15 +139,7 @@ impl SignedMinter {
         audience: &str,
         now: Timestamp,
     ) -> Result<VerifiedClaims, TokenError> {
-        verify(
-            &self.ring,
-            token,
-            Expected {
-                issuer: &self.config.issuer,
-                audience,
-            },
-            now,
-        )
+        verify(&self.ring, token, Expected { issuer: &self.config.issuer, audience }, now)
     }
 
     fn token(
@@ -173,9 +165,7 @@ impl SignedMinter {
             iat,
             nbf: iat,
             exp,
-            act: subject.person.map(|_| Actor {
-                sub: Cow::Borrowed(agent),
-            }),
+            act: subject.person.map(|_| Actor { sub: Cow::Borrowed(agent) }),
             cnf: confirmation,
             authorization_details: [Detail {
                 kind: DetailKind::Jeton,
@@ -186,18 +176,11 @@ impl SignedMinter {
                     .iter()
                     .map(|action| Cow::Borrowed(action.as_str()))
                     .collect(),
-                git_ref: scope
-                    .git_ref
-                    .as_ref()
-                    .map(|pattern| Cow::Borrowed(pattern.as_str())),
+                git_ref: scope.git_ref.as_ref().map(|pattern| Cow::Borrowed(pattern.as_str())),
             }],
         };
         let key = self.ring.active(now);
         let token = jws::sign(key.header(), &claims, key.private())?;
-        Ok(Minted::new(
-            token,
-            CredentialKind::SignedJwt,
-            Timestamp::from_seconds(exp),
-        ))
+        Ok(Minted::new(token, CredentialKind::SignedJwt, Timestamp::from_seconds(exp)))
     }
 }

@@ -96,12 +96,8 @@ pub fn verify(
     }
     let (message, signature) = token.rsplit_once('.').ok_or(TokenError::Shape)?;
     let (header, payload) = message.split_once('.').ok_or(TokenError::Shape)?;
-    let signature = URL_SAFE_NO_PAD
-        .decode(signature)
-        .map_err(|_| TokenError::Shape)?;
-    let payload = URL_SAFE_NO_PAD
-        .decode(payload)
-        .map_err(|_| TokenError::Shape)?;
+    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenError::Shape)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenError::Shape)?;
     let key = ring.with_header(header, now).ok_or(TokenError::Header)?;
     if !key.private().made(message.as_bytes(), &signature) {
         return Err(TokenError::Signature);
@@ -135,17 +131,9 @@ fn read(claims: &Claims<'_>) -> Option<VerifiedClaims> {
     };
     let [detail] = &claims.authorization_details;
     let [upstream] = &detail.locations;
-    let actions: Result<Vec<Action>, _> = detail
-        .actions
-        .iter()
-        .map(|text| Action::parse(text))
-        .collect();
-    let git_ref = detail
-        .git_ref
-        .as_deref()
-        .map(Pattern::parse)
-        .transpose()
-        .ok()?;
+    let actions: Result<Vec<Action>, _> =
+        detail.actions.iter().map(|text| Action::parse(text)).collect();
+    let git_ref = detail.git_ref.as_deref().map(Pattern::parse).transpose().ok()?;
     Some(VerifiedClaims {
         grant: GrantId::parse(&claims.jti).ok()?,
         session: SessionId::parse(&claims.client_id).ok()?,

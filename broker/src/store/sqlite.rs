@@ -109,8 +109,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store can't write.
     pub async fn recover(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.step(move |txn| endings::close_open_renewals(txn, now))
-            .await
+        self.step(move |txn| endings::close_open_renewals(txn, now)).await
     }
 
     /// Writes what waits and closes the file.
@@ -138,14 +137,11 @@ impl SqliteStore {
         });
         {
             let jobs = self.jobs.lock().map_err(|_| poisoned())?;
-            let jobs = jobs
-                .as_ref()
-                .ok_or_else(|| StoreError::Broken("the store is closed".into()))?;
+            let jobs =
+                jobs.as_ref().ok_or_else(|| StoreError::Broken("the store is closed".into()))?;
             jobs.try_send(job).map_err(|_| StoreError::Busy)?;
         }
-        answered
-            .await
-            .map_err(|_| StoreError::Broken("the writer has stopped".into()))?
+        answered.await.map_err(|_| StoreError::Broken("the writer has stopped".into()))?
     }
 
     /// Like [`Self::step`], once more if the disk was full: the reserve was given up for just this.
@@ -206,14 +202,12 @@ impl Store for SqliteStore {
     }
 
     async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError> {
-        self.step(move |txn| txn.append(event, now).map(|_| ()))
-            .await
+        self.step(move |txn| txn.append(event, now).map(|_| ())).await
     }
 
     async fn open_session(&self, draft: SessionDraft) -> Result<SessionRecord, StoreError> {
         let first_grant = self.next_grant.load(Ordering::Relaxed);
-        self.step(move |txn| sessions::open(txn, draft, first_grant))
-            .await
+        self.step(move |txn| sessions::open(txn, draft, first_grant)).await
     }
 
     async fn end_session(
@@ -222,8 +216,7 @@ impl Store for SqliteStore {
         ending: SessionEnding,
         now: Timestamp,
     ) -> Result<SessionRecord, StoreError> {
-        self.insistent_step(move |txn| sessions::end(txn, id, ending.clone(), now))
-            .await
+        self.insistent_step(move |txn| sessions::end(txn, id, ending.clone(), now)).await
     }
 
     async fn record_pending(
@@ -240,8 +233,7 @@ impl Store for SqliteStore {
         permit: Permit,
         request_id: Option<RequestId>,
     ) -> Result<Intent, StoreError> {
-        self.step(move |txn| grants::intent(txn, id, permit, request_id))
-            .await
+        self.step(move |txn| grants::intent(txn, id, permit, request_id)).await
     }
 
     async fn record_issued(
@@ -250,8 +242,7 @@ impl Store for SqliteStore {
         issue: IssueRecord,
         now: Timestamp,
     ) -> Result<Issued, StoreError> {
-        self.step(move |txn| grants::issued(txn, id, issue, now))
-            .await
+        self.step(move |txn| grants::issued(txn, id, issue, now)).await
     }
 
     async fn record_signed(
@@ -261,8 +252,7 @@ impl Store for SqliteStore {
         request_id: Option<RequestId>,
         issue: IssueRecord,
     ) -> Result<Signed, StoreError> {
-        self.step(move |txn| grants::signed(txn, id, &permit, request_id, issue))
-            .await
+        self.step(move |txn| grants::signed(txn, id, &permit, request_id, issue)).await
     }
 
     async fn record_renewal_intent(
@@ -270,8 +260,7 @@ impl Store for SqliteStore {
         id: GrantId,
         permit: Permit,
     ) -> Result<RecordedPermit, StoreError> {
-        self.step(move |txn| grants::renewal_intent(txn, id, permit))
-            .await
+        self.step(move |txn| grants::renewal_intent(txn, id, permit)).await
     }
 
     async fn record_renewed(
@@ -280,13 +269,11 @@ impl Store for SqliteStore {
         issue: IssueRecord,
         now: Timestamp,
     ) -> Result<Issued, StoreError> {
-        self.step(move |txn| grants::renewed(txn, id, issue, now))
-            .await
+        self.step(move |txn| grants::renewed(txn, id, issue, now)).await
     }
 
     async fn record_failure(&self, failure: Failure, now: Timestamp) -> Result<Grant, StoreError> {
-        self.insistent_step(move |txn| endings::failure(txn, failure.clone(), now))
-            .await
+        self.insistent_step(move |txn| endings::failure(txn, failure.clone(), now)).await
     }
 
     async fn end_grant(
@@ -295,8 +282,7 @@ impl Store for SqliteStore {
         ending: Ending,
         now: Timestamp,
     ) -> Result<Ended, StoreError> {
-        self.insistent_step(move |txn| endings::end(txn, id, ending.clone(), now))
-            .await
+        self.insistent_step(move |txn| endings::end(txn, id, ending.clone(), now)).await
     }
 
     async fn revoke_matching(
@@ -317,8 +303,7 @@ impl Store for SqliteStore {
         now: Timestamp,
         most: usize,
     ) -> Result<Vec<QueuedRevocation>, StoreError> {
-        self.read(move |db| reads::due_revocations(db, now, most))
-            .await
+        self.read(move |db| reads::due_revocations(db, now, most)).await
     }
 
     async fn record_revocation_try(
@@ -327,18 +312,15 @@ impl Store for SqliteStore {
         outcome: RevocationTry,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        self.insistent_step(move |txn| endings::revocation_try(txn, &queued, outcome, now))
-            .await
+        self.insistent_step(move |txn| endings::revocation_try(txn, &queued, outcome, now)).await
     }
 
     fn due_grants(&self, now: Timestamp, minting_before: Timestamp, most: usize) -> Vec<GrantId> {
-        self.with_live(|live| live.due(now, minting_before, most))
-            .unwrap_or_default()
+        self.with_live(|live| live.due(now, minting_before, most)).unwrap_or_default()
     }
 
     fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        self.with_live(|live| live.due_sessions(now, most))
-            .unwrap_or_default()
+        self.with_live(|live| live.due_sessions(now, most)).unwrap_or_default()
     }
 
     fn is_active(&self, id: GrantId, now: Timestamp) -> bool {
@@ -347,8 +329,7 @@ impl Store for SqliteStore {
     }
 
     fn live_grants(&self) -> u64 {
-        self.with_live(|live| u64::try_from(live.count()).unwrap_or(u64::MAX))
-            .unwrap_or(0)
+        self.with_live(|live| u64::try_from(live.count()).unwrap_or(u64::MAX)).unwrap_or(0)
     }
 
     async fn session(&self, id: SessionId) -> Result<SessionRecord, StoreError> {
@@ -375,8 +356,7 @@ impl Store for SqliteStore {
         filter: SessionFilter,
         page: PageAt,
     ) -> Result<PageOf<SessionRecord>, StoreError> {
-        self.read(move |db| reads::list_sessions(db, &filter, page))
-            .await
+        self.read(move |db| reads::list_sessions(db, &filter, page)).await
     }
 
     async fn list_grants(
@@ -384,8 +364,7 @@ impl Store for SqliteStore {
         filter: GrantFilter,
         page: PageAt,
     ) -> Result<PageOf<Grant>, StoreError> {
-        self.read(move |db| reads::list_grants(db, &filter, page))
-            .await
+        self.read(move |db| reads::list_grants(db, &filter, page)).await
     }
 
     async fn entries(&self, from: u64, most: u32) -> Result<Vec<(Entry, [u8; 32])>, StoreError> {
@@ -393,9 +372,7 @@ impl Store for SqliteStore {
     }
 
     fn is_healthy(&self) -> bool {
-        self.thread
-            .lock()
-            .is_ok_and(|thread| thread.as_ref().is_some_and(|t| !t.is_finished()))
+        self.thread.lock().is_ok_and(|thread| thread.as_ref().is_some_and(|t| !t.is_finished()))
     }
 }
 

@@ -115,18 +115,12 @@ impl GithubMinter {
     ) -> Result<super::Minted, MintError> {
         let wanted = self.wanted(scope, delivery).map_err(MintError::Refused)?;
         let budget = self.api.mint_budget();
-        let jwt = self
-            .app
-            .jwt(now)
-            .map_err(|error| MintError::Unavailable(error.to_string()))?;
+        let jwt = self.app.jwt(now).map_err(|error| MintError::Unavailable(error.to_string()))?;
         let installation = self
             .installation(&wanted, jwt.text(), budget, now)
             .await
             .map_err(|failure| Failure::clone(&failure).of_lookup())?;
-        let answer = match self
-            .token(installation, &wanted, jwt.text(), budget, now)
-            .await
-        {
+        let answer = match self.token(installation, &wanted, jwt.text(), budget, now).await {
             Ok(answer) => answer,
             Err(failure) => {
                 // Why: the app may have been installed anew, under another id.
@@ -142,20 +136,14 @@ impl GithubMinter {
             Err(Rejected::Unusable { reason, minted }) => {
                 let revoked = self.take_back(minted.sealable(), budget).await;
                 let outcome = revoked.map_or_else(|e| e.to_string(), |()| "it was revoked".into());
-                Err(MintError::Unusable {
-                    reason: format!("{reason}; {outcome}"),
-                    minted,
-                })
+                Err(MintError::Unusable { reason: format!("{reason}; {outcome}"), minted })
             }
         }
     }
 
     fn wanted(&self, scope: &Scope, delivery: Delivery) -> Result<Wanted, String> {
         if scope.upstream != self.name {
-            return Err(format!(
-                "`{}` is not this upstream, `{}`",
-                scope.upstream, self.name
-            ));
+            return Err(format!("`{}` is not this upstream, `{}`", scope.upstream, self.name));
         }
         // Why: such a token opens every ref. Only the gateway can hold the agent to some of them.
         if let (Some(git_ref), Delivery::Direct) = (&scope.git_ref, delivery) {
@@ -180,20 +168,12 @@ impl GithubMinter {
         }
         let look_up = async {
             let path = format!("/repos/{}/installation", wanted.full_name);
-            let call = Call {
-                method: Method::GET,
-                path,
-                bearer: jwt,
-                body: None,
-                budget,
-            };
+            let call = Call { method: Method::GET, path, bearer: jwt, body: None, budget };
             let answer = self.api.call(call).await?.accepted(Some(now))?;
             let Installation { id } = answer.json()?;
             Ok(id)
         };
-        self.installations
-            .try_get_with_by_ref(&wanted.full_name, look_up)
-            .await
+        self.installations.try_get_with_by_ref(&wanted.full_name, look_up).await
     }
 
     async fn token(
@@ -209,13 +189,7 @@ impl GithubMinter {
             "repositories": [wanted.repository],
             "permissions": wanted.permissions,
         });
-        let call = Call {
-            method: Method::POST,
-            path,
-            bearer: jwt,
-            body: Some(body),
-            budget,
-        };
+        let call = Call { method: Method::POST, path, bearer: jwt, body: Some(body), budget };
         self.api.call(call).await?.accepted(Some(now))
     }
 }
@@ -228,8 +202,7 @@ impl Minter for GithubMinter {
         now: Timestamp,
     ) -> Result<super::Minted, MintError> {
         let permit = permit.permit();
-        self.mint_scope(permit.scope(), permit.delivery(), now)
-            .await
+        self.mint_scope(permit.scope(), permit.delivery(), now).await
     }
 
     async fn revoke(&self, secret: &Secret) -> Result<(), RevokeError> {
@@ -258,10 +231,7 @@ fn base_url(text: &str) -> Result<Url, GithubConfigError> {
 }
 
 fn is_loopback(host: &str) -> bool {
-    let address = host
-        .trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>();
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 

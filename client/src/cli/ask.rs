@@ -45,10 +45,7 @@ pub async fn grant(client: &Client, ask: Ask) -> Result<Held, Failure> {
 /// When the grant waits for a person.
 pub fn held(granted: Granted) -> Result<Held, Failure> {
     match granted.secret {
-        Some(issued) => Ok(Held {
-            grant: granted.grant,
-            issued,
-        }),
+        Some(issued) => Ok(Held { grant: granted.grant, issued }),
         None => Err(Failure::Pending(Box::new(granted.grant))),
     }
 }
@@ -72,9 +69,6 @@ pub fn usable(issued: &IssuedSecret) -> Result<&str, Failure> {
 pub async fn release(client: &Client, id: &str) {
     if let Err(error) = client.release_grant(id).await {
         let words = clean(&error.to_string());
-        note(&format!(
-            "jeton: grant {} is not given back and ends by itself: {words}\n",
-            code(id)
-        ));
+        note(&format!("jeton: grant {} is not given back and ends by itself: {words}\n", code(id)));
     }
 }

@@ -130,12 +130,7 @@ async fn with_credential(
 
 fn variable(name: &str) -> Result<String, String> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    if name.bytes().all(good)
-        && name
-            .bytes()
-            .next()
-            .is_some_and(|byte| !byte.is_ascii_digit())
-    {
+    if name.bytes().all(good) && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit()) {
         return Ok(name.to_owned());
     }
     Err("a variable's name has letters, digits and `_`, and starts with no digit".to_owned())

@@ -12,68 +12,30 @@ pub struct Exit {
 }
 
 /// Done.
-pub const OK: Exit = Exit {
-    code: 0,
-    meaning: "done",
-};
+pub const OK: Exit = Exit { code: 0, meaning: "done" };
 /// The command line is wrong.
-pub const USAGE: Exit = Exit {
-    code: 64,
-    meaning: "the command line is wrong",
-};
+pub const USAGE: Exit = Exit { code: 64, meaning: "the command line is wrong" };
 /// The request is wrong.
-pub const INVALID: Exit = Exit {
-    code: 65,
-    meaning: "the request is wrong, or the thing is in another state",
-};
+pub const INVALID: Exit =
+    Exit { code: 65, meaning: "the request is wrong, or the thing is in another state" };
 /// Nothing there.
-pub const NOT_FOUND: Exit = Exit {
-    code: 66,
-    meaning: "no such session, grant or program",
-};
+pub const NOT_FOUND: Exit = Exit { code: 66, meaning: "no such session, grant or program" };
 /// Out of reach.
-pub const UNAVAILABLE: Exit = Exit {
-    code: 69,
-    meaning: "the broker or the upstream can't be reached",
-};
+pub const UNAVAILABLE: Exit =
+    Exit { code: 69, meaning: "the broker or the upstream can't be reached" };
 /// Broken.
-pub const INTERNAL: Exit = Exit {
-    code: 70,
-    meaning: "something broke",
-};
+pub const INTERNAL: Exit = Exit { code: 70, meaning: "something broke" };
 /// Busy.
-pub const BUSY: Exit = Exit {
-    code: 75,
-    meaning: "too much at once; try again",
-};
+pub const BUSY: Exit = Exit { code: 75, meaning: "too much at once; try again" };
 /// A person must approve.
-pub const NEEDS_APPROVAL: Exit = Exit {
-    code: 76,
-    meaning: "a person must approve first",
-};
+pub const NEEDS_APPROVAL: Exit = Exit { code: 76, meaning: "a person must approve first" };
 /// Refused.
-pub const DENIED: Exit = Exit {
-    code: 77,
-    meaning: "refused, or the broker does not know you",
-};
+pub const DENIED: Exit = Exit { code: 77, meaning: "refused, or the broker does not know you" };
 /// Not set up.
-pub const CONFIG: Exit = Exit {
-    code: 78,
-    meaning: "this side is not set up",
-};
+pub const CONFIG: Exit = Exit { code: 78, meaning: "this side is not set up" };
 
-const TABLE: [Exit; 10] = [
-    OK,
-    USAGE,
-    INVALID,
-    NOT_FOUND,
-    UNAVAILABLE,
-    INTERNAL,
-    BUSY,
-    NEEDS_APPROVAL,
-    DENIED,
-    CONFIG,
-];
+const TABLE: [Exit; 10] =
+    [OK, USAGE, INVALID, NOT_FOUND, UNAVAILABLE, INTERNAL, BUSY, NEEDS_APPROVAL, DENIED, CONFIG];
 
 /// Tells how a kind of error ends the process.
 #[must_use]
@@ -95,9 +57,7 @@ pub fn of(kind: ErrorKind) -> Exit {
 /// Gives the table as text for `--help`.
 #[must_use]
 pub fn help() -> String {
-    let rows = TABLE
-        .iter()
-        .map(|exit| format!("\n  {:>2}  {}", exit.code, exit.meaning));
+    let rows = TABLE.iter().map(|exit| format!("\n  {:>2}  {}", exit.code, exit.meaning));
     format!(
         "Exit codes:{}\n`jeton exec` ends as its command does, with 128+n for signal n.",
         rows.collect::<String>()
@@ -138,10 +98,7 @@ mod tests {
     fn the_help_shows_every_code() {
         let help = help();
         for exit in TABLE {
-            assert!(
-                help.contains(&format!(" {}  {}\n", exit.code, exit.meaning)),
-                "{exit:?}"
-            );
+            assert!(help.contains(&format!(" {}  {}\n", exit.code, exit.meaning)), "{exit:?}");
         }
     }
 }

@@ -89,11 +89,7 @@ fn local(kind: &str, words: &str) -> Value {
 
 fn told(error: &Error) -> String {
     let words = clean(&error.to_string());
-    let refused = if error.kind() == ErrorKind::Denied {
-        "refused: "
-    } else {
-        ""
-    };
+    let refused = if error.kind() == ErrorKind::Denied { "refused: " } else { "" };
     let mut text = format!("jeton: {refused}{words}\n");
     let mut line = |name: &str, value: &str| {
         text.push_str(&format!("  {:<13} {}\n", format!("{name}:"), clean(value)));
@@ -109,10 +105,7 @@ fn told(error: &Error) -> String {
         let scope = clean(scope);
         // Why: an envelope's line may be a pattern, which cannot be asked for as it stands.
         match Scope::parse(&scope) {
-            Ok(_) => line(
-                "ask instead",
-                &format!("jeton grant request {}", shell::quote(&scope)),
-            ),
+            Ok(_) => line("ask instead", &format!("jeton grant request {}", shell::quote(&scope))),
             Err(_) => line("ask within", &scope),
         }
     }
@@ -124,10 +117,7 @@ fn told(error: &Error) -> String {
 
 fn pending(grant: &GrantInfo) -> String {
     let id = code(&grant.id);
-    let mut text = format!(
-        "jeton: grant {id} for `{}` waits for a person\n",
-        clean(&grant.scope)
-    );
+    let mut text = format!("jeton: grant {id} for `{}` waits for a person\n", clean(&grant.scope));
     for guard in &grant.guards {
         text.push_str(&format!(
             "  {}: {} (approved by: {})\n",
@@ -184,12 +174,7 @@ mod tests {
     fn every_json_error_has_the_same_fields() {
         let fields = |failure: Failure| {
             let value = failure.json();
-            value["error"]
-                .as_object()
-                .unwrap()
-                .keys()
-                .cloned()
-                .collect::<Vec<_>>()
+            value["error"].as_object().unwrap().keys().cloned().collect::<Vec<_>>()
         };
         let told = fields(Failure::config("x"));
         assert_eq!(told, fields(Failure::Invalid("x".to_owned())));

@@ -53,11 +53,8 @@ pub struct Repositories {
 impl Repositories {
     /// The scope for one of them.
     pub(super) fn scope(&self, repository: &str) -> String {
-        let only = self
-            .git_ref
-            .as_ref()
-            .map(|pattern| format!(" ref={pattern}"))
-            .unwrap_or_default();
+        let only =
+            self.git_ref.as_ref().map(|pattern| format!(" ref={pattern}")).unwrap_or_default();
         format!("{}:{repository} {}{only}", self.upstream, self.actions)
     }
 }
@@ -119,9 +116,7 @@ async fn answer(
         Some(text) => Ok(Zeroizing::new(text)),
         None => {
             ask::release(&client, &held.grant.id).await;
-            Err(Failure::Broken(
-                "the user name does not fit git's protocol".to_owned(),
-            ))
+            Err(Failure::Broken("the user name does not fit git's protocol".to_owned()))
         }
     }
 }
@@ -134,12 +129,7 @@ fn words(issued: &IssuedSecret, end: Option<i64>) -> Answer<'_> {
     // Why: for git GitHub takes its installation tokens as `Basic` alone; its API takes both.
     let bearer = issued.kind == "signed_jwt";
     let expires = end.map(|millis| millis.div_euclid(1000));
-    Answer {
-        username,
-        secret: issued.secret.expose(),
-        bearer,
-        expires,
-    }
+    Answer { username, secret: issued.secret.expose(), bearer, expires }
 }
 
 /// Reads what git sent, up to one byte more than is understood.
@@ -200,14 +190,8 @@ mod tests {
             git_ref: None,
             ttl: Duration::from_secs(300),
         };
-        assert_eq!(
-            repositories.scope("acme/api"),
-            "git:acme/api contents:write"
-        );
+        assert_eq!(repositories.scope("acme/api"), "git:acme/api contents:write");
         repositories.git_ref = Some("agent/*".to_owned());
-        assert_eq!(
-            repositories.scope("acme/api"),
-            "git:acme/api contents:write ref=agent/*"
-        );
+        assert_eq!(repositories.scope("acme/api"), "git:acme/api contents:write ref=agent/*");
     }
 }

@@ -94,32 +94,21 @@ impl Site {
             Some((host, port)) if !port.ends_with(']') => (host, port_number(port)?),
             Some(_) | None => (authority, default),
         };
-        is_host(host).then(|| Self {
-            https,
-            host: host.to_ascii_lowercase(),
-            port,
-        })
+        is_host(host).then(|| Self { https, host: host.to_ascii_lowercase(), port })
     }
 
     /// Whether a secret sent to it crosses a network in clear.
     #[must_use]
     pub fn is_clear(&self) -> bool {
         let near = matches!(self.host.as_str(), "localhost" | "[::1]")
-            || self
-                .host
-                .parse::<std::net::Ipv4Addr>()
-                .is_ok_and(|address| address.is_loopback());
+            || self.host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback());
         !self.https && !near
     }
 }
 
 impl fmt::Display for Site {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (scheme, default) = if self.https {
-            ("https", 443)
-        } else {
-            ("http", 80)
-        };
+        let (scheme, default) = if self.https { ("https", 443) } else { ("http", 80) };
         write!(f, "{scheme}://{}", self.host)?;
         if self.port != default {
             write!(f, ":{}", self.port)?;
@@ -223,11 +212,7 @@ impl Answer<'_> {
             true => format!(
                 "capability[]=authtype\nauthtype={}\ncredential={}\nephemeral=1\n",
                 if self.bearer { "Bearer" } else { "Basic" },
-                if self.bearer {
-                    self.secret.to_owned()
-                } else {
-                    self.basic()
-                }
+                if self.bearer { self.secret.to_owned() } else { self.basic() }
             ),
             false => format!("username={}\npassword={}\n", self.username, self.secret),
         };
@@ -256,9 +241,7 @@ fn repository(path: &str) -> Option<String> {
 }
 
 fn is_host(host: &str) -> bool {
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     match inner {
         Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
         None => {

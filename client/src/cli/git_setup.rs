@@ -50,21 +50,15 @@ struct Place {
 /// # Errors
 /// When the scope would be none, or git refuses.
 pub fn run(global: &Global, Command::Setup(setup): &Command) -> Result<Exit, Failure> {
-    let Setup {
-        repositories,
-        place,
-    } = setup;
+    let Setup { repositories, place } = setup;
     // Why here: a scope that is none is better told now than at each `git fetch`.
     ask::scope(&repositories.scope("owner/repo"))?;
     let exe = env::current_exe().map_err(|error| {
         Failure::Broken(format!("the path of this program is unknown: {error}"))
     })?;
     let helper = helper(&text(exe.into_os_string())?, &global.words()?, repositories);
-    let commands = commands(
-        if place.global { "--global" } else { "--local" },
-        repositories,
-        &helper,
-    );
+    let commands =
+        commands(if place.global { "--global" } else { "--local" }, repositories, &helper);
     if repositories.url.is_clear() {
         let url = &repositories.url;
         note(&format!(
@@ -74,17 +68,14 @@ pub fn run(global: &Global, Command::Setup(setup): &Command) -> Result<Exit, Fai
     if !place.print {
         commands.iter().try_for_each(|words| git(words))?;
     }
-    let lines: Vec<String> = commands
-        .iter()
-        .map(|words| shell::join(words.iter().map(String::as_str)))
-        .collect();
-    global.output().result(
-        &json!({ "commands": lines, "done": !place.print }),
-        || match place.print {
-            true => lines.iter().map(|line| format!("{line}\n")).collect(),
-            false => format!("git asks jeton for credentials of {}\n", repositories.url),
-        },
-    )?;
+    let lines: Vec<String> =
+        commands.iter().map(|words| shell::join(words.iter().map(String::as_str))).collect();
+    global.output().result(&json!({ "commands": lines, "done": !place.print }), || match place
+        .print
+    {
+        true => lines.iter().map(|line| format!("{line}\n")).collect(),
+        false => format!("git asks jeton for credentials of {}\n", repositories.url),
+    })?;
     Ok(exit::OK)
 }
 
@@ -94,13 +85,7 @@ fn helper(exe: &str, global: &[String], repositories: &Repositories) -> String {
     let ttl = repositories.ttl.as_secs().to_string();
     let mut words = vec![exe];
     words.extend(global.iter().map(String::as_str));
-    words.extend([
-        "git-credential",
-        "--url",
-        &url,
-        "--upstream",
-        &repositories.upstream,
-    ]);
+    words.extend(["git-credential", "--url", &url, "--upstream", &repositories.upstream]);
     words.extend(["--actions", &repositories.actions, "--ttl", &ttl]);
     if let Some(pattern) = &repositories.git_ref {
         words.extend(["--ref", pattern]);
@@ -111,11 +96,7 @@ fn helper(exe: &str, global: &[String], repositories: &Repositories) -> String {
 fn commands(place: &str, repositories: &Repositories, helper: &str) -> [Vec<String>; 3] {
     let key = |name: &str| format!("credential.{}.{name}", repositories.url);
     let config = |words: [&str; 3]| {
-        ["git", "config", place]
-            .into_iter()
-            .chain(words)
-            .map(str::to_owned)
-            .collect()
+        ["git", "config", place].into_iter().chain(words).map(str::to_owned).collect()
     };
     [
         // Why: an empty helper makes git forget those before it; else they would be asked first and
@@ -127,9 +108,8 @@ fn commands(place: &str, repositories: &Repositories, helper: &str) -> [Vec<Stri
 }
 
 fn git(words: &[String]) -> Result<(), Failure> {
-    let (program, arguments) = words
-        .split_first()
-        .ok_or_else(|| Failure::Broken("there is no command".to_owned()))?;
+    let (program, arguments) =
+        words.split_first().ok_or_else(|| Failure::Broken("there is no command".to_owned()))?;
     let ended = process::Command::new(program)
         .args(arguments)
         .status()
@@ -138,9 +118,7 @@ fn git(words: &[String]) -> Result<(), Failure> {
         return Ok(());
     }
     let words = shell::join(words.iter().map(String::as_str));
-    Err(Failure::config(format!(
-        "git refused `{words}`; is this a repository?"
-    )))
+    Err(Failure::config(format!("git refused `{words}`; is this a repository?")))
 }
 
 #[cfg(test)]
@@ -188,10 +166,7 @@ mod tests {
         let run = |words: &[String]| {
             let (program, arguments) = words.split_first().unwrap();
             let mut git = process::Command::new(program);
-            git.args(arguments)
-                .current_dir(folder.path())
-                .output()
-                .unwrap()
+            git.args(arguments).current_dir(folder.path()).output().unwrap()
         };
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert!(run(&words("git init -q")).status.success());
@@ -201,12 +176,7 @@ mod tests {
                 assert!(run(&command).status.success(), "{command:?}");
             }
         }
-        let read = run(&words(
-            "git config --get-all credential.http://127.0.0.1:8080.helper",
-        ));
-        assert_eq!(
-            String::from_utf8(read.stdout).unwrap(),
-            format!("\n{helper}\n")
-        );
+        let read = run(&words("git config --get-all credential.http://127.0.0.1:8080.helper"));
+        assert_eq!(String::from_utf8(read.stdout).unwrap(), format!("\n{helper}\n"));
     }
 }

@@ -135,12 +135,7 @@ pub struct Which {
 pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let output = global.output();
     match command {
-        Command::Request {
-            scope,
-            ttl,
-            reason,
-            to,
-        } => {
+        Command::Request { scope, ttl, reason, to } => {
             let mut asked = Ask::new(ask::scope(&scope)?);
             asked.ttl = ttl;
             asked.reason = reason;
@@ -154,28 +149,10 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             }
             tell(output, &held, &to)?;
         }
-        Command::List(List {
-            session,
-            agent,
-            state,
-            limit,
-            after,
-        }) => {
+        Command::List(List { session, agent, state, limit, after }) => {
             let client = global.connect().await?;
-            let filter = GrantFilter {
-                session,
-                agent,
-                state,
-            };
-            let page = client
-                .list_grants(
-                    filter,
-                    PageOf {
-                        size: limit,
-                        token: after,
-                    },
-                )
-                .await?;
+            let filter = GrantFilter { session, agent, state };
+            let page = client.list_grants(filter, PageOf { size: limit, token: after }).await?;
             output.result(&page, || show::grants(&page))?;
         }
         Command::Show { id } => {
@@ -207,11 +184,7 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
 
 async fn request(global: &Global, asked: Ask, to: To) -> Result<(), Failure> {
     // Why first: a path that can't be written fails before anything is granted.
-    let file = to
-        .secret_file
-        .as_deref()
-        .map(SecretFile::reserve)
-        .transpose()?;
+    let file = to.secret_file.as_deref().map(SecretFile::reserve).transpose()?;
     let client = global.connect().await?;
     let held = ask::grant(&client, asked).await?;
     if let Some(file) = file {
@@ -238,10 +211,7 @@ fn tell(output: Output, held: &Held, to: &To) -> Result<(), Failure> {
     }
     output.result(&GrantJson::new(grant, issued, None), || {
         let after = match &to.secret_file {
-            Some(file) => format!(
-                "The credential is in {}\n",
-                clean(&file.display().to_string())
-            ),
+            Some(file) => format!("The credential is in {}\n", clean(&file.display().to_string())),
             None => show::hint(grant),
         };
         format!("{}\n{after}", show::grant(grant))
@@ -250,23 +220,11 @@ fn tell(output: Output, held: &Held, to: &To) -> Result<(), Failure> {
 
 fn matching(which: Which) -> Result<Matching, Failure> {
     match which {
-        Which {
-            session: Some(id), ..
-        } => Ok(Matching::Session(id)),
-        Which {
-            agent: Some(name), ..
-        } => Ok(Matching::Agent(name)),
-        Which {
-            person: Some(name), ..
-        } => Ok(Matching::Person(name)),
-        Which {
-            resource: Some(name),
-            ..
-        } => Ok(Matching::Resource(name)),
-        Which {
-            upstream: Some(name),
-            ..
-        } => Ok(Matching::Upstream(name)),
+        Which { session: Some(id), .. } => Ok(Matching::Session(id)),
+        Which { agent: Some(name), .. } => Ok(Matching::Agent(name)),
+        Which { person: Some(name), .. } => Ok(Matching::Person(name)),
+        Which { resource: Some(name), .. } => Ok(Matching::Resource(name)),
+        Which { upstream: Some(name), .. } => Ok(Matching::Upstream(name)),
         Which { all: true, .. } => Ok(Matching::All),
         // Why not `All`: what names nothing must never cut everything.
         Which { .. } => Err(Failure::Invalid("say which grants to revoke".to_owned())),

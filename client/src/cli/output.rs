@@ -83,9 +83,9 @@ pub fn note(text: &str) {
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Failure::Broken(format!(
-            "standard output can't be written: {error}"
-        ))),
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::Broken(format!("standard output can't be written: {error}")))
+        }
         Ok(()) | Err(_) => Ok(()),
     }
 }
@@ -93,9 +93,7 @@ pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
 /// Shows a text of another's on one line: each unprintable character becomes a space.
 #[must_use]
 pub fn clean(text: &str) -> String {
-    text.chars()
-        .map(|c| if unprintable(c) { ' ' } else { c })
-        .collect()
+    text.chars().map(|c| if unprintable(c) { ' ' } else { c }).collect()
 }
 
 /// Shows an id, which holds nothing but letters, digits and `_` if the broker is what it says.
@@ -103,9 +101,7 @@ pub fn clean(text: &str) -> String {
 /// Why: ids are shown as parts of commands to paste.
 #[must_use]
 pub fn code(id: &str) -> String {
-    id.chars()
-        .filter(|c| c.is_ascii_alphanumeric() || *c == '_')
-        .collect()
+    id.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
 
 /// Makes a table of rows under a header.
@@ -160,20 +156,15 @@ mod tests {
 
     #[test]
     fn tables_have_no_borders_and_no_control_characters() {
-        let rows = [
-            ["gr_1".to_owned(), "a\x1b[31m\nb".to_owned()],
-            ["gr_22".to_owned(), "c".to_owned()],
-        ];
+        let rows =
+            [["gr_1".to_owned(), "a\x1b[31m\nb".to_owned()], ["gr_22".to_owned(), "c".to_owned()]];
         let text = table(["id", "agent"], rows);
         assert_eq!(text, "id     agent\ngr_1   a [31m b\ngr_22  c\n");
     }
 
     #[test]
     fn empty_values_are_left_out_of_lists() {
-        assert_eq!(
-            list([("id", "gr_1".to_owned()), ("reason", String::new())]),
-            "id  gr_1\n"
-        );
+        assert_eq!(list([("id", "gr_1".to_owned()), ("reason", String::new())]), "id  gr_1\n");
     }
 
     #[test]

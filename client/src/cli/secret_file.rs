@@ -23,19 +23,13 @@ impl SecretFile {
     /// When there is one already, which may be another's, or it can't be made.
     pub fn reserve(path: &Path) -> Result<Self, Failure> {
         create(path).map_err(|error| failed(path, &error))?;
-        Ok(Self {
-            path: path.to_owned(),
-            remove: true,
-        })
+        Ok(Self { path: path.to_owned(), remove: true })
     }
 
     /// Names a file that may be there already and stays.
     #[must_use]
     pub fn standing(path: &Path) -> Self {
-        Self {
-            path: path.to_owned(),
-            remove: false,
-        }
+        Self { path: path.to_owned(), remove: false }
     }
 
     /// Puts a secret in the place of what stood there. A reader sees the one or the other.
@@ -45,9 +39,8 @@ impl SecretFile {
     pub fn write(&self, secret: &str) -> Result<(), Failure> {
         let next = self.beside();
         let written = create(&next).and_then(|mut file| {
-            let put = file
-                .write_all(secret.as_bytes())
-                .and_then(|()| fs::rename(&next, &self.path));
+            let put =
+                file.write_all(secret.as_bytes()).and_then(|()| fs::rename(&next, &self.path));
             if put.is_err() {
                 // Why ignored: the error that is told says more.
                 let _ = fs::remove_file(&next);
@@ -81,11 +74,7 @@ impl Drop for SecretFile {
 
 /// Why `create_new`: it follows no link and takes over no file that another made with a wide mode.
 fn create(path: &Path) -> io::Result<fs::File> {
-    fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {
@@ -108,10 +97,7 @@ mod tests {
         let file = SecretFile::reserve(&path).ok().unwrap();
         for secret in ["one", "two"] {
             file.write(secret).ok().unwrap();
-            assert_eq!(
-                (fs::read_to_string(&path).unwrap().as_str(), mode(&path)),
-                (secret, 0o600)
-            );
+            assert_eq!((fs::read_to_string(&path).unwrap().as_str(), mode(&path)), (secret, 0o600));
         }
         drop(file);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);

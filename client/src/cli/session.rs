@@ -118,30 +118,19 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             let session = client.get_session(&id).await?;
             output.result(&session, || show::session(&session))?;
         }
-        Command::List(List {
-            agent,
-            state,
-            limit,
-            after,
-        }) => {
+        Command::List(List { agent, state, limit, after }) => {
             let client = global.connect().await?;
-            let page = PageOf {
-                size: limit,
-                token: after,
-            };
-            let page = client
-                .list_sessions(agent.as_deref(), state.as_deref(), page)
-                .await?;
+            let page = PageOf { size: limit, token: after };
+            let page = client.list_sessions(agent.as_deref(), state.as_deref(), page).await?;
             output.result(&page, || show::sessions(&page))?;
         }
         Command::Close { id, reason } => {
             let client = global.connect().await?;
             let id = own_or(&client, id).await?;
             let (session, grants) = client.close_session(&id, &reason).await?;
-            output.result(
-                &json!({ "session": session, "grants_ended": grants }),
-                || format!("{} is closed; {grants} grants ended\n", code(&session.id)),
-            )?;
+            output.result(&json!({ "session": session, "grants_ended": grants }), || {
+                format!("{} is closed; {grants} grants ended\n", code(&session.id))
+            })?;
         }
     }
     Ok(exit::OK)
@@ -162,16 +151,9 @@ async fn open(global: &Global, asked: Open) -> Result<(), Failure> {
         ttl: asked.ttl,
         binding: binding(asked.bind)?,
     };
-    if let Some(out) = asked
-        .out
-        .as_ref()
-        .filter(|out| out.symlink_metadata().is_ok())
-    {
+    if let Some(out) = asked.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
         // Why now: the session would be open before the file fails.
-        return Err(Failure::config(format!(
-            "`{}` is there already",
-            out.display()
-        )));
+        return Err(Failure::config(format!("`{}` is there already", out.display())));
     }
     let client = global.connect().await?;
     let opened = client.open_session(&opening).await?;
@@ -203,17 +185,9 @@ async fn open(global: &Global, asked: Open) -> Result<(), Failure> {
 
 fn binding(bind: Bind) -> Result<Binding, Failure> {
     Ok(match bind {
-        Bind {
-            bind_certificate: Some(file),
-            ..
-        } => Binding::CertificateFile(file),
-        Bind {
-            bind_uid: Some(uid),
-            ..
-        } => Binding::UnixUid(uid),
-        Bind {
-            bind_new_key: true, ..
-        } => Binding::Key(DpopKey::generate()?),
+        Bind { bind_certificate: Some(file), .. } => Binding::CertificateFile(file),
+        Bind { bind_uid: Some(uid), .. } => Binding::UnixUid(uid),
+        Bind { bind_new_key: true, .. } => Binding::Key(DpopKey::generate()?),
         Bind { .. } => Binding::Bearer,
     })
 }
@@ -233,15 +207,9 @@ fn tell_handle(output: Output, opened: &OpenedSession) -> Result<(), Failure> {
 /// Closes a session that nobody can use.
 async fn close_unused(client: &Client, opened: &OpenedSession) {
     let id = &opened.session.id;
-    if let Err(error) = client
-        .close_session(id, "its session file could not be written")
-        .await
-    {
+    if let Err(error) = client.close_session(id, "its session file could not be written").await {
         let words = clean(&error.to_string());
-        note(&format!(
-            "jeton: session {} stays open until it expires: {words}\n",
-            code(id)
-        ));
+        note(&format!("jeton: session {} stays open until it expires: {words}\n", code(id)));
     }
 }
 

@@ -38,15 +38,8 @@ mod tests {
         ] {
             let script = format!("printf %s {}", join(["x", word]));
             // `printf %s` repeats its format for each word.
-            let out = std::process::Command::new("sh")
-                .args(["-c", &script])
-                .output()
-                .unwrap();
-            assert_eq!(
-                String::from_utf8(out.stdout).unwrap(),
-                format!("x{word}"),
-                "{word:?}"
-            );
+            let out = std::process::Command::new("sh").args(["-c", &script]).output().unwrap();
+            assert_eq!(String::from_utf8(out.stdout).unwrap(), format!("x{word}"), "{word:?}");
         }
     }
 }

@@ -30,20 +30,10 @@ impl<'a> GrantJson<'a> {
     /// Tells the grant; the secret only if it is given.
     #[must_use]
     pub fn new(grant: &'a GrantInfo, issued: &'a IssuedSecret, secret: Option<&'a str>) -> Self {
-        let IssuedSecret {
-            kind,
-            username,
-            expires_at,
-            ..
-        } = issued;
+        let IssuedSecret { kind, username, expires_at, .. } = issued;
         Self {
             grant,
-            credential: CredentialJson {
-                kind,
-                username,
-                expires_at: *expires_at,
-                secret,
-            },
+            credential: CredentialJson { kind, username, expires_at: *expires_at, secret },
         }
     }
 }
@@ -61,17 +51,9 @@ pub fn session(session: &SessionInfo) -> String {
         ("opener", session.opener.clone()),
         ("task", session.task.clone()),
     ];
-    rows.extend(
-        session
-            .envelope
-            .iter()
-            .map(|scope| ("may ask for", scope.clone())),
-    );
+    rows.extend(session.envelope.iter().map(|scope| ("may ask for", scope.clone())));
     rows.extend([
-        (
-            "grants",
-            format!("{} of {} used", session.grants_used, session.max_grants),
-        ),
+        ("grants", format!("{} of {} used", session.grants_used, session.max_grants)),
         ("longest grant", span::short(longest.as_secs())),
         ("bound to", session.binding.clone()),
         ("opened", span::relative(now, session.opened_at)),
@@ -96,9 +78,7 @@ pub fn sessions(page: &Page<SessionInfo>) -> String {
             session.task.clone(),
         ]
     });
-    let header = [
-        "SESSION", "STATE", "AGENT", "PERSON", "GRANTS", "EXPIRES", "TASK",
-    ];
+    let header = ["SESSION", "STATE", "AGENT", "PERSON", "GRANTS", "EXPIRES", "TASK"];
     table(header, rows) + &more(page.next.as_deref())
 }
 
@@ -107,11 +87,7 @@ pub fn sessions(page: &Page<SessionInfo>) -> String {
 pub fn grant(grant: &GrantInfo) -> String {
     let now = now_millis();
     let relative = |time: i64| span::relative(now, time);
-    let renewals = if grant.renewals == 0 {
-        String::new()
-    } else {
-        grant.renewals.to_string()
-    };
+    let renewals = if grant.renewals == 0 { String::new() } else { grant.renewals.to_string() };
     let mut rows = vec![
         ("grant", grant.id.clone()),
         ("state", grant.state.clone()),
@@ -120,10 +96,7 @@ pub fn grant(grant: &GrantInfo) -> String {
         ("agent", grant.agent.clone()),
         ("reason", grant.reason.clone()),
         ("requested", relative(grant.requested_at)),
-        (
-            "expires",
-            grant.expires_at.map(relative).unwrap_or_default(),
-        ),
+        ("expires", grant.expires_at.map(relative).unwrap_or_default()),
         ("renewals", renewals),
         ("policies", grant.policy_ids.join(", ")),
         ("ended", grant.end_reason.clone()),
@@ -131,10 +104,7 @@ pub fn grant(grant: &GrantInfo) -> String {
     ];
     rows.extend(grant.guards.iter().map(|guard| {
         let by = guard.groups.join(", ");
-        (
-            "waits for",
-            format!("{}: {} (approved by: {by})", guard.policy_id, guard.reason),
-        )
+        ("waits for", format!("{}: {} (approved by: {by})", guard.policy_id, guard.reason))
     }));
     list(rows)
 }
@@ -150,10 +120,7 @@ pub fn grants(page: &Page<GrantInfo>) -> String {
             grant.agent.clone(),
             grant.scope.clone(),
             span::relative(now, grant.requested_at),
-            grant
-                .expires_at
-                .map(|time| span::relative(now, time))
-                .unwrap_or_default(),
+            grant.expires_at.map(|time| span::relative(now, time)).unwrap_or_default(),
         ]
     });
     let header = ["GRANT", "STATE", "AGENT", "SCOPE", "REQUESTED", "EXPIRES"];
@@ -163,10 +130,7 @@ pub fn grants(page: &Page<GrantInfo>) -> String {
 fn more(next: Option<&str>) -> String {
     // Page tokens are base64url, which `code` would cut; quoted they are safe to paste.
     next.map(|token| {
-        format!(
-            "more: --after {}\n",
-            super::shell::quote(&super::output::clean(token))
-        )
+        format!("more: --after {}\n", super::shell::quote(&super::output::clean(token)))
     })
     .unwrap_or_default()
 }

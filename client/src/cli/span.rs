@@ -70,14 +70,9 @@ mod tests {
 
     #[test]
     fn spans_are_read_as_people_type_them() {
-        for (text, seconds) in [
-            ("90s", 90),
-            ("15m", 900),
-            ("8h", 28_800),
-            ("2d", 172_800),
-            ("600", 600),
-            ("1", 1),
-        ] {
+        for (text, seconds) in
+            [("90s", 90), ("15m", 900), ("8h", 28_800), ("2d", 172_800), ("600", 600), ("1", 1)]
+        {
             assert_eq!(parse(text).unwrap().as_secs(), seconds, "{text}");
         }
     }

@@ -47,11 +47,7 @@ pub async fn am_i(global: &Global) -> Result<Exit, Failure> {
 /// When it can't be read or the broker refuses.
 pub async fn introspect(global: &Global, asked: &Introspect) -> Result<Exit, Failure> {
     let credential = read(&asked.credential_file)?;
-    let found = global
-        .connect()
-        .await?
-        .introspect(&credential, &asked.audience)
-        .await?;
+    let found = global.connect().await?.introspect(&credential, &asked.audience).await?;
     global.output().result(&found, || introspection(&found))?;
     Ok(exit::OK)
 }
@@ -82,13 +78,7 @@ fn introspection(found: &Introspection) -> String {
         ("agent", found.agent.clone()),
         ("person", found.person.clone()),
         ("scope", found.scope.clone()),
-        (
-            "expires",
-            found
-                .expires_at
-                .map(|time| span::relative(now, time))
-                .unwrap_or_default(),
-        ),
+        ("expires", found.expires_at.map(|time| span::relative(now, time)).unwrap_or_default()),
         ("bound to", found.confirmation.clone()),
     ])
 }
@@ -97,10 +87,7 @@ fn read(path: &Path) -> Result<Secret, Failure> {
     let name = path.display();
     let mut text = String::new();
     let read = match path.as_os_str() == "-" {
-        true => io::stdin()
-            .lock()
-            .take(CREDENTIAL + 1)
-            .read_to_string(&mut text),
+        true => io::stdin().lock().take(CREDENTIAL + 1).read_to_string(&mut text),
         false => {
             File::open(path).and_then(|file| file.take(CREDENTIAL + 1).read_to_string(&mut text))
         }
@@ -112,8 +99,6 @@ fn read(path: &Path) -> Result<Secret, Failure> {
             text.truncate(text.trim_end().len());
             Ok(Secret::new(text))
         }
-        Ok(_) => Err(Failure::Invalid(format!(
-            "`{name}` is larger than {CREDENTIAL} bytes"
-        ))),
+        Ok(_) => Err(Failure::Invalid(format!("`{name}` is larger than {CREDENTIAL} bytes"))),
     }
 }

@@ -7,7 +7,7 @@ use std::{future::Future, io::Write, path::PathBuf, pin::Pin, sync::Arc};
 use clap::Parser;
 use jeton_client::{Client, Scope, Secret};
 use jeton_domain::scope::Action;
-use jeton_tests::git_host::{Gate, GitHost, Need, Refusal, RefUpdate};
+use jeton_tests::git_host::{Gate, GitHost, Need, RefUpdate, Refusal};
 
 /// The name under which this host knows itself to the broker.
 const AUDIENCE: &str = "https://git.dev.jeton.local";
@@ -62,11 +62,14 @@ impl Gate for Broker {
                 .introspect(&Secret::new(token), AUDIENCE)
                 .await
                 // Why refused: a host that can't ask can't know, and unknown is never good.
-                .map_err(|error| Refusal::bad_credential(&format!("the broker did not answer: {error}")))?;
+                .map_err(|error| {
+                    Refusal::bad_credential(&format!("the broker did not answer: {error}"))
+                })?;
             if !found.active {
                 return Err(Refusal::bad_credential("the credential is not good, or not any more"));
             }
-            let scope = Scope::parse(&found.scope).map_err(|error| Refusal::forbidden(&error.to_string()))?;
+            let scope = Scope::parse(&found.scope)
+                .map_err(|error| Refusal::forbidden(&error.to_string()))?;
             allowed(&scope, &repo, need, &refs)
         })
     }
@@ -74,7 +77,10 @@ impl Gate for Broker {
 
 fn allowed(scope: &Scope, repo: &str, need: Need, refs: &[RefUpdate]) -> Result<(), Refusal> {
     if scope.resource.as_str() != repo.to_ascii_lowercase() {
-        return Err(Refusal::forbidden(&format!("the credential opens {}, not {repo}", scope.resource)));
+        return Err(Refusal::forbidden(&format!(
+            "the credential opens {}, not {repo}",
+            scope.resource
+        )));
     }
     let wanted = match need {
         Need::Read => "contents:read",
@@ -83,7 +89,10 @@ fn allowed(scope: &Scope, repo: &str, need: Need, refs: &[RefUpdate]) -> Result<
     let covers = Action::parse(wanted)
         .is_ok_and(|wanted| scope.actions.iter().any(|action| action.covers(&wanted)));
     if !covers {
-        return Err(Refusal::forbidden(&format!("the credential allows {}, not {wanted}", scope.actions)));
+        return Err(Refusal::forbidden(&format!(
+            "the credential allows {}, not {wanted}",
+            scope.actions
+        )));
     }
     let Some(pattern) = &scope.git_ref else { return Ok(()) };
     for update in refs {

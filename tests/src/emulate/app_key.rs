@@ -21,23 +21,12 @@ impl AppKey {
             .args(["genrsa", "-traditional", "2048"])
             .output()
             .expect("`openssl` starts; hint: run ./tests/run --setup");
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stderr)
-        );
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let pem = String::from_utf8(made.stdout).unwrap();
         let der = STANDARD
-            .decode(
-                pem.lines()
-                    .filter(|line| !line.starts_with("-----"))
-                    .collect::<String>(),
-            )
+            .decode(pem.lines().filter(|line| !line.starts_with("-----")).collect::<String>())
             .unwrap();
-        Self {
-            pem,
-            pair: RsaKeyPair::from_der(&der).unwrap(),
-        }
+        Self { pem, pair: RsaKeyPair::from_der(&der).unwrap() }
     }
 
     /// `-----BEGIN RSA PRIVATE KEY-----` and so on.
@@ -57,12 +46,7 @@ impl AppKey {
         let signed = format!("{header}.{payload}");
         let mut signature = vec![0; self.pair.public().modulus_len()];
         self.pair
-            .sign(
-                &RSA_PKCS1_SHA256,
-                &SystemRandom::new(),
-                signed.as_bytes(),
-                &mut signature,
-            )
+            .sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
             .unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
     }

@@ -71,11 +71,7 @@ impl Seed {
         Self {
             users: Vec::new(),
             orgs: vec![Account::named(app.org)],
-            repos: app
-                .repos
-                .iter()
-                .map(|name| Repo::private(app.org, name))
-                .collect(),
+            repos: app.repos.iter().map(|name| Repo::private(app.org, name)).collect(),
             apps: vec![App {
                 app_id: app.app_id,
                 slug: format!("app-{}", app.app_id),
@@ -112,21 +108,14 @@ pub struct OneApp<'a> {
 impl Account {
     /// An account of this login.
     pub fn named(login: &str) -> Self {
-        Self {
-            login: login.to_owned(),
-        }
+        Self { login: login.to_owned() }
     }
 }
 
 impl Repo {
     /// A private repository.
     pub fn private(owner: &str, name: &str) -> Self {
-        Self {
-            owner: owner.to_owned(),
-            name: name.to_owned(),
-            private: true,
-            auto_init: true,
-        }
+        Self { owner: owner.to_owned(), name: name.to_owned(), private: true, auto_init: true }
     }
 
     /// `owner/name`.
@@ -137,8 +126,5 @@ impl Repo {
 
 /// Owns the pairs of a permission list.
 pub fn permissions(pairs: &[(&str, &str)]) -> Permissions {
-    pairs
-        .iter()
-        .map(|(name, level)| ((*name).to_owned(), (*level).to_owned()))
-        .collect()
+    pairs.iter().map(|(name, level)| ((*name).to_owned(), (*level).to_owned())).collect()
 }

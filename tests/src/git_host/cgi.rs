@@ -49,11 +49,7 @@ pub(super) async fn run(call: Call<'_>) -> Response<Body> {
 
 fn command(call: &Call<'_>) -> Command {
     let header = |name: &HeaderName| {
-        call.parts
-            .headers
-            .get(name)
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
+        call.parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
     };
     let mut command = Command::new("git");
     command
@@ -69,10 +65,7 @@ fn command(call: &Call<'_>) -> Command {
         .env("QUERY_STRING", call.parts.uri.query().unwrap_or_default())
         .env("CONTENT_TYPE", header(&CONTENT_TYPE))
         .env("HTTP_CONTENT_ENCODING", header(&CONTENT_ENCODING))
-        .env(
-            "GIT_PROTOCOL",
-            header(&HeaderName::from_static("git-protocol")),
-        )
+        .env("GIT_PROTOCOL", header(&HeaderName::from_static("git-protocol")))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -122,9 +115,7 @@ fn parse_headers(text: &str) -> Option<Response<Body>> {
             *answer.status_mut() = value.get(..3)?.parse().ok()?;
         } else {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-            answer
-                .headers_mut()
-                .insert(name, HeaderValue::from_str(value).ok()?);
+            answer.headers_mut().insert(name, HeaderValue::from_str(value).ok()?);
         }
     }
     Some(answer)

@@ -28,13 +28,8 @@ impl GitClient {
             ("init.defaultBranch", "main"),
             ("credential.helper", ""),
         ];
-        let config = config
-            .map(|(key, value)| (key.to_owned(), value.to_owned()))
-            .to_vec();
-        Self {
-            home: home.to_owned(),
-            config,
-        }
+        let config = config.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        Self { home: home.to_owned(), config }
     }
 
     /// Adds a setting, as `git -c key=value` does.
@@ -47,10 +42,7 @@ impl GitClient {
     /// Sends this token as `Authorization: Bearer` with every request.
     #[must_use]
     pub fn with_bearer(self, token: &str) -> Self {
-        self.with(
-            "http.extraHeader",
-            &format!("Authorization: Bearer {token}"),
-        )
+        self.with("http.extraHeader", &format!("Authorization: Bearer {token}"))
     }
 
     /// Runs `git` with these words in a folder below the home.

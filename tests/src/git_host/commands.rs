@@ -57,11 +57,7 @@ fn parse(taken: &[u8]) -> Result<Option<Commands>, Unreadable> {
     loop {
         // Why here: what has come of a packfile behind the flush packet does not count.
         if at > LONGEST || (at == 0 && taken.is_empty()) {
-            return if at > LONGEST {
-                Err(Unreadable("too many commands"))
-            } else {
-                Ok(None)
-            };
+            return if at > LONGEST { Err(Unreadable("too many commands")) } else { Ok(None) };
         }
         let Some(length) = taken.get(at..at + 4) else {
             return Ok(None);
@@ -128,9 +124,7 @@ impl Commands {
 
 fn is_id(text: &str) -> bool {
     matches!(text.len(), 40 | 64)
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+        && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 fn is_ref(name: &str) -> bool {
@@ -156,9 +150,7 @@ mod tests {
     #[tokio::test]
     async fn a_push_of_two_refs_is_read_in_order() {
         let body = line(&format!("shallow {ONE}"))
-            + &line(&format!(
-                "{ZERO} {ONE} refs/heads/a\0 report-status side-band-64k"
-            ))
+            + &line(&format!("{ZERO} {ONE} refs/heads/a\0 report-status side-band-64k"))
             + &line(&format!("{ONE} {ZERO} refs/heads/b\n"))
             + "0000PACK\u{1}";
         let read = updates(body).await.unwrap();

@@ -7,24 +7,13 @@ use std::process::{Command, Stdio};
 pub(super) fn create(root: &Path, full_name: &str) {
     let folder = folder(root, full_name);
     std::fs::create_dir_all(&folder).unwrap();
-    run(
-        &folder,
-        &["init", "--quiet", "--bare", "--initial-branch=main", "."],
-    );
+    run(&folder, &["init", "--quiet", "--bare", "--initial-branch=main", "."]);
     run(&folder, &["config", "http.receivepack", "true"]);
     std::fs::write(folder.join("first"), format!("# {full_name}\n")).unwrap();
     let blob = run(&folder, &["hash-object", "-w", "first"]);
     std::fs::remove_file(folder.join("first")).unwrap();
     // Why `--cacheinfo`: a bare repository has no work tree to take the file from.
-    run(
-        &folder,
-        &[
-            "update-index",
-            "--add",
-            "--cacheinfo",
-            &format!("100644,{blob},README.md"),
-        ],
-    );
+    run(&folder, &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},README.md")]);
     let tree = run(&folder, &["write-tree"]);
     let commit = run(&folder, &["commit-tree", &tree, "-m", "Begin"]);
     run(&folder, &["update-ref", "refs/heads/main", &commit]);
@@ -36,10 +25,7 @@ pub(super) fn tip(root: &Path, full_name: &str, name: &str) -> Option<String> {
         .args(["rev-parse", "--verify", "--quiet", name])
         .output()
         .unwrap();
-    output
-        .status
-        .success()
-        .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 fn folder(root: &Path, full_name: &str) -> PathBuf {
@@ -48,11 +34,7 @@ fn folder(root: &Path, full_name: &str) -> PathBuf {
 
 fn run(folder: &Path, words: &[&str]) -> String {
     let output = git(folder).args(words).output().unwrap();
-    assert!(
-        output.status.success(),
-        "git {words:?}: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "git {words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 

@@ -22,10 +22,7 @@ pub(super) fn json_answer(status: u16, body: &Value) -> Response<Body> {
 /// An error as GitHub words them.
 pub(super) fn error(status: u16, message: &str) -> Response<Body> {
     let documentation = "https://docs.github.com/rest";
-    json_answer(
-        status,
-        &json!({ "message": message, "documentation_url": documentation }),
-    )
+    json_answer(status, &json!({ "message": message, "documentation_url": documentation }))
 }
 
 /// What a dead, unknown or foreign token gets on every path.
@@ -59,9 +56,7 @@ pub(super) fn of_script(
         }
         Script::TooMany429 => {
             let mut answer = error(429, "Too many requests");
-            answer
-                .headers_mut()
-                .insert(RETRY_AFTER, "60".parse().unwrap());
+            answer.headers_mut().insert(RETRY_AFTER, "60".parse().unwrap());
             Some(answer)
         }
         Script::Unauthorized401 => Some(bad_credentials()),
@@ -72,9 +67,7 @@ pub(super) fn of_script(
         }
         Script::Redirect => {
             let mut answer = empty(302);
-            answer
-                .headers_mut()
-                .insert(LOCATION, elsewhere.parse().unwrap());
+            answer.headers_mut().insert(LOCATION, elsewhere.parse().unwrap());
             Some(answer)
         }
         _ => None,
@@ -84,9 +77,7 @@ pub(super) fn of_script(
 fn text(status: u16, kind: &'static str, body: String) -> Response<Body> {
     let mut answer = empty(status);
     *answer.body_mut() = Body::from(body);
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, kind.parse().unwrap());
+    answer.headers_mut().insert(CONTENT_TYPE, kind.parse().unwrap());
     answer
 }
 
@@ -102,8 +93,6 @@ fn huge(sent: Arc<AtomicU64>) -> Response<Body> {
     });
     let mut answer = empty(201);
     *answer.body_mut() = Body::from_stream(counted);
-    answer
-        .headers_mut()
-        .insert(CONTENT_TYPE, "application/json".parse().unwrap());
+    answer.headers_mut().insert(CONTENT_TYPE, "application/json".parse().unwrap());
     answer
 }

@@ -31,12 +31,8 @@ pub(super) fn check(jwt: &str, now: Timestamp) -> Result<Claims, &'static str> {
         return Err("The JSON web token is not signed with RS256");
     }
 
-    let issued = claims["iat"]
-        .as_i64()
-        .ok_or("'Issued at' claim ('iat') must be an Integer")?;
-    let expires = claims["exp"]
-        .as_i64()
-        .ok_or("'Expiration' claim ('exp') must be an Integer")?;
+    let issued = claims["iat"].as_i64().ok_or("'Issued at' claim ('iat') must be an Integer")?;
+    let expires = claims["exp"].as_i64().ok_or("'Expiration' claim ('exp') must be an Integer")?;
     let now = now.as_second();
     if expires <= now {
         return Err("'Expiration' claim ('exp') is in the past");

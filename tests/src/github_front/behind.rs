@@ -65,11 +65,7 @@ impl Said {
         let body = Bytes::from(body.to_string());
         let headers = [("content-type", "application/json")]
             .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        Self {
-            status,
-            headers: HeaderMap::from_iter(headers),
-            body,
-        }
+        Self { status, headers: HeaderMap::from_iter(headers), body }
     }
 
     fn error(status: u16, message: &str) -> Self {
@@ -81,13 +77,7 @@ impl Said {
 pub(super) async fn forward(client: &reqwest::Client, base: &str, asked: Asked<'_>) -> Said {
     let mut headers = asked.headers.clone();
     // `Accept-Encoding` goes too: the front reads bodies and does not unpack them.
-    for name in [
-        HOST,
-        CONNECTION,
-        CONTENT_LENGTH,
-        TRANSFER_ENCODING,
-        ACCEPT_ENCODING,
-    ] {
+    for name in [HOST, CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, ACCEPT_ENCODING] {
         headers.remove(name);
     }
     let replaced = match asked.credential {
@@ -114,11 +104,7 @@ pub(super) async fn forward(client: &reqwest::Client, base: &str, asked: Asked<'
     }
     headers.remove("keep-alive");
     match response.bytes().await {
-        Ok(body) => Said {
-            status,
-            headers,
-            body,
-        },
+        Ok(body) => Said { status, headers, body },
         Err(_) => Said::error(502, "the answer behind the front broke off"),
     }
 }
@@ -135,15 +121,11 @@ pub(super) fn pretend(seed: &Seed, asked: &Asked<'_>) -> Said {
             }
         }
         ("GET", ["app", "installations", id], Credential::App { issuer, .. }) => {
-            described(installation(seed, issuer, |one| {
-                one.installation_id.to_string() == *id
-            }))
+            described(installation(seed, issuer, |one| one.installation_id.to_string() == *id))
         }
         ("GET", ["repos", owner, name, "installation"], Credential::App { issuer, .. }) => {
             let full_name = format!("{owner}/{name}");
-            described(installation(seed, issuer, |one| {
-                reach(seed, one).contains(&full_name)
-            }))
+            described(installation(seed, issuer, |one| reach(seed, one).contains(&full_name)))
         }
         ("GET", ["repos", owner, name], Credential::Token { minted, .. }) => {
             opened(seed, minted, &format!("{owner}/{name}"))
@@ -164,44 +146,27 @@ fn mint(seed: &Seed, installation: &Installation, asked: &Asked<'_>) -> Said {
 
     let permissions = match wanted.get("permissions").and_then(Value::as_object) {
         Some(map) => map.clone(),
-        None => installation
-            .permissions
-            .iter()
-            .map(|(k, v)| (k.clone(), json!(v)))
-            .collect(),
+        None => installation.permissions.iter().map(|(k, v)| (k.clone(), json!(v))).collect(),
     };
-    let level = |of: Option<&str>| {
-        ["read", "write", "admin"]
-            .iter()
-            .position(|l| Some(*l) == of)
-    };
+    let level = |of: Option<&str>| ["read", "write", "admin"].iter().position(|l| Some(*l) == of);
     let too_much = permissions.iter().any(|(name, wanted)| {
-        let (wanted, granted) = (
-            level(wanted.as_str()),
-            level(installation.permissions.get(name).map(String::as_str)),
-        );
+        let (wanted, granted) =
+            (level(wanted.as_str()), level(installation.permissions.get(name).map(String::as_str)));
         wanted.is_none() || wanted > granted
     });
     if too_much {
-        return Said::error(
-            422,
-            "The permissions requested are not granted to this installation.",
-        );
+        return Said::error(422, "The permissions requested are not granted to this installation.");
     }
 
     let reach = reach(seed, installation);
     let (selection, names) = match (wanted.get("repositories"), wanted.get("repository_ids")) {
         (Some(Value::Array(list)), None) => {
             let owner = &installation.account;
-            let full = list
-                .iter()
-                .map(|n| format!("{owner}/{}", n.as_str().unwrap_or_default()));
+            let full = list.iter().map(|n| format!("{owner}/{}", n.as_str().unwrap_or_default()));
             (Selection::Selected, full.collect::<BTreeSet<_>>())
         }
         (None, Some(Value::Array(list))) => {
-            let named = list
-                .iter()
-                .map(|id| by_number(seed, id).unwrap_or_default());
+            let named = list.iter().map(|id| by_number(seed, id).unwrap_or_default());
             (Selection::Selected, named.collect())
         }
         (None, None) => (installation.repository_selection, reach.clone()),
@@ -230,10 +195,7 @@ fn installation<'a>(
     issuer: &str,
     wanted: impl Fn(&Installation) -> bool,
 ) -> Option<&'a Installation> {
-    let app = seed
-        .apps
-        .iter()
-        .find(|app| app.app_id.to_string() == issuer)?;
+    let app = seed.apps.iter().find(|app| app.app_id.to_string() == issuer)?;
     app.installations.iter().find(|one| wanted(one))
 }
 
@@ -274,19 +236,12 @@ fn opened(seed: &Seed, minted: &Minted, full_name: &str) -> Said {
 }
 
 fn account_repositories(seed: &Seed, login: &str) -> BTreeSet<String> {
-    seed.repos
-        .iter()
-        .filter(|repo| repo.owner == login)
-        .map(|repo| repo.full_name())
-        .collect()
+    seed.repos.iter().filter(|repo| repo.owner == login).map(|repo| repo.full_name()).collect()
 }
 
 /// Repositories are numbered in the order of the seed, from 1, as the emulator does it.
 fn number(seed: &Seed, full_name: &str) -> Option<usize> {
-    seed.repos
-        .iter()
-        .position(|repo| repo.full_name() == full_name)
-        .map(|index| index + 1)
+    seed.repos.iter().position(|repo| repo.full_name() == full_name).map(|index| index + 1)
 }
 
 fn by_number(seed: &Seed, id: &Value) -> Option<String> {

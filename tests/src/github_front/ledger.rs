@@ -66,8 +66,7 @@ pub(super) struct Held {
 
 impl Ledger {
     pub(super) fn record(&mut self, minted: Minted, held: Held) {
-        self.by_sha256
-            .insert(minted.sha256.clone(), self.tokens.len());
+        self.by_sha256.insert(minted.sha256.clone(), self.tokens.len());
         self.tokens.push(Entry { minted, held });
     }
 
@@ -82,10 +81,7 @@ impl Ledger {
         if let Some(index) = self.by_sha256.get(&revocation.sha256)
             && revocation.took_effect
         {
-            self.tokens[*index]
-                .minted
-                .revoked
-                .get_or_insert(revocation.clone());
+            self.tokens[*index].minted.revoked.get_or_insert(revocation.clone());
         }
         self.revocations.push(revocation);
     }
@@ -97,10 +93,7 @@ impl Ledger {
     }
 
     pub(super) fn minted(&self) -> Vec<Minted> {
-        self.tokens
-            .iter()
-            .map(|entry| entry.minted.clone())
-            .collect()
+        self.tokens.iter().map(|entry| entry.minted.clone()).collect()
     }
 
     pub(super) fn working(&self, now: Timestamp) -> Vec<Minted> {
@@ -120,9 +113,5 @@ fn works(minted: &Minted, now: Timestamp) -> bool {
 
 /// SHA-256 in lower-case hex: how the ledger names a token.
 pub fn sha256(token: &str) -> String {
-    digest(&SHA256, token.as_bytes())
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    digest(&SHA256, token.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }

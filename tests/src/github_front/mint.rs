@@ -80,9 +80,7 @@ impl State {
 
     /// What the token opens in fact, read from the answer before it is twisted.
     fn truth(&self, installation: u64, told: &Map<String, Value>) -> Minted {
-        let all = told
-            .get("repository_selection")
-            .is_some_and(|selection| selection == "all");
+        let all = told.get("repository_selection").is_some_and(|selection| selection == "all");
         let listed = told.get("repositories").and_then(Value::as_array);
         Minted {
             sha256: String::new(),
@@ -93,11 +91,7 @@ impl State {
                 .get("permissions")
                 .and_then(|map| serde_json::from_value(map.clone()).ok())
                 .unwrap_or_default(),
-            selection: if all {
-                Selection::All
-            } else {
-                Selection::Selected
-            },
+            selection: if all { Selection::All } else { Selection::Selected },
             repositories: listed
                 .into_iter()
                 .flatten()
@@ -110,16 +104,8 @@ impl State {
     }
 
     async fn account(&self, installation: u64, caller: &Caller) -> Option<String> {
-        let said = self
-            .get(caller, &format!("/app/installations/{installation}"))
-            .await;
-        Some(
-            said.object()
-                .get("account")?
-                .get("login")?
-                .as_str()?
-                .to_owned(),
-        )
+        let said = self.get(caller, &format!("/app/installations/{installation}")).await;
+        Some(said.object().get("account")?.get("login")?.as_str()?.to_owned())
     }
 }
 
@@ -202,25 +188,16 @@ fn expiry(wrong: Expiry) -> Option<Value> {
     let now = crate::now();
     match wrong {
         Expiry::Past => Some(json!((now - SignedDuration::from_hours(1)).to_string())),
-        Expiry::TenYears => Some(json!(
-            (now + SignedDuration::from_hours(87_600)).to_string()
-        )),
+        Expiry::TenYears => Some(json!((now + SignedDuration::from_hours(87_600)).to_string())),
         Expiry::Absent => None,
         Expiry::Garbage => Some(json!("the day after tomorrow")),
     }
 }
 
 fn text(map: &Map<String, Value>, key: &str) -> String {
-    map.get(key)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    map.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn spoken(said: &Said, body: String) -> Response<Body> {
-    relay(Said {
-        status: said.status,
-        headers: said.headers.clone(),
-        body: body.into(),
-    })
+    relay(Said { status: said.status, headers: said.headers.clone(), body: body.into() })
 }

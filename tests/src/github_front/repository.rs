@@ -80,10 +80,8 @@ impl State {
             Selection::Selected => minted.repositories.clone(),
             Selection::All => self.account_repositories(&caller, held).await,
         };
-        let (per_page, page) = (
-            query(parts, "per_page", 30).clamp(1, 100),
-            query(parts, "page", 1).max(1),
-        );
+        let (per_page, page) =
+            (query(parts, "per_page", 30).clamp(1, 100), query(parts, "page", 1).max(1));
         let mut list = Vec::new();
         for name in names.iter().skip((page - 1) * per_page).take(per_page) {
             let mut known = self.get(&caller, &format!("/repos/{name}")).await.object();
@@ -118,10 +116,7 @@ impl State {
 ///
 /// `known` has at least `full_name`; `api` is the URL of the API.
 pub(super) fn complete(api: &str, known: &Map<String, Value>) -> Value {
-    let full_name = known
-        .get("full_name")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
+    let full_name = known.get("full_name").and_then(Value::as_str).unwrap_or_default();
     let mut whole = blank(api, full_name);
     for (key, value) in known {
         match (key.as_str(), value) {

@@ -71,10 +71,7 @@ pub(super) struct Play {
 
 impl Default for Play {
     fn default() -> Self {
-        Self {
-            next: VecDeque::new(),
-            otherwise: Script::Honest,
-        }
+        Self { next: VecDeque::new(), otherwise: Script::Honest }
     }
 }
 
@@ -89,9 +86,7 @@ impl Play {
     }
 
     pub(super) fn take(&mut self) -> Script {
-        self.next
-            .pop_front()
-            .unwrap_or_else(|| self.otherwise.clone())
+        self.next.pop_front().unwrap_or_else(|| self.otherwise.clone())
     }
 }
 

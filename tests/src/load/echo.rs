@@ -76,7 +76,10 @@ fn none<T>() -> Answer<T> {
 
 #[async_trait]
 impl GrantService for Bare {
-    async fn request_grant(&self, request: Request<v1::RequestGrantRequest>) -> Answer<v1::RequestGrantResponse> {
+    async fn request_grant(
+        &self,
+        request: Request<v1::RequestGrantRequest>,
+    ) -> Answer<v1::RequestGrantResponse> {
         let request = request.into_inner();
         let time = Some(prost_types::Timestamp { seconds: 1_800_000_000, nanos: 1_000_000 });
         Ok(Response::new(v1::RequestGrantResponse {
@@ -102,11 +105,17 @@ impl GrantService for Bare {
         }))
     }
 
-    async fn renew_grant(&self, _: Request<v1::RenewGrantRequest>) -> Answer<v1::RenewGrantResponse> {
+    async fn renew_grant(
+        &self,
+        _: Request<v1::RenewGrantRequest>,
+    ) -> Answer<v1::RenewGrantResponse> {
         none()
     }
 
-    async fn release_grant(&self, _: Request<v1::ReleaseGrantRequest>) -> Answer<v1::ReleaseGrantResponse> {
+    async fn release_grant(
+        &self,
+        _: Request<v1::ReleaseGrantRequest>,
+    ) -> Answer<v1::ReleaseGrantResponse> {
         none()
     }
 
@@ -114,15 +123,24 @@ impl GrantService for Bare {
         none()
     }
 
-    async fn list_grants(&self, _: Request<v1::ListGrantsRequest>) -> Answer<v1::ListGrantsResponse> {
+    async fn list_grants(
+        &self,
+        _: Request<v1::ListGrantsRequest>,
+    ) -> Answer<v1::ListGrantsResponse> {
         none()
     }
 
-    async fn revoke_grant(&self, _: Request<v1::RevokeGrantRequest>) -> Answer<v1::RevokeGrantResponse> {
+    async fn revoke_grant(
+        &self,
+        _: Request<v1::RevokeGrantRequest>,
+    ) -> Answer<v1::RevokeGrantResponse> {
         none()
     }
 
-    async fn revoke_matching(&self, _: Request<v1::RevokeMatchingRequest>) -> Answer<v1::RevokeMatchingResponse> {
+    async fn revoke_matching(
+        &self,
+        _: Request<v1::RevokeMatchingRequest>,
+    ) -> Answer<v1::RevokeMatchingResponse> {
         none()
     }
 }

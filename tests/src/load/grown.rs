@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use super::{agents, drive, median, many_policies, resident_mib, POLICIES};
+use super::{POLICIES, agents, drive, many_policies, median, resident_mib};
 use crate::broker::Broker;
 
 /// Calls at once.
@@ -18,7 +18,8 @@ pub(super) async fn measure(window: Duration, rounds: usize, grants: u64) -> Val
     let (on_empty, on_old) = (agents(&empty).await, agents(&old).await);
     let (mut p99_empty, mut p99_old, mut ratios) = (vec![], vec![], vec![]);
     for _ in 0..rounds {
-        let (a, b) = (drive(&on_empty, AT_ONCE, window).await, drive(&on_old, AT_ONCE, window).await);
+        let (a, b) =
+            (drive(&on_empty, AT_ONCE, window).await, drive(&on_old, AT_ONCE, window).await);
         p99_empty.push(a.p99_ms);
         p99_old.push(b.p99_ms);
         ratios.push(b.per_second / a.per_second);
@@ -57,7 +58,10 @@ async fn grown(grants: u64, state: State) -> Broker {
     let until = crate::now().as_millisecond() + 11 * 3600 * 1000;
     let (phase, text) = match state {
         State::Active => (2, format!(r#"{{"state":"active","until":{until}}}"#)),
-        State::Over => (4, format!(r#"{{"state":"expired","at":{until},"upstream":{{"upstream":"not_needed"}}}}"#)),
+        State::Over => (
+            4,
+            format!(r#"{{"state":"expired","at":{until},"upstream":{{"upstream":"not_needed"}}}}"#),
+        ),
     };
     db.execute_batch("BEGIN").unwrap();
     db.execute(

@@ -30,11 +30,7 @@ async fn the_honest_answers_keep_githubs_published_contract() {
             ("DELETE", "/installation/token", &revoked),
         ] {
             let faults = contract.faults(method, path, &answer.as_answer());
-            assert!(
-                faults.is_empty(),
-                "{method} {path} {}: {faults:#?}",
-                answer.status
-            );
+            assert!(faults.is_empty(), "{method} {path} {}: {faults:#?}", answer.status);
         }
     }
     // The 401 for a token that is dead already is not in the contract, which names one status:
@@ -54,19 +50,9 @@ async fn the_contract_is_not_kept_by_what_lacks_a_field_or_has_a_wrong_one() {
     };
     assert_eq!(changed(|_| {}), "");
     assert_eq!(changed(|a| a.status = 200), "status 200 is not documented");
+    assert_eq!(changed(|a| a.body = None), "no body where one is documented");
     assert_eq!(
-        changed(|a| a.body = None),
-        "no body where one is documented"
-    );
-    assert_eq!(
-        changed(|a| drop(
-            a.body
-                .as_mut()
-                .unwrap()
-                .as_object_mut()
-                .unwrap()
-                .remove("token")
-        )),
+        changed(|a| drop(a.body.as_mut().unwrap().as_object_mut().unwrap().remove("token"))),
         "$.token is missing"
     );
     assert_eq!(
@@ -77,10 +63,7 @@ async fn the_contract_is_not_kept_by_what_lacks_a_field_or_has_a_wrong_one() {
         changed(|a| a.body.as_mut().unwrap()["permissions"]["contents"] = json!("all")),
         "$.permissions.contents is not one of the documented values"
     );
-    let spoken = Answer {
-        status: 204,
-        body: Some(json!({})),
-    };
+    let spoken = Answer { status: 204, body: Some(json!({})) };
     assert_eq!(
         contract.faults("DELETE", "/installation/token", &spoken),
         ["a body where none is documented"]

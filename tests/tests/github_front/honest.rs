@@ -50,11 +50,7 @@ async fn the_emulator_bears_witness_to_every_token_in_the_ledger() {
     assert_eq!(of_witness, of_ledger);
     assert_eq!(of_ledger[0], &permissions(&[("contents", "read")]));
     assert!(witnessed.iter().all(|token| token.app.id == APP));
-    assert!(
-        witnessed
-            .iter()
-            .all(|token| token.installation.id == INSTALLATION)
-    );
+    assert!(witnessed.iter().all(|token| token.installation.id == INSTALLATION));
     assert_eq!(witnessed[0].repository_ids.len(), 1);
     assert_eq!(ledger[0].repositories, ["acme/web"]);
     assert_eq!(ledger[0].expires, witnessed[0].expires_at);
@@ -68,17 +64,9 @@ async fn a_revoked_token_is_dead_on_every_path() {
 
         let answer = scene.revoke(&token).await;
         assert_eq!((answer.status, answer.text.as_str()), (204, ""));
-        for path in [
-            "/repos/acme/web",
-            "/installation/repositories",
-            "/user",
-            "/nowhere",
-        ] {
+        for path in ["/repos/acme/web", "/installation/repositories", "/user", "/nowhere"] {
             let answer = scene.get(&token, path).await;
-            assert_eq!(
-                (answer.status, &answer.body["message"]),
-                (401, &json!("Bad credentials"))
-            );
+            assert_eq!((answer.status, &answer.body["message"]), (401, &json!("Bad credentials")));
         }
         assert_eq!(scene.revoke(&token).await.status, 401);
         assert_eq!(scene.get(&other, "/repos/acme/web").await.status, 200);
@@ -89,12 +77,8 @@ async fn a_revoked_token_is_dead_on_every_path() {
         assert!(scene.front.opens(&other).is_some() && scene.front.opens(&token).is_none());
         let ended = scene.front.minted()[0].revoked.clone().unwrap();
         assert_eq!(ended.status, Some(204));
-        let seen: Vec<_> = scene
-            .front
-            .revocations()
-            .iter()
-            .map(|r| (r.status, r.took_effect))
-            .collect();
+        let seen: Vec<_> =
+            scene.front.revocations().iter().map(|r| (r.status, r.took_effect)).collect();
         assert_eq!(seen, [(Some(204), true), (Some(401), false)]);
     }
 }
@@ -113,17 +97,11 @@ async fn a_token_is_dead_when_its_time_is_over() {
 
 #[tokio::test]
 async fn a_front_before_nothing_goes_by_the_clock_it_is_given() {
-    let time = Arc::new(Mutex::new(
-        "2031-01-01T00:00:00Z".parse::<Timestamp>().unwrap(),
-    ));
+    let time = Arc::new(Mutex::new("2031-01-01T00:00:00Z".parse::<Timestamp>().unwrap()));
     let read = Arc::clone(&time);
     let clock: Clock = Arc::new(move || *read.lock().unwrap());
     let front = GithubFront::start_at(Behind::Nothing(seed()), clock).await;
-    let scene = Scene {
-        front,
-        emulator: None,
-        client: reqwest::Client::new(),
-    };
+    let scene = Scene { front, emulator: None, client: reqwest::Client::new() };
 
     let now = time.lock().unwrap().as_second();
     let told = scene.mint_with(&KEY.jwt(APP, now), &narrow()).await;
@@ -140,19 +118,10 @@ async fn an_app_jwt_lives_ten_minutes_at_most() {
         let iss = APP.to_string();
         for (claims, status) in [
             (json!({ "iss": iss, "iat": now - 1, "exp": now + 599 }), 201),
-            (
-                json!({ "iss": APP, "iat": now - 60, "exp": now + 500 }),
-                201,
-            ),
+            (json!({ "iss": APP, "iat": now - 60, "exp": now + 500 }), 201),
             (json!({ "iss": iss, "iat": now, "exp": now + 601 }), 401),
-            (
-                json!({ "iss": iss, "iat": now - 60, "exp": now + 599 }),
-                401,
-            ),
-            (
-                json!({ "iss": iss, "iat": now + 3600, "exp": now + 4000 }),
-                401,
-            ),
+            (json!({ "iss": iss, "iat": now - 60, "exp": now + 599 }), 401),
+            (json!({ "iss": iss, "iat": now + 3600, "exp": now + 4000 }), 401),
             (json!({ "iss": iss, "iat": now - 60, "exp": now - 1 }), 401),
             (json!({ "iss": iss, "iat": now }), 401),
             (json!({ "iss": iss, "exp": now + 60 }), 401),
@@ -190,16 +159,9 @@ async fn the_repositories_of_a_token_come_a_page_at_a_time() {
     whole.apps[0].installations[0].repository_selection = Selection::All;
     whole.apps[0].installations[0].repositories.clear();
     let emulator = Emulator::start(&whole).await.unwrap();
-    for behind in [
-        Behind::Emulator(emulator.url().to_owned()),
-        Behind::Nothing(whole.clone()),
-    ] {
+    for behind in [Behind::Emulator(emulator.url().to_owned()), Behind::Nothing(whole.clone())] {
         let front = GithubFront::start(behind).await;
-        let scene = Scene {
-            front,
-            emulator: None,
-            client: reqwest::Client::new(),
-        };
+        let scene = Scene { front, emulator: None, client: reqwest::Client::new() };
         let token = scene.token(&json!({})).await;
         let mut names = Vec::new();
         for page in 1..=2 {
@@ -222,9 +184,7 @@ async fn the_emulator_ends_with_its_handle() {
     assert!(tokio::net::TcpStream::connect(&address).await.is_ok());
     drop(emulator);
     let gone = async { while tokio::net::TcpStream::connect(&address).await.is_ok() {} };
-    tokio::time::timeout(Duration::from_secs(10), gone)
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
 }
 
 #[tokio::test]
@@ -244,19 +204,13 @@ async fn a_token_is_in_the_ledger_though_its_client_left_before_it_was_minted() 
     .await;
     let front = GithubFront::start(Behind::Emulator(hesitating.url())).await;
 
-    let mut client = TcpStream::connect(front.url().trim_start_matches("http://"))
-        .await
-        .unwrap();
+    let mut client = TcpStream::connect(front.url().trim_start_matches("http://")).await.unwrap();
     let path = MINT.replace("{installation_id}", "1");
     let request = format!("POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n");
     client.write_all(request.as_bytes()).await.unwrap();
     asked.notified().await;
     client.shutdown().await.unwrap();
-    assert_eq!(
-        client.read_to_end(&mut Vec::new()).await.unwrap(),
-        0,
-        "the front hung up too"
-    );
+    assert_eq!(client.read_to_end(&mut Vec::new()).await.unwrap(), 0, "the front hung up too");
 
     go_on.notify_one();
     let recorded = async {
@@ -264,7 +218,5 @@ async fn a_token_is_in_the_ledger_though_its_client_left_before_it_was_minted() 
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), recorded)
-        .await
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(10), recorded).await.unwrap();
 }

@@ -21,11 +21,7 @@ pub fn seed() -> Seed {
         org: "acme",
         repos: &["api", "web", "vault"],
         installed_on: &["api", "web"],
-        permissions: &[
-            ("contents", "write"),
-            ("issues", "write"),
-            ("metadata", "read"),
-        ],
+        permissions: &[("contents", "write"), ("issues", "write"), ("metadata", "read")],
     })
 }
 
@@ -44,41 +40,26 @@ impl Scene {
     pub async fn before_the_emulator() -> Self {
         let emulator = Emulator::start(&seed()).await.unwrap();
         let front = GithubFront::start(Behind::Emulator(emulator.url().to_owned())).await;
-        Self {
-            front,
-            emulator: Some(emulator),
-            client: reqwest::Client::new(),
-        }
+        Self { front, emulator: Some(emulator), client: reqwest::Client::new() }
     }
 
     pub async fn before_nothing() -> Self {
         let front = GithubFront::start(Behind::Nothing(seed())).await;
-        Self {
-            front,
-            emulator: None,
-            client: reqwest::Client::new(),
-        }
+        Self { front, emulator: None, client: reqwest::Client::new() }
     }
 
     /// The same story must hold with the emulator and without.
     pub async fn both() -> [Self; 2] {
-        [
-            Self::before_the_emulator().await,
-            Self::before_nothing().await,
-        ]
+        [Self::before_the_emulator().await, Self::before_nothing().await]
     }
 
     pub async fn mint(&self, asked: &Value) -> Told {
-        self.mint_with(&KEY.jwt(APP, jeton_tests::now().as_second()), asked)
-            .await
+        self.mint_with(&KEY.jwt(APP, jeton_tests::now().as_second()), asked).await
     }
 
     pub async fn mint_with(&self, jwt: &str, asked: &Value) -> Told {
         let path = MINT.replace("{installation_id}", &INSTALLATION.to_string());
-        let request = self
-            .client
-            .post(format!("{}{path}", self.front.url()))
-            .bearer_auth(jwt);
+        let request = self.client.post(format!("{}{path}", self.front.url())).bearer_auth(jwt);
         told(request.json(asked)).await
     }
 
@@ -89,12 +70,7 @@ impl Scene {
     }
 
     pub async fn get(&self, token: &str, path: &str) -> Told {
-        told(
-            self.client
-                .get(format!("{}{path}", self.front.url()))
-                .bearer_auth(token),
-        )
-        .await
+        told(self.client.get(format!("{}{path}", self.front.url())).bearer_auth(token)).await
     }
 
     pub async fn revoke(&self, token: &str) -> Told {
@@ -118,20 +94,13 @@ pub struct Told {
 impl Told {
     pub fn as_answer(&self) -> Answer {
         let body = (!self.text.is_empty()).then(|| self.body.clone());
-        Answer {
-            status: self.status,
-            body,
-        }
+        Answer { status: self.status, body }
     }
 }
 
 pub async fn told(request: reqwest::RequestBuilder) -> Told {
     let Ok(answer) = request.send().await else {
-        return Told {
-            status: 0,
-            text: String::new(),
-            body: Value::Null,
-        };
+        return Told { status: 0, text: String::new(), body: Value::Null };
     };
     let status = answer.status().as_u16();
     let text = answer.text().await.unwrap_or_default();

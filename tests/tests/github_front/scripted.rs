@@ -13,17 +13,11 @@ async fn a_broader_token_than_asked_for_says_so_and_is_one() {
     for scene in Scene::both().await {
         scene.front.next(Call::Mint, Script::BroaderPermissions);
         let told = scene.mint(&narrow()).await;
-        assert!(
-            told.body["permissions"].as_object().unwrap().len() > 1,
-            "{told:?}"
-        );
+        assert!(told.body["permissions"].as_object().unwrap().len() > 1, "{told:?}");
 
         scene.front.next(Call::Mint, Script::BroaderRepositories);
         let told = scene.mint(&narrow()).await;
-        assert!(
-            told.body["repositories"].as_array().unwrap().len() > 1,
-            "{told:?}"
-        );
+        assert!(told.body["repositories"].as_array().unwrap().len() > 1, "{told:?}");
         let token = told.body["token"].as_str().unwrap();
         assert_eq!(scene.get(token, "/repos/acme/api").await.status, 200);
 
@@ -50,10 +44,7 @@ async fn broader_is_made_up_where_the_installation_has_no_more_to_give() {
     assert_eq!(told.body["permissions"]["administration"], "write");
     scene.front.next(Call::Mint, Script::BroaderRepositories);
     let told = scene.mint(&all).await;
-    assert_eq!(
-        told.body["repositories"][2]["full_name"],
-        "acme/not-asked-for"
-    );
+    assert_eq!(told.body["repositories"][2]["full_name"], "acme/not-asked-for");
 }
 
 #[tokio::test]
@@ -106,18 +97,10 @@ async fn tokens_of_the_old_and_the_new_length_work_alike() {
 #[tokio::test]
 async fn a_wrong_expiry_is_told_but_the_ledger_keeps_the_true_one() {
     let scene = Scene::before_nothing().await;
-    for expiry in [
-        Expiry::Past,
-        Expiry::TenYears,
-        Expiry::Absent,
-        Expiry::Garbage,
-    ] {
+    for expiry in [Expiry::Past, Expiry::TenYears, Expiry::Absent, Expiry::Garbage] {
         scene.front.next(Call::Mint, Script::WrongExpiry(expiry));
         let told = scene.mint(&narrow()).await;
-        let text = told
-            .body
-            .get("expires_at")
-            .map(|value| value.as_str().unwrap());
+        let text = told.body.get("expires_at").map(|value| value.as_str().unwrap());
         let time = text.and_then(|text| text.parse::<Timestamp>().ok());
         let now = jeton_tests::now();
         match expiry {
@@ -134,12 +117,7 @@ async fn a_wrong_expiry_is_told_but_the_ledger_keeps_the_true_one() {
 async fn refusals_mint_nothing_and_come_as_scripted() {
     let scene = Scene::before_nothing().await;
     for (script, status) in [
-        (
-            Script::RateLimited403 {
-                retry_after: Some(-1),
-            },
-            403,
-        ),
+        (Script::RateLimited403 { retry_after: Some(-1) }, 403),
         (Script::TooMany429, 429),
         (Script::Unauthorized401, 401),
         (Script::NotFound404, 404),
@@ -149,11 +127,7 @@ async fn refusals_mint_nothing_and_come_as_scripted() {
         assert_eq!(scene.mint(&narrow()).await.status, status);
     }
     assert!(scene.front.minted().is_empty());
-    assert_eq!(
-        scene.mint(&narrow()).await.status,
-        201,
-        "after the scripts comes honesty"
-    );
+    assert_eq!(scene.mint(&narrow()).await.status, 201, "after the scripts comes honesty");
 
     scene.front.always(Call::Mint, Script::TooMany429);
     for _ in 0..3 {
@@ -165,16 +139,11 @@ async fn refusals_mint_nothing_and_come_as_scripted() {
 async fn a_rate_limit_says_when_to_come_back() {
     let scene = Scene::before_nothing().await;
     for (retry_after, header) in [(Some(1_000_000_000), Some("1000000000")), (None, None)] {
-        scene
-            .front
-            .next(Call::Mint, Script::RateLimited403 { retry_after });
+        scene.front.next(Call::Mint, Script::RateLimited403 { retry_after });
         let path = MINT.replace("{installation_id}", &INSTALLATION.to_string());
         let url = format!("{}{path}", scene.front.url());
         let answer = scene.client.post(url).send().await.unwrap();
-        let said = answer
-            .headers()
-            .get("retry-after")
-            .map(|value| value.to_str().unwrap());
+        let said = answer.headers().get("retry-after").map(|value| value.to_str().unwrap());
         assert_eq!(said, header);
         assert_eq!(answer.headers()["x-ratelimit-remaining"], "0");
     }
@@ -188,14 +157,9 @@ async fn who_follows_a_redirect_to_another_host_is_recorded() {
     assert_eq!(scene.front.strayed().len(), 1);
     assert!(!scene.front.strayed()[0].with_authorization);
 
-    let careful = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .build()
-        .unwrap();
-    let scene = Scene {
-        client: careful,
-        ..scene
-    };
+    let careful =
+        reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let scene = Scene { client: careful, ..scene };
     scene.front.next(Call::Mint, Script::Redirect);
     assert_eq!(scene.mint(&narrow()).await.status, 302);
     assert_eq!(scene.front.strayed().len(), 1);
@@ -206,12 +170,8 @@ async fn a_huge_body_is_made_only_as_far_as_it_is_read() {
     let scene = Scene::before_nothing().await;
     scene.front.next(Call::Mint, Script::HugeBody);
     let path = MINT.replace("{installation_id}", &INSTALLATION.to_string());
-    let mut answer = scene
-        .client
-        .post(format!("{}{path}", scene.front.url()))
-        .send()
-        .await
-        .unwrap();
+    let mut answer =
+        scene.client.post(format!("{}{path}", scene.front.url())).send().await.unwrap();
     let mut read = 0;
     while read < 20_000_000 {
         read += answer.chunk().await.unwrap().unwrap().len();
@@ -225,9 +185,7 @@ async fn a_huge_body_is_made_only_as_far_as_it_is_read() {
 #[tokio::test]
 async fn a_slow_answer_is_accepted_even_if_its_client_does_not_wait() {
     let scene = Scene::before_nothing().await;
-    scene
-        .front
-        .next(Call::Mint, Script::Slow(Duration::from_secs(3600)));
+    scene.front.next(Call::Mint, Script::Slow(Duration::from_secs(3600)));
     let impatient = tokio::time::timeout(Duration::from_millis(500), scene.mint(&narrow())).await;
     assert!(impatient.is_err());
     assert_eq!(scene.front.live_tokens().len(), 1);
@@ -244,23 +202,16 @@ async fn a_lying_revocation_is_answered_but_the_token_lives_on() {
         assert_eq!(scene.revoke(&token).await.status, 503);
         assert_eq!(scene.get(&token, "/repos/acme/web").await.status, 200);
         assert_eq!(scene.front.live_tokens().len(), 1);
-        assert!(
-            scene
-                .front
-                .revocations()
-                .iter()
-                .all(|revocation| !revocation.took_effect)
-        );
+        assert!(scene.front.revocations().iter().all(|revocation| !revocation.took_effect));
     }
 }
 
 #[tokio::test]
 async fn a_revocation_whose_answer_is_lost_has_taken_effect() {
     for scene in Scene::both().await {
-        for (script, status) in [
-            (Script::ServerErrorAfterAccepting, 502),
-            (Script::CutAfterAccepting, 0),
-        ] {
+        for (script, status) in
+            [(Script::ServerErrorAfterAccepting, 502), (Script::CutAfterAccepting, 0)]
+        {
             let token = scene.token(&narrow()).await;
             scene.front.next(Call::Revoke, script);
             assert_eq!(scene.revoke(&token).await.status, status);
@@ -275,9 +226,7 @@ async fn a_redirected_or_rate_limited_revocation_changes_nothing() {
     let scene = Scene::before_nothing().await;
     let token = scene.token(&narrow()).await;
     for script in [
-        Script::RateLimited403 {
-            retry_after: Some(1),
-        },
+        Script::RateLimited403 { retry_after: Some(1) },
         Script::TooMany429,
         Script::NotFound404,
         Script::Unauthorized401,

@@ -48,18 +48,9 @@ fn what_one_key_signed_that_key_checks_and_nothing_else_does() {
         assert!(check(&tampered, &pair.checks, pair.algorithm).is_err());
     }
     let token = encode(&Header::new(ed.algorithm), &claims, &ed.signs).unwrap();
-    assert!(
-        check(&token, &pairs()[0].checks, ed.algorithm).is_err(),
-        "another key"
-    );
-    assert!(
-        check(&token, &ec.checks, ed.algorithm).is_err(),
-        "a key of another kind"
-    );
-    assert!(
-        check(&token, &ed.checks, ec.algorithm).is_err(),
-        "another algorithm allowed"
-    );
+    assert!(check(&token, &pairs()[0].checks, ed.algorithm).is_err(), "another key");
+    assert!(check(&token, &ec.checks, ed.algorithm).is_err(), "a key of another kind");
+    assert!(check(&token, &ed.checks, ec.algorithm).is_err(), "another algorithm allowed");
 }
 
 #[test]
@@ -96,14 +87,8 @@ fn a_private_key_is_parsed_once() {
 fn digests_are_those_of_the_standard() {
     let empty = compute_digest(b"", ThumbprintHash::SHA256).unwrap();
     assert_eq!(jeton_domain::secret::hex(&empty[..4]), "e3b0c442");
-    assert_eq!(
-        compute_digest(b"", ThumbprintHash::SHA384).unwrap().len(),
-        48
-    );
-    assert_eq!(
-        compute_digest(b"", ThumbprintHash::SHA512).unwrap().len(),
-        64
-    );
+    assert_eq!(compute_digest(b"", ThumbprintHash::SHA384).unwrap().len(), 48);
+    assert_eq!(compute_digest(b"", ThumbprintHash::SHA512).unwrap().len(), 64);
 }
 
 /// Signed by OpenSSL with a 2048-bit key that is gone.
@@ -119,10 +104,7 @@ fn rsa_signatures_of_others_are_checked_as_the_algorithm_says() {
         (RS256_TOKEN, Algorithm::RS256, Algorithm::PS256),
         (PS256_TOKEN, Algorithm::PS256, Algorithm::RS256),
     ] {
-        assert_eq!(
-            check(token, &key, algorithm).unwrap(),
-            json!({"sub": "bot"})
-        );
+        assert_eq!(check(token, &key, algorithm).unwrap(), json!({"sub": "bot"}));
         assert!(check(token, &key, other).is_err());
         let (message, signature) = token.rsplit_once('.').unwrap();
         let swapped = verifier(&other, &key).unwrap();

@@ -42,10 +42,7 @@ impl Replays {
     /// Remembers up to `most` proofs in each turn.
     pub fn new(most: u64) -> Self {
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        Self {
-            turns: Mutex::new(Turns::default()),
-            most,
-        }
+        Self { turns: Mutex::new(Turns::default()), most }
     }
 
     /// Uses up a proof.
@@ -82,10 +79,7 @@ impl Turns {
 /// is counted in whole seconds.
 fn life_millis() -> i64 {
     let leeway = i64::try_from(LEEWAY_SECONDS).unwrap_or(0);
-    DPOP_AGE_SECONDS
-        .saturating_add(leeway)
-        .saturating_add(1)
-        .saturating_mul(1000)
+    DPOP_AGE_SECONDS.saturating_add(leeway).saturating_add(1).saturating_mul(1000)
 }
 
 #[cfg(test)]

@@ -8,17 +8,11 @@ const URL: &str = "https://jeton.acme.dev/jeton.v1.Sessions/Open";
 const HANDLE: &str = "jeton_s_abc";
 
 fn dpop() -> Dpop {
-    Dpop::new(&[
-        "https://jeton.acme.dev/".to_owned(),
-        "http://[::1]:8080".to_owned(),
-    ])
+    Dpop::new(&["https://jeton.acme.dev/".to_owned(), "http://[::1]:8080".to_owned()])
 }
 
 fn call() -> Call<'static> {
-    Call {
-        path: PATH,
-        handle: None,
-    }
+    Call { path: PATH, handle: None }
 }
 
 fn claims(jti: &str) -> Value {
@@ -40,13 +34,8 @@ fn ath(handle: &str) -> String {
 #[test]
 fn a_fresh_proof_of_either_kind_names_its_key() {
     for signer in [Signer::ed25519(), Signer::p256()] {
-        let expected = PublicKey::parse(signer.jwk().as_object().unwrap())
-            .unwrap()
-            .thumbprint();
-        assert_eq!(
-            dpop().check(&proof(&signer, &claims("1")), call(), after(0)),
-            Ok(expected)
-        );
+        let expected = PublicKey::parse(signer.jwk().as_object().unwrap()).unwrap().thumbprint();
+        assert_eq!(dpop().check(&proof(&signer, &claims("1")), call(), after(0)), Ok(expected));
     }
 }
 
@@ -55,40 +44,22 @@ fn a_proof_is_taken_once_for_as_long_as_it_is_fresh() {
     let (dpop, one, two) = (dpop(), Signer::ed25519(), Signer::ed25519());
     let first = proof(&one, &claims("1"));
     assert!(dpop.check(&first, call(), after(-5)).is_ok());
-    assert_eq!(
-        dpop.check(&first, call(), after(-5)),
-        Err(ProofError::Replay)
-    );
-    assert_eq!(
-        dpop.check(&first, call(), after(60)),
-        Err(ProofError::Replay)
-    );
+    assert_eq!(dpop.check(&first, call(), after(-5)), Err(ProofError::Replay));
+    assert_eq!(dpop.check(&first, call(), after(60)), Err(ProofError::Replay));
     assert_eq!(dpop.check(&first, call(), after(61)), Err(ProofError::Age));
     // Another signature over the same id is the same proof; another key's is not.
     let mut same_id = claims("1");
     same_id["iat"] = json!(NOW + 1);
-    assert_eq!(
-        dpop.check(&proof(&one, &same_id), call(), after(1)),
-        Err(ProofError::Replay)
-    );
-    assert!(
-        dpop.check(&proof(&two, &claims("1")), call(), after(1))
-            .is_ok()
-    );
-    assert!(
-        dpop.check(&proof(&one, &claims("2")), call(), after(1))
-            .is_ok()
-    );
+    assert_eq!(dpop.check(&proof(&one, &same_id), call(), after(1)), Err(ProofError::Replay));
+    assert!(dpop.check(&proof(&two, &claims("1")), call(), after(1)).is_ok());
+    assert!(dpop.check(&proof(&one, &claims("2")), call(), after(1)).is_ok());
 }
 
 #[test]
 fn a_refused_proof_is_not_used_up() {
     let (dpop, signer) = (dpop(), Signer::ed25519());
     let proof = proof(&signer, &claims("1"));
-    let other = Call {
-        path: "/jeton.v1.Grants/Request",
-        handle: None,
-    };
+    let other = Call { path: "/jeton.v1.Grants/Request", handle: None };
     assert!(dpop.check(&proof, other, after(0)).is_err());
     assert!(dpop.check(&proof, call(), after(0)).is_ok());
 }
@@ -96,20 +67,14 @@ fn a_refused_proof_is_not_used_up() {
 #[test]
 fn a_proof_is_for_one_method_url_and_minute() {
     let signer = Signer::ed25519();
-    let url = Err(ProofError::Url(format!(
-        "`{URL}` or `http://[::1]:8080{PATH}`"
-    )));
+    let url = Err(ProofError::Url(format!("`{URL}` or `http://[::1]:8080{PATH}`")));
     for (claim, value, answer) in [
         ("htm", json!("GET"), Err(ProofError::Method)),
         ("htm", json!("post"), Err(ProofError::Method)),
         ("htm", json!(1), Err(ProofError::Claim("htm", "a text"))),
         ("htu", json!(format!("{URL}/")), url.clone()),
         ("htu", json!(URL.to_uppercase()), url.clone()),
-        (
-            "htu",
-            json!("https://jeton.acme.dev.evil.example/jeton.v1.Sessions/Open"),
-            url.clone(),
-        ),
+        ("htu", json!("https://jeton.acme.dev.evil.example/jeton.v1.Sessions/Open"), url.clone()),
         ("htu", json!(PATH), url.clone()),
         ("htu", json!(""), url.clone()),
         ("htu", json!(format!("{URL}?x=1#y")), Ok(())),
@@ -118,39 +83,21 @@ fn a_proof_is_for_one_method_url_and_minute() {
         ("iat", json!(NOW - 61), Err(ProofError::Age)),
         ("iat", json!(NOW + 5), Ok(())),
         ("iat", json!(NOW + 6), Err(ProofError::Age)),
-        (
-            "iat",
-            json!(NOW.to_string()),
-            Err(ProofError::Claim("iat", "a number of seconds")),
-        ),
-        (
-            "iat",
-            json!(-1),
-            Err(ProofError::Claim("iat", "a number of seconds")),
-        ),
-        (
-            "jti",
-            json!(""),
-            Err(ProofError::Claim("jti", "a text of 1 to 256 characters")),
-        ),
+        ("iat", json!(NOW.to_string()), Err(ProofError::Claim("iat", "a number of seconds"))),
+        ("iat", json!(-1), Err(ProofError::Claim("iat", "a number of seconds"))),
+        ("jti", json!(""), Err(ProofError::Claim("jti", "a text of 1 to 256 characters"))),
         (
             "jti",
             json!("x".repeat(257)),
             Err(ProofError::Claim("jti", "a text of 1 to 256 characters")),
         ),
         ("jti", json!("x".repeat(256)), Ok(())),
-        (
-            "jti",
-            json!(7),
-            Err(ProofError::Claim("jti", "a text of 1 to 256 characters")),
-        ),
+        ("jti", json!(7), Err(ProofError::Claim("jti", "a text of 1 to 256 characters"))),
         ("ath", json!(ath(HANDLE)), Err(ProofError::Handle)),
     ] {
         let mut claims = claims("1");
         claims[claim] = value.clone();
-        let given = dpop()
-            .check(&proof(&signer, &claims), call(), after(0))
-            .map(|_| ());
+        let given = dpop().check(&proof(&signer, &claims), call(), after(0)).map(|_| ());
         assert_eq!(given, answer, "{claim} = {value}");
     }
 }
@@ -158,10 +105,7 @@ fn a_proof_is_for_one_method_url_and_minute() {
 #[test]
 fn a_proof_beside_a_handle_is_for_just_that_handle() {
     let signer = Signer::ed25519();
-    let call = Call {
-        path: PATH,
-        handle: Some(HANDLE),
-    };
+    let call = Call { path: PATH, handle: Some(HANDLE) };
     for (given, answer) in [
         (json!(ath(HANDLE)), Ok(())),
         (json!(ath("jeton_s_abd")), Err(ProofError::Handle)),
@@ -170,9 +114,7 @@ fn a_proof_beside_a_handle_is_for_just_that_handle() {
     ] {
         let mut claims = claims("1");
         claims["ath"] = given.clone();
-        let outcome = dpop()
-            .check(&proof(&signer, &claims), call, after(0))
-            .map(|_| ());
+        let outcome = dpop().check(&proof(&signer, &claims), call, after(0)).map(|_| ());
         assert_eq!(outcome, answer, "{given}");
     }
     let without = dpop().check(&proof(&signer, &claims("1")), call, after(0));
@@ -191,25 +133,13 @@ fn the_header_must_carry_the_public_key_that_signed() {
         ("alg", json!("ES256"), ProofError::NoKey),
         ("jwk", json!(null), ProofError::NoKey),
         ("jwk", other.jwk(), ProofError::Signature),
-        (
-            "jwk",
-            json!({"kty": "oct", "k": "AAAA"}),
-            ProofError::Key(KeyError::Private("k")),
-        ),
-        (
-            "crit",
-            json!(["b64"]),
-            ProofError::Malformed(Malformed::Extension("crit")),
-        ),
+        ("jwk", json!({"kty": "oct", "k": "AAAA"}), ProofError::Key(KeyError::Private("k"))),
+        ("crit", json!(["b64"]), ProofError::Malformed(Malformed::Extension("crit"))),
     ] {
         let mut header = header(&signer);
         header[member] = value.clone();
         let proof = signer.signs(&header.to_string(), &claims("1").to_string());
-        assert_eq!(
-            dpop().check(&proof, call(), after(0)),
-            Err(fault),
-            "{member} = {value}"
-        );
+        assert_eq!(dpop().check(&proof, call(), after(0)), Err(fault), "{member} = {value}");
     }
     let mut private = header(&signer);
     private["jwk"]["d"] = json!("AAAA");
@@ -224,16 +154,10 @@ fn a_changed_proof_is_refused() {
     let good = proof(&signer, &claims("1"));
     let (message, signature) = good.rsplit_once('.').unwrap();
     let zeros = format!("{message}.{}", URL_SAFE_NO_PAD.encode([0; 64]));
-    assert_eq!(
-        dpop().check(&zeros, call(), after(0)),
-        Err(ProofError::Signature)
-    );
+    assert_eq!(dpop().check(&zeros, call(), after(0)), Err(ProofError::Signature));
     let other = proof(&signer, &claims("2"));
     let moved = format!("{}.{signature}", other.rsplit_once('.').unwrap().0);
-    assert_eq!(
-        dpop().check(&moved, call(), after(0)),
-        Err(ProofError::Signature)
-    );
+    assert_eq!(dpop().check(&moved, call(), after(0)), Err(ProofError::Signature));
 }
 
 proptest! {

@@ -52,12 +52,7 @@ impl Connection {
         slot: OwnedSemaphorePermit,
         patience: Duration,
     ) -> Self {
-        Self {
-            transport,
-            peer,
-            silence: Some(Box::pin(sleep(patience))),
-            _slot: slot,
-        }
+        Self { transport, peer, silence: Some(Box::pin(sleep(patience))), _slot: slot }
     }
 
     /// Who is on the other end.
@@ -74,12 +69,10 @@ impl Connection {
                 self.silence = None;
                 Poll::Pending
             }
-            Some(silence) => silence.as_mut().poll(cx).map(|()| {
-                Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client said nothing",
-                ))
-            }),
+            Some(silence) => silence
+                .as_mut()
+                .poll(cx)
+                .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"))),
         }
     }
 }

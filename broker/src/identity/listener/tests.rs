@@ -18,10 +18,7 @@ use crate::identity::{
     tls::Reload,
 };
 
-const QUICK: Bounds = Bounds {
-    connections: 8,
-    handshake: Duration::from_millis(200),
-};
+const QUICK: Bounds = Bounds { connections: 8, handshake: Duration::from_millis(200) };
 
 /// A listener with TLS, and the CA that its clients come from.
 struct World {
@@ -44,13 +41,7 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let incoming = Incoming::tls(listener, Arc::clone(&tls), bounds);
-        Self {
-            ca,
-            disk,
-            tls,
-            incoming,
-            address,
-        }
+        Self { ca, disk, tls, incoming, address }
     }
 
     /// Connects and hands over both ends.
@@ -103,25 +94,17 @@ async fn a_spiffe_certificate_names_its_workload_and_none_names_nobody() {
     let mut world = World::new().await;
     let one = world.ca.agent("one");
     let (mut client, mut server) = world.open(Some(&one)).await;
-    assert_eq!(
-        check(&server),
-        Ok(Some("spiffe://acme.dev/agent/one".into()))
-    );
+    assert_eq!(check(&server), Ok(Some("spiffe://acme.dev/agent/one".into())));
     assert!(talks(&mut client, &mut server).await);
     let (_client, server) = world.open(None).await;
-    assert!(matches!(
-        tls_peer(&server).presented(),
-        ClientCertificate::Absent
-    ));
+    assert!(matches!(tls_peer(&server).presented(), ClientCertificate::Absent));
     assert_eq!(check(&server), Ok(None));
 }
 
 #[tokio::test]
 async fn a_certificate_with_two_names_connects_and_identifies_nobody() {
     let mut world = World::new().await;
-    let two = world
-        .ca
-        .sign(&leaf(&["spiffe://acme.dev/a", "spiffe://acme.dev/b"]));
+    let two = world.ca.sign(&leaf(&["spiffe://acme.dev/a", "spiffe://acme.dev/b"]));
     let (_client, server) = world.open(Some(&two)).await;
     assert_eq!(check(&server), Err(CertificateError::Names(2)));
 }
@@ -150,17 +133,11 @@ async fn a_swapped_ca_refuses_open_connections_of_the_old_one_and_drops_none() {
     assert!(check(&old_server).is_ok());
 
     world.disk.write("clients.pem", &new_ca.pem());
-    assert_eq!(
-        world.tls.reload_if_changed().unwrap(),
-        Reload::Swapped { generation: 2 }
-    );
+    assert_eq!(world.tls.reload_if_changed().unwrap(), Reload::Swapped { generation: 2 });
 
     assert_eq!(check(&old_server), Err(CertificateError::Untrusted));
     let (_client, new_server) = world.open(Some(&new)).await;
-    assert_eq!(
-        check(&new_server),
-        Ok(Some("spiffe://acme.dev/agent/new".into()))
-    );
+    assert_eq!(check(&new_server), Ok(Some("spiffe://acme.dev/agent/new".into())));
     assert!(world.is_refused(&old).await);
     assert!(talks(&mut old_client, &mut old_server).await);
     assert!(talks(&mut free_client, &mut free_server).await);
@@ -205,10 +182,7 @@ async fn a_certificate_ends_on_an_open_connection() {
     let peer = tls_peer(&server);
     assert!(peer.certificate(after(0)).is_ok());
     let year_5000 = jeton_domain::ttl::Timestamp::from_seconds(95_617_584_000);
-    assert_eq!(
-        peer.certificate(year_5000).err(),
-        Some(CertificateError::Ended)
-    );
+    assert_eq!(peer.certificate(year_5000).err(), Some(CertificateError::Ended));
 }
 
 #[tokio::test]
@@ -220,18 +194,12 @@ async fn no_session_is_resumed_and_nothing_before_tls_1_3_is_spoken() {
         let mut client = connect(world.address, Arc::clone(&config)).await.unwrap();
         let mut server = world.accepted().await;
         assert!(talks(&mut client, &mut server).await);
-        assert_eq!(
-            client.get_ref().1.handshake_kind(),
-            Some(HandshakeKind::Full)
-        );
+        assert_eq!(client.get_ref().1.handshake_kind(), Some(HandshakeKind::Full));
     }
     let old = |version: &&&SupportedProtocolVersion| version.version != ProtocolVersion::TLSv1_3;
     for version in rustls::ALL_VERSIONS.iter().filter(old) {
         let config = world.disk.client_of(Some(&one), &[version]);
-        assert!(
-            connect(world.address, Arc::new(config)).await.is_err(),
-            "{version:?}"
-        );
+        assert!(connect(world.address, Arc::new(config)).await.is_err(), "{version:?}");
     }
 }
 
@@ -260,22 +228,14 @@ async fn a_client_that_says_nothing_is_cut_and_one_that_spoke_is_not() {
 
 #[tokio::test]
 async fn connections_beyond_the_bound_wait_until_one_goes() {
-    let mut world = World::bounded(Bounds {
-        connections: 1,
-        ..Bounds::default()
-    })
-    .await;
+    let mut world = World::bounded(Bounds { connections: 1, ..Bounds::default() }).await;
     let (client, first) = world.open(None).await;
     let waiting = TcpStream::connect(world.address).await.unwrap();
     drop(waiting);
     {
         let second = world.disk.connect(world.address, None);
         tokio::pin!(second);
-        assert!(
-            timeout(Duration::from_millis(100), &mut second)
-                .await
-                .is_err()
-        );
+        assert!(timeout(Duration::from_millis(100), &mut second).await.is_err());
         drop((client, first));
         assert!(second.await.is_ok());
     }
@@ -298,23 +258,14 @@ async fn the_listener_outlives_errors_of_accept_and_ends_with_its_reader() {
             }
         }
         async fn greet(&self, raw: UnixStream) -> io::Result<(Transport, Peer)> {
-            let peer = UnixPeer {
-                uid: 1,
-                gid: 1,
-                pid: None,
-            };
+            let peer = UnixPeer { uid: 1, gid: 1, pid: None };
             Ok((Transport::Unix(raw), Peer::Unix(peer)))
         }
     }
     let too_many_files = || Err(io::Error::from_raw_os_error(24));
     let (one, _other) = UnixStream::pair().unwrap();
     let alive = Arc::new(());
-    let answers = VecDeque::from([
-        too_many_files(),
-        too_many_files(),
-        too_many_files(),
-        Ok(one),
-    ]);
+    let answers = VecDeque::from([too_many_files(), too_many_files(), too_many_files(), Ok(one)]);
     let door = Faulty(Mutex::new(answers), Arc::clone(&alive));
     let mut incoming = Incoming::through(door, QUICK);
     assert!(incoming.next().await.unwrap().is_ok());

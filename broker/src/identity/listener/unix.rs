@@ -45,10 +45,7 @@ impl UnixSocket {
     /// # Errors
     /// When somebody answers there, another kind of file is there, or the system refuses.
     pub fn bind(path: &Path, mode: Option<u32>) -> Result<Self, UnixSocketError> {
-        let refused = |error| UnixSocketError::Io {
-            path: path.to_owned(),
-            error,
-        };
+        let refused = |error| UnixSocketError::Io { path: path.to_owned(), error };
         refuse_taken(path)?;
         // Why under another name first: a socket is born with the mode of the umask, and whoever
         // connects before it is narrowed stays connected.
@@ -68,10 +65,7 @@ impl UnixSocket {
 }
 
 fn refuse_taken(path: &Path) -> Result<(), UnixSocketError> {
-    let refused = |error| UnixSocketError::Io {
-        path: path.to_owned(),
-        error,
-    };
+    let refused = |error| UnixSocketError::Io { path: path.to_owned(), error };
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(refused(error)),
@@ -106,11 +100,7 @@ impl Door for UnixDoor {
 
     async fn greet(&self, stream: UnixStream) -> io::Result<(Transport, Peer)> {
         let process = stream.peer_cred()?;
-        let peer = UnixPeer {
-            uid: process.uid(),
-            gid: process.gid(),
-            pid: process.pid(),
-        };
+        let peer = UnixPeer { uid: process.uid(), gid: process.gid(), pid: process.pid() };
         Ok((Transport::Unix(stream), Peer::Unix(peer)))
     }
 }

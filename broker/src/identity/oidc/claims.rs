@@ -71,15 +71,9 @@ impl Claims {
     /// # Errors
     /// When one is missing or of the wrong type.
     pub fn read(claims: &Object) -> Result<Self, ClaimError> {
-        let subject = claims
-            .get("sub")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
+        let subject = claims.get("sub").and_then(Value::as_str).unwrap_or_default();
         if subject.is_empty() {
-            return Err(ClaimError::Malformed {
-                claim: "sub",
-                wanted: "a text that is not empty",
-            });
+            return Err(ClaimError::Malformed { claim: "sub", wanted: "a text that is not empty" });
         }
         Ok(Self {
             audience: audience(claims.get("aud"))?,
@@ -110,10 +104,8 @@ impl Claims {
         }
         if let Some(age) = config.max_age {
             let issued = self.issued.ok_or_else(|| no_date("iat"))?;
-            let oldest = now
-                .seconds()
-                .saturating_sub(i64::from(age.seconds()))
-                .saturating_sub(leeway());
+            let oldest =
+                now.seconds().saturating_sub(i64::from(age.seconds())).saturating_sub(leeway());
             if issued < oldest {
                 return Err(ClaimError::TooOld(age.seconds()));
             }
@@ -128,9 +120,8 @@ impl Claims {
 
     /// When it ends or is too old, whichever comes first.
     pub fn useful_until(&self, max_age: Option<Ttl>) -> Timestamp {
-        let aged = max_age
-            .zip(self.issued)
-            .map(|(age, issued)| Timestamp::from_seconds(issued).plus(age));
+        let aged =
+            max_age.zip(self.issued).map(|(age, issued)| Timestamp::from_seconds(issued).plus(age));
         aged.map_or(self.ends(), |aged| aged.min(self.ends()))
     }
 
@@ -141,10 +132,7 @@ impl Claims {
 }
 
 fn audience(aud: Option<&Value>) -> Result<Vec<String>, ClaimError> {
-    let malformed = ClaimError::Malformed {
-        claim: "aud",
-        wanted: "a text or a list of texts",
-    };
+    let malformed = ClaimError::Malformed { claim: "aud", wanted: "a text or a list of texts" };
     match aud {
         Some(Value::String(one)) => Ok(vec![one.clone()]),
         Some(Value::Array(many)) => many
@@ -160,38 +148,22 @@ fn audience(aud: Option<&Value>) -> Result<Vec<String>, ClaimError> {
 
 fn date(claims: &Object, claim: &'static str) -> Result<Option<i64>, ClaimError> {
     // Why not `null` as absent: a claim that is there says something, and this says nothing.
-    claims
-        .get(claim)
-        .map(|value| numeric_date(value).ok_or_else(|| no_date(claim)))
-        .transpose()
+    claims.get(claim).map(|value| numeric_date(value).ok_or_else(|| no_date(claim))).transpose()
 }
 
 fn no_date(claim: &'static str) -> ClaimError {
-    ClaimError::Malformed {
-        claim,
-        wanted: "a number of seconds since 1970",
-    }
+    ClaimError::Malformed { claim, wanted: "a number of seconds since 1970" }
 }
 
 /// Spec: RFC 7800 §3; `jkt` of RFC 9449 §6.1, `x5t#S256` of RFC 8705 §3.1.
 fn binding(cnf: &Value) -> Result<Binding, ClaimError> {
     let wanted = "either `jkt` or `x5t#S256`";
-    let malformed = || ClaimError::Malformed {
-        claim: "cnf",
-        wanted,
-    };
-    let cnf = cnf
-        .as_object()
-        .filter(|cnf| cnf.len() == 1)
-        .ok_or_else(malformed)?;
+    let malformed = || ClaimError::Malformed { claim: "cnf", wanted };
+    let cnf = cnf.as_object().filter(|cnf| cnf.len() == 1).ok_or_else(malformed)?;
     let (method, value) = cnf.iter().next().ok_or_else(malformed)?;
-    let digest = value
-        .as_str()
-        .and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
-    let digest = digest
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(Thumbprint)
-        .ok_or_else(malformed)?;
+    let digest = value.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+    let digest =
+        digest.and_then(|bytes| bytes.try_into().ok()).map(Thumbprint).ok_or_else(malformed)?;
     match method.as_str() {
         "jkt" => Ok(Binding::Jwk(digest)),
         "x5t#S256" => Ok(Binding::Certificate(digest)),

@@ -98,14 +98,8 @@ pub async fn read_file(path: &Path) -> Result<Vec<u8>, FetchError> {
     let most = u64::try_from(JWKS_BYTES).unwrap_or(u64::MAX);
     let mut document = Vec::new();
     let file = tokio::fs::File::open(path).await?;
-    file.take(most.saturating_add(1))
-        .read_to_end(&mut document)
-        .await?;
-    if document.len() > JWKS_BYTES {
-        Err(FetchError::TooLarge)
-    } else {
-        Ok(document)
-    }
+    file.take(most.saturating_add(1)).read_to_end(&mut document).await?;
+    if document.len() > JWKS_BYTES { Err(FetchError::TooLarge) } else { Ok(document) }
 }
 
 /// Reads a URL that keys may be fetched from.
@@ -121,11 +115,7 @@ pub fn safe_url(text: &str, reach: Reach) -> Result<Url, UrlError> {
         "http" => reach == Reach::HttpsOrLoopback && is_loopback(&url),
         _ => false,
     };
-    if plain && protected {
-        Ok(url)
-    } else {
-        Err(refused())
-    }
+    if plain && protected { Ok(url) } else { Err(refused()) }
 }
 
 /// Tells whether a URL leads to this host by address. Why not by the name `localhost`: names are
@@ -133,8 +123,7 @@ pub fn safe_url(text: &str, reach: Reach) -> Result<Url, UrlError> {
 pub fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    host.parse::<std::net::IpAddr>()
-        .is_ok_and(|address| address.is_loopback())
+    host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -163,11 +152,7 @@ mod tests {
             ("", false, false),
         ] {
             assert_eq!(safe_url(text, Reach::Https).is_ok(), https, "{text}");
-            assert_eq!(
-                safe_url(text, Reach::HttpsOrLoopback).is_ok(),
-                loopback,
-                "{text}"
-            );
+            assert_eq!(safe_url(text, Reach::HttpsOrLoopback).is_ok(), loopback, "{text}");
         }
     }
 

@@ -83,10 +83,8 @@ impl Wanted {
     /// # Errors
     /// When the name is no text, empty or too long.
     pub fn read(header: &Object, algorithm: Algorithm) -> Result<Self, ClaimError> {
-        let malformed = ClaimError::Malformed {
-            claim: "kid",
-            wanted: "a text of 1 to 256 characters",
-        };
+        let malformed =
+            ClaimError::Malformed { claim: "kid", wanted: "a text of 1 to 256 characters" };
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) if (1..=KID_CHARS).contains(&kid.chars().count()) => {
@@ -105,10 +103,7 @@ impl KeySet {
     /// When it is malformed, too large, or two keys have one name.
     pub fn parse(document: &[u8]) -> Result<Self, KeySetError> {
         let set = json::object(document).ok_or(KeySetError::Malformed)?;
-        let listed = set
-            .get("keys")
-            .and_then(Value::as_array)
-            .ok_or(KeySetError::Malformed)?;
+        let listed = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::Malformed)?;
         if listed.len() > JWKS_KEYS {
             return Err(KeySetError::TooMany);
         }
@@ -121,10 +116,7 @@ impl KeySet {
             }
             keys.push(key);
         }
-        Ok(Self {
-            keys,
-            version: sha256(document),
-        })
+        Ok(Self { keys, version: sha256(document) })
     }
 
     /// Digest of the document that it was read from.
@@ -140,11 +132,8 @@ impl KeySet {
         match &wanted.kid {
             Some(kid) => self.named(kid, wanted.algorithm),
             None => {
-                let fitting: Vec<_> = self
-                    .keys
-                    .iter()
-                    .filter_map(|key| key.usable(wanted.algorithm).ok())
-                    .collect();
+                let fitting: Vec<_> =
+                    self.keys.iter().filter_map(|key| key.usable(wanted.algorithm).ok()).collect();
                 match fitting.as_slice() {
                     [one] => Ok(Arc::clone(one)),
                     many => Err(KeyRefusal::Unnamed(many.len())),
@@ -154,24 +143,13 @@ impl KeySet {
     }
 
     fn named(&self, kid: &str, algorithm: Algorithm) -> Result<Arc<PublicKey>, KeyRefusal> {
-        let unknown = || KeyRefusal::Unknown {
-            kid: quote(kid),
-            algorithm: algorithm.word(),
-        };
-        let key = self
-            .keys
-            .iter()
-            .find(|key| key.kid.as_deref() == Some(kid))
-            .ok_or_else(unknown)?;
-        key.usable(algorithm)
-            .map(Arc::clone)
-            .map_err(|error| match error {
-                Some(error) => KeyRefusal::Refused {
-                    kid: quote(kid),
-                    error: error.clone(),
-                },
-                None => unknown(),
-            })
+        let unknown = || KeyRefusal::Unknown { kid: quote(kid), algorithm: algorithm.word() };
+        let key =
+            self.keys.iter().find(|key| key.kid.as_deref() == Some(kid)).ok_or_else(unknown)?;
+        key.usable(algorithm).map(Arc::clone).map_err(|error| match error {
+            Some(error) => KeyRefusal::Refused { kid: quote(kid), error: error.clone() },
+            None => unknown(),
+        })
     }
 }
 
@@ -186,20 +164,13 @@ impl Key {
             None | Some("sig") => PublicKey::parse(jwk).map(Arc::new),
             Some(_) => Err(KeyError::Kind),
         };
-        Ok(Self {
-            kid: text("kid")?,
-            algorithm: text("alg")?,
-            public,
-        })
+        Ok(Self { kid: text("kid")?, algorithm: text("alg")?, public })
     }
 
     /// The key, if it is one for this algorithm; else what is wrong with it, if it is not just
     /// one for something else.
     fn usable(&self, algorithm: Algorithm) -> Result<&Arc<PublicKey>, Option<&KeyError>> {
-        let pinned = self
-            .algorithm
-            .as_deref()
-            .is_none_or(|name| name == algorithm.word());
+        let pinned = self.algorithm.as_deref().is_none_or(|name| name == algorithm.word());
         match &self.public {
             Ok(key) if pinned && key.fits(algorithm) => Ok(key),
             Ok(_) | Err(KeyError::Kind) => Err(None),
@@ -225,10 +196,7 @@ mod tests {
     }
 
     fn wanted(kid: Option<&str>) -> Wanted {
-        Wanted {
-            kid: kid.map(str::to_owned),
-            algorithm: Algorithm::EdDsa,
-        }
+        Wanted { kid: kid.map(str::to_owned), algorithm: Algorithm::EdDsa }
     }
 
     #[test]
@@ -254,26 +222,15 @@ mod tests {
     fn a_token_without_kid_needs_just_one_key_that_fits() {
         let mut sealing = key("sealing");
         sealing["use"] = json!("enc");
-        assert!(
-            set(json!([key("one"), sealing]))
-                .unwrap()
-                .pick(&wanted(None))
-                .is_ok()
-        );
+        assert!(set(json!([key("one"), sealing])).unwrap().pick(&wanted(None)).is_ok());
         let two = set(json!([key("one"), key("two")])).unwrap();
         assert_eq!(two.pick(&wanted(None)).err(), Some(KeyRefusal::Unnamed(2)));
-        assert_eq!(
-            set(json!([])).unwrap().pick(&wanted(None)).err(),
-            Some(KeyRefusal::Unnamed(0))
-        );
+        assert_eq!(set(json!([])).unwrap().pick(&wanted(None)).err(), Some(KeyRefusal::Unnamed(0)));
     }
 
     #[test]
     fn twins_crowds_and_nonsense_are_no_key_set() {
-        assert_eq!(
-            set(json!([key("a"), key("a")])).err(),
-            Some(KeySetError::Twins)
-        );
+        assert_eq!(set(json!([key("a"), key("a")])).err(), Some(KeySetError::Twins));
         let crowd: Vec<_> = (0..101).map(|kid| key(&kid.to_string())).collect();
         assert_eq!(set(json!(crowd)).err(), Some(KeySetError::TooMany));
         for text in [
@@ -297,13 +254,7 @@ mod tests {
         let read =
             |kid: Value| Wanted::read(json!({"kid": kid}).as_object().unwrap(), Algorithm::EdDsa);
         assert!(read(json!("x".repeat(256))).is_ok());
-        for kid in [
-            json!("x".repeat(257)),
-            json!(""),
-            json!(1),
-            json!(null),
-            json!(["a"]),
-        ] {
+        for kid in [json!("x".repeat(257)), json!(""), json!(1), json!(null), json!(["a"])] {
             assert!(read(kid.clone()).is_err(), "{kid}");
         }
     }

@@ -93,9 +93,7 @@ impl Mapping {
             return PrincipalId::parse(&name).ok();
         }
         // Why: a claim that anybody may choose must not become the name of somebody's certificate.
-        self.may_name_spiffe()
-            .then(|| spiffe::parse(&name).ok())
-            .flatten()
+        self.may_name_spiffe().then(|| spiffe::parse(&name).ok()).flatten()
     }
 
     /// Names of the claims that decide.
@@ -109,13 +107,11 @@ impl Mapping {
         match self.principal.0.first() {
             Some(Part::Text(text)) => text.starts_with(spiffe::SCHEME),
             Some(Part::Claim(claim)) => {
-                self.claims
-                    .get(claim)
-                    .is_some_and(|rule| match &rule.value {
-                        WantedValue::Exact(text) => text.starts_with(spiffe::SCHEME),
-                        WantedValue::Matches(NamePattern::Spiffe(_)) => true,
-                        WantedValue::Matches(NamePattern::Plain(_)) => false,
-                    })
+                self.claims.get(claim).is_some_and(|rule| match &rule.value {
+                    WantedValue::Exact(text) => text.starts_with(spiffe::SCHEME),
+                    WantedValue::Matches(NamePattern::Spiffe(_)) => true,
+                    WantedValue::Matches(NamePattern::Plain(_)) => false,
+                })
             }
             None => false,
         }
@@ -169,9 +165,8 @@ impl Template {
             }
             rest = "";
             if let Some(place) = place {
-                let (claim, after) = place
-                    .split_once('}')
-                    .ok_or_else(|| TemplateError::Braces(quote(text)))?;
+                let (claim, after) =
+                    place.split_once('}').ok_or_else(|| TemplateError::Braces(quote(text)))?;
                 if claim.contains('{') {
                     return Err(TemplateError::Braces(quote(text)));
                 }
@@ -230,9 +225,7 @@ impl Template {
         }
         let path = name.strip_prefix(spiffe::SCHEME).unwrap_or(&name);
         // Why: `.` and `..` and empty segments read as another name to people and to URLs.
-        let odd = path
-            .split('/')
-            .any(|segment| matches!(segment, "" | "." | ".."));
+        let odd = path.split('/').any(|segment| matches!(segment, "" | "." | ".."));
         (!odd).then_some(name)
     }
 }

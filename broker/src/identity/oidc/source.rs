@@ -84,11 +84,7 @@ impl KeySource {
                 let url = format!("{base}/.well-known/openid-configuration");
                 let url = safe_url(&url, Reach::HttpsOrLoopback)?;
                 // Why: what a remote issuer names must not lead us to services of this host.
-                let reach = if is_loopback(&url) {
-                    Reach::HttpsOrLoopback
-                } else {
-                    Reach::Https
-                };
+                let reach = if is_loopback(&url) { Reach::HttpsOrLoopback } else { Reach::Https };
                 Place::Discovery { url, reach }
             }
             KeyPlace::JwksUrl(url) => Place::Jwks(safe_url(url, Reach::HttpsOrLoopback)?),
@@ -106,10 +102,7 @@ impl KeySource {
 
     /// Version of the key set that is in use.
     pub fn version(&self) -> Option<[u8; 32]> {
-        self.current
-            .load()
-            .as_ref()
-            .map(|fetched| fetched.set.version())
+        self.current.load().as_ref().map(|fetched| fetched.set.version())
     }
 
     /// Finds the key for a token.
@@ -137,13 +130,8 @@ impl KeySource {
         if let Err(error) = refresh.await {
             tracing::warn!(issuer = self.issuer, %error, "fetching the keys of an issuer broke off");
         }
-        let unavailable = || IdentityError::KeysUnavailable {
-            issuer: self.issuer.clone(),
-        };
-        let usable = self
-            .current
-            .load_full()
-            .filter(|fetched| fetched.is_usable(now));
+        let unavailable = || IdentityError::KeysUnavailable { issuer: self.issuer.clone() };
+        let usable = self.current.load_full().filter(|fetched| fetched.is_usable(now));
         Ok(usable.ok_or_else(unavailable)?.find(wanted)?)
     }
 
@@ -170,14 +158,8 @@ impl KeySource {
             Place::File(path) => read_file(path).await?,
             Place::Jwks(url) => self.fetcher.get(url.clone()).await?,
             Place::Discovery { url, reach } => {
-                let found = self
-                    .fetcher
-                    .get(url.clone())
-                    .await
-                    .map_err(SourceError::Discovery)?;
-                self.fetcher
-                    .get(safe_url(&self.jwks_uri(&found)?, *reach)?)
-                    .await?
+                let found = self.fetcher.get(url.clone()).await.map_err(SourceError::Discovery)?;
+                self.fetcher.get(safe_url(&self.jwks_uri(&found)?, *reach)?).await?
             }
         };
         Ok(KeySet::parse(&document)?)
@@ -190,9 +172,7 @@ impl KeySource {
         if text("issuer") != Some(self.issuer.as_str()) {
             return Err(SourceError::OtherIssuer);
         }
-        text("jwks_uri")
-            .map(str::to_owned)
-            .ok_or(SourceError::OtherIssuer)
+        text("jwks_uri").map(str::to_owned).ok_or(SourceError::OtherIssuer)
     }
 }
 
@@ -206,10 +186,7 @@ impl Fetched {
     }
 
     fn find(&self, wanted: &Wanted) -> Result<Found, TokenError> {
-        Ok(Found {
-            key: self.set.pick(wanted)?,
-            version: self.set.version(),
-        })
+        Ok(Found { key: self.set.pick(wanted)?, version: self.set.version() })
     }
 }
 

@@ -23,25 +23,16 @@ struct World {
 
 fn rule(pattern: &str) -> ClaimRule {
     let value = WantedValue::Matches(NamePattern::parse(pattern).unwrap());
-    ClaimRule {
-        shape: Shape::One,
-        value,
-    }
+    ClaimRule { shape: Shape::One, value }
 }
 
 impl World {
     fn new() -> Self {
-        Self {
-            folder: TempDir::new().unwrap(),
-            configs: Vec::new(),
-        }
+        Self { folder: TempDir::new().unwrap(), configs: Vec::new() }
     }
 
     fn trusts(mut self, issuer: &str, algorithms: &[Algorithm], keys: &[Value]) -> Self {
-        let path = self
-            .folder
-            .path()
-            .join(format!("{}.json", self.configs.len()));
+        let path = self.folder.path().join(format!("{}.json", self.configs.len()));
         std::fs::write(&path, json!({"keys": keys}).to_string()).unwrap();
         self.configs.push(IssuerConfig {
             issuer: issuer.to_owned(),
@@ -98,20 +89,11 @@ async fn tokens_of_each_allowed_algorithm_name_their_principal() {
     let world = |signer: &Signer, algorithm| {
         World::new().trusts(ISSUER, &[algorithm], &[signer.jwk_named("k")])
     };
-    for signer in [
-        Signer::ed25519(),
-        Signer::p256(),
-        Signer::rs256(),
-        Signer::ps256(),
-    ] {
+    for signer in [Signer::ed25519(), Signer::p256(), Signer::rs256(), Signer::ps256()] {
         let algorithm = Algorithm::parse(signer.algorithm()).unwrap();
         let world = world(&signer, algorithm);
         let oidc = world.oidc();
-        assert_eq!(
-            answer(&oidc, &signer.token("k", &claims()), 0).await,
-            GOOD,
-            "{algorithm:?}"
-        );
+        assert_eq!(answer(&oidc, &signer.token("k", &claims()), 0).await, GOOD, "{algorithm:?}");
         let unnamed = json!({"alg": signer.algorithm(), "jku": "http://169.254.169.254/", "x5u": "file:///x"});
         let token = signer.signs(&unnamed.to_string(), &claims().to_string());
         assert_eq!(answer(&oidc, &token, 0).await, GOOD, "without kid and typ");
@@ -153,11 +135,7 @@ async fn what_is_remembered_falls_with_the_key_set() {
     std::fs::write(world.folder.path().join("0.json"), empty).unwrap();
     assert_eq!(answer(&oidc, &long, 20).await, GOOD, "remembered");
     let unknown = signer.token("new", &claims());
-    assert_eq!(
-        answer(&oidc, &unknown, 30).await,
-        "TOKEN_INVALID",
-        "makes it ask again"
-    );
+    assert_eq!(answer(&oidc, &unknown, 30).await, "TOKEN_INVALID", "makes it ask again");
     assert_eq!(answer(&oidc, &long, 30).await, "TOKEN_KEY_UNKNOWN");
     assert_eq!(answer(&oidc, &short, 30).await, "TOKEN_KEY_UNKNOWN");
 }
@@ -177,18 +155,14 @@ async fn a_token_of_a_key_that_is_gone_dies_within_five_minutes() {
 #[tokio::test]
 async fn a_maximal_age_counts_from_issuing() {
     let signer = Signer::ed25519();
-    let world = World::new()
-        .trusts(ISSUER, &[Algorithm::EdDsa], &[signer.jwk_named("k")])
-        .max_age(100);
+    let world =
+        World::new().trusts(ISSUER, &[Algorithm::EdDsa], &[signer.jwk_named("k")]).max_age(100);
     let oidc = world.oidc();
     let token = signer.token("k", &with("exp", json!(NOW + 10_000)));
     assert_eq!(answer(&oidc, &token, 0).await, GOOD);
     assert_eq!(answer(&oidc, &token, 105).await, GOOD);
     assert_eq!(answer(&oidc, &token, 106).await, "TOKEN_ENDED");
-    assert_eq!(
-        answer(&oidc, &signer.token("k", &without("iat")), 0).await,
-        "TOKEN_INVALID"
-    );
+    assert_eq!(answer(&oidc, &signer.token("k", &without("iat")), 0).await, "TOKEN_INVALID");
 }
 
 #[tokio::test]
@@ -199,15 +173,9 @@ async fn a_bound_token_says_to_which_key() {
     let key = URL_SAFE_NO_PAD.encode([7; 32]);
     for (cnf, expected) in [
         (json!({"jkt": key}), Binding::Jwk(Thumbprint([7; 32]))),
-        (
-            json!({"x5t#S256": key}),
-            Binding::Certificate(Thumbprint([7; 32])),
-        ),
+        (json!({"x5t#S256": key}), Binding::Certificate(Thumbprint([7; 32]))),
     ] {
-        let verified = oidc
-            .jwt(&signer.token("k", &with("cnf", cnf)), after(0))
-            .await
-            .unwrap();
+        let verified = oidc.jwt(&signer.token("k", &with("cnf", cnf)), after(0)).await.unwrap();
         assert_eq!(verified.binding, Some(expected));
         assert_eq!(verified.ends, after(60));
     }
@@ -236,10 +204,7 @@ async fn refusals_name_what_would_do_and_no_values_of_claims() {
             "the issuer `https://x/` is not configured here; names are compared exactly, with every slash",
         ),
     ] {
-        let error = oidc
-            .jwt(&signer.token("k", &claims), after(0))
-            .await
-            .unwrap_err();
+        let error = oidc.jwt(&signer.token("k", &claims), after(0)).await.unwrap_err();
         assert_eq!(error.to_string(), words);
     }
     let token = Signer::p256().token("k", &claims());
@@ -259,19 +224,10 @@ fn an_incomplete_issuer_is_refused_at_start() {
             .map(|error| error.to_string())
     };
     assert_eq!(refused(|_| {}), None);
-    let nothing = |what: &str| {
-        Some(format!(
-            "the issuer `{ISSUER}` has no {what}; name at least one"
-        ))
-    };
-    assert_eq!(
-        refused(|config| config.algorithms.clear()),
-        nothing("algorithm")
-    );
-    assert_eq!(
-        refused(|config| config.mappings.clear()),
-        nothing("mapping")
-    );
+    let nothing =
+        |what: &str| Some(format!("the issuer `{ISSUER}` has no {what}; name at least one"));
+    assert_eq!(refused(|config| config.algorithms.clear()), nothing("algorithm"));
+    assert_eq!(refused(|config| config.mappings.clear()), nothing("mapping"));
     assert_eq!(
         refused(|config| config.keys = KeyPlace::JwksUrl("http://ci.acme.dev/keys".into())),
         Some(format!(
@@ -279,16 +235,13 @@ fn an_incomplete_issuer_is_refused_at_start() {
              URL without user, or http on a loopback address"
         ))
     );
-    let twice = World::new()
-        .trusts(ISSUER, &[Algorithm::EdDsa], &[])
-        .trusts(ISSUER, &[Algorithm::EdDsa], &[]);
-    let error = Oidc::new(twice.configs, &Fetcher::new().unwrap())
-        .err()
-        .unwrap();
-    assert_eq!(
-        error.to_string(),
-        format!("the issuer `{ISSUER}` is configured twice")
+    let twice = World::new().trusts(ISSUER, &[Algorithm::EdDsa], &[]).trusts(
+        ISSUER,
+        &[Algorithm::EdDsa],
+        &[],
     );
+    let error = Oidc::new(twice.configs, &Fetcher::new().unwrap()).err().unwrap();
+    assert_eq!(error.to_string(), format!("the issuer `{ISSUER}` is configured twice"));
 }
 
 proptest! {

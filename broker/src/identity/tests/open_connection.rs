@@ -35,9 +35,7 @@ async fn serve(world: &World, now: Arc<AtomicI64>) -> SocketAddr {
     tokio::spawn(async move {
         let server = tonic::transport::Server::builder();
         let stop = std::future::pending();
-        server
-            .serve_with_incoming_shutdown(service, incoming, stop)
-            .await
+        server.serve_with_incoming_shutdown(service, incoming, stop).await
     });
     address
 }
@@ -60,16 +58,7 @@ impl Client {
         let request = Request::post(format!("https://localhost{PATH}"));
         let request = request.body(http_body_util::Empty::new()).unwrap();
         let answer = self.0.send_request(request).await.unwrap();
-        String::from_utf8(
-            answer
-                .into_body()
-                .collect()
-                .await
-                .unwrap()
-                .to_bytes()
-                .to_vec(),
-        )
-        .unwrap()
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
     }
 }
 

@@ -35,20 +35,13 @@ fn bad_files_leave_the_old_configuration_in_force_and_say_which_and_why() {
         disk.write(file, text);
         let error = tls.reload_if_changed().unwrap_err().to_string();
         // Which of two files that do not fit each other is wrong, nobody knows.
-        let blamed = if words.contains("usable") && file == "tls.key" {
-            "tls.pem"
-        } else {
-            file
-        };
+        let blamed = if words.contains("usable") && file == "tls.key" { "tls.pem" } else { file };
         let expected = format!("`{}`: {words}", disk.path(blamed).display());
         assert!(error.starts_with(&expected), "{error}");
         assert_eq!(tls.current().generation, 1);
         disk.write(file, &before);
     }
-    assert_eq!(
-        (certificate, key, cas),
-        (good("tls.pem"), good("tls.key"), good("clients.pem"))
-    );
+    assert_eq!((certificate, key, cas), (good("tls.pem"), good("tls.key"), good("clients.pem")));
     std::fs::set_permissions(disk.path("tls.key"), std::fs::Permissions::from_mode(0o640)).unwrap();
     assert_eq!(
         tls.reload().unwrap_err().to_string(),

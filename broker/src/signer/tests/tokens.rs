@@ -123,32 +123,25 @@ pub(super) fn verified(
 /// The claims as another library reads them, by the published keys alone.
 fn as_others_see(ring: &KeyRing, token: &str, algorithm: Algorithm) -> Value {
     let header = jsonwebtoken::decode_header(token).unwrap();
-    assert_eq!(
-        (header.typ.as_deref(), header.alg),
-        (Some("at+jwt"), algorithm)
-    );
+    assert_eq!((header.typ.as_deref(), header.alg), (Some("at+jwt"), algorithm));
     let set = ring.jwks(after(1));
     let key = set.find(&header.kid.unwrap()).unwrap();
     let mut validation = Validation::new(algorithm);
     validation.validate_exp = false;
     validation.set_audience(&["https://orders.example"]);
     validation.set_issuer(&["https://jeton.example"]);
-    decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation)
-        .unwrap()
-        .claims
+    decode::<Value>(token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims
 }
 
 #[test]
 fn a_token_says_all_of_its_grant_and_others_can_check_it_by_the_published_keys() {
-    for (algorithm, alg) in [
-        (SigningAlgorithm::EdDsa, Algorithm::EdDSA),
-        (SigningAlgorithm::Es256, Algorithm::ES256),
-    ] {
+    for (algorithm, alg) in
+        [(SigningAlgorithm::EdDsa, Algorithm::EdDSA), (SigningAlgorithm::Es256, Algorithm::ES256)]
+    {
         let (_folder, ring, minter) = minter(algorithm);
         let bound = Confirmation::of(&Binding::Certificate(Thumbprint([1; 32])));
-        let minted = minter
-            .sign(grant_id(), &permit(Some("ana@acme.dev")), bound, after(1))
-            .unwrap();
+        let minted =
+            minter.sign(grant_id(), &permit(Some("ana@acme.dev")), bound, after(1)).unwrap();
         assert_eq!(minted.dies(), after(300));
         let token = minted.sealable().expose();
         assert_eq!(
@@ -193,26 +186,15 @@ fn without_a_person_or_a_key_the_agent_is_the_subject_and_nothing_is_claimed_for
     for (binding, cnf) in [
         (Binding::Bearer, None),
         (Binding::UnixUid(1000), None),
-        (
-            Binding::Jwk(Thumbprint([0; 32])),
-            Some(json!({"jkt": "A".repeat(43)})),
-        ),
+        (Binding::Jwk(Thumbprint([0; 32])), Some(json!({"jkt": "A".repeat(43)}))),
     ] {
         let confirmation = Confirmation::of(&binding);
-        let minted = minter
-            .sign(grant_id(), &permit(None), confirmation, after(1))
-            .unwrap();
+        let minted = minter.sign(grant_id(), &permit(None), confirmation, after(1)).unwrap();
         let claims = as_others_see(&ring, minted.sealable().expose(), Algorithm::EdDSA);
-        assert_eq!(
-            (claims["sub"].as_str(), claims.get("act")),
-            (Some("bot"), None)
-        );
+        assert_eq!((claims["sub"].as_str(), claims.get("act")), (Some("bot"), None));
         assert_eq!(claims.get("cnf"), cnf.as_ref());
         let ours = verified(&minter, minted.sealable().expose(), after(1)).unwrap();
-        assert_eq!(
-            (ours.agent, ours.person, ours.confirmation),
-            (name("bot"), None, confirmation)
-        );
+        assert_eq!((ours.agent, ours.person, ours.confirmation), (name("bot"), None, confirmation));
     }
 }
 
@@ -221,12 +203,7 @@ fn a_safe_retry_gets_the_same_token_and_only_while_the_grant_is_active() {
     let (_folder, _ring, minter) = minter(SigningAlgorithm::EdDsa);
     let permit = permit(Some("ana@acme.dev"));
     let first = minter.sign(grant_id(), &permit, None, after(1)).unwrap();
-    let active = grant_of(
-        &permit,
-        GrantState::Active {
-            until: permit.deadline(),
-        },
-    );
+    let active = grant_of(&permit, GrantState::Active { until: permit.deadline() });
     let again = minter.resign(&active, None, after(200)).unwrap();
     assert!(again.sealable().is(first.sealable()));
     assert_eq!(again.dies(), first.dies());
@@ -244,30 +221,18 @@ fn a_scope_of_another_upstream_is_never_signed_for() {
         actions: vec![],
         issuer: "https://jeton.example".into(),
     };
-    let error = SignedMinter::new(config, ring)
-        .sign(grant_id(), &permit(None), None, after(1))
-        .err();
-    assert_eq!(
-        error,
-        Some(SigningError::Upstream(Upstream::parse("orders").unwrap()))
-    );
+    let error =
+        SignedMinter::new(config, ring).sign(grant_id(), &permit(None), None, after(1)).err();
+    assert_eq!(error, Some(SigningError::Upstream(Upstream::parse("orders").unwrap())));
 }
 
 #[test]
 fn a_token_outlives_the_change_of_keys_but_not_the_end_of_its_key() {
     let (_folder, ring, minter) = minter(SigningAlgorithm::EdDsa);
-    let minted = minter
-        .sign(grant_id(), &permit(None), None, after(1))
-        .unwrap();
+    let minted = minter.sign(grant_id(), &permit(None), None, after(1)).unwrap();
     let token = minted.sealable().expose();
     ring.rotate(after(2)).unwrap();
     assert!(verified(&minter, token, after(299)).is_ok());
-    assert_eq!(
-        verified(&minter, token, after(700)),
-        Err(TokenError::Expired)
-    );
-    assert_eq!(
-        verified(&minter, token, after(5000)),
-        Err(TokenError::Header)
-    );
+    assert_eq!(verified(&minter, token, after(700)), Err(TokenError::Expired));
+    assert_eq!(verified(&minter, token, after(5000)), Err(TokenError::Header));
 }

@@ -33,10 +33,7 @@ pub(super) fn end(
     let mut grant = rows::find_grant(txn.db, id)?;
     let before = grant.state.phase();
     if !before.is_live() {
-        return Ok(Ended {
-            grant,
-            changed: false,
-        });
+        return Ok(Ended { grant, changed: false });
     }
     let at = now.max(txn.head.at);
     let next = phase_after(&ending);
@@ -45,9 +42,7 @@ pub(super) fn end(
     }
     let upstream = if before == Phase::Minting {
         // Why unreachable: the mint is under way; whoever runs it queues what comes back.
-        UpstreamRevocation::Unreachable {
-            until: unseen_dies(at),
-        }
+        UpstreamRevocation::Unreachable { until: unseen_dies(at) }
     } else {
         match queue_sealed(txn, &grant, now)? {
             Some(dies) => UpstreamRevocation::Pending { until: dies },
@@ -55,43 +50,22 @@ pub(super) fn end(
         }
     };
     let (state, event) = match ending {
-        Ending::Released => (
-            GrantState::Released { at, upstream },
-            Event::Released {
-                grant: id,
-                upstream,
-            },
-        ),
-        Ending::Expired => (
-            GrantState::Expired { at, upstream },
-            Event::Expired {
-                grant: id,
-                upstream,
-            },
-        ),
+        Ending::Released => {
+            (GrantState::Released { at, upstream }, Event::Released { grant: id, upstream })
+        }
+        Ending::Expired => {
+            (GrantState::Expired { at, upstream }, Event::Expired { grant: id, upstream })
+        }
         Ending::Revoked { by, reason } => (
-            GrantState::Revoked {
-                at,
-                by: by.clone(),
-                reason: reason.clone(),
-                upstream,
-            },
-            Event::Revoked {
-                grant: id,
-                by,
-                reason,
-                upstream,
-            },
+            GrantState::Revoked { at, by: by.clone(), reason: reason.clone(), upstream },
+            Event::Revoked { grant: id, by, reason, upstream },
         ),
         Ending::Lapsed => (GrantState::Lapsed { at }, Event::Lapsed { grant: id }),
     };
     write_state(txn, &mut grant, state, before)?;
     txn.append(event, now)?;
     txn.effects.push(Effect::Ended(id));
-    Ok(Ended {
-        grant,
-        changed: true,
-    })
+    Ok(Ended { grant, changed: true })
 }
 
 /// Records that minting gave nothing usable, or came too late.
@@ -100,12 +74,7 @@ pub(super) fn failure(
     failure: Failure,
     now: Timestamp,
 ) -> Result<Grant, StoreError> {
-    let Failure {
-        grant: id,
-        reason,
-        upstream,
-        unusable,
-    } = failure;
+    let Failure { grant: id, reason, upstream, unusable } = failure;
     let mut grant = rows::find_grant(txn.db, id)?;
     let at = now.max(txn.head.at);
     let upstream = match &unusable {
@@ -117,20 +86,13 @@ pub(super) fn failure(
     };
     match grant.state.phase() {
         Phase::Minting => {
-            let state = GrantState::Failed {
-                at,
-                reason: reason.clone(),
-                upstream,
-            };
+            let state = GrantState::Failed { at, reason: reason.clone(), upstream };
             write_state(txn, &mut grant, state, Phase::Minting)?;
             txn.effects.push(Effect::Ended(id));
         }
         // A renewal that failed leaves the grant with the credential it has.
         Phase::Active => {
-            txn.run(
-                "UPDATE grants SET renewing = NULL WHERE row = ?1",
-                [int(id.row().get())],
-            )?;
+            txn.run("UPDATE grants SET renewing = NULL WHERE row = ?1", [int(id.row().get())])?;
         }
         ended @ (Phase::Pending
         | Phase::Released
@@ -142,14 +104,7 @@ pub(super) fn failure(
             write_state(txn, &mut grant, state, ended)?;
         }
     }
-    txn.append(
-        Event::MintFailed {
-            grant: id,
-            reason,
-            upstream,
-        },
-        now,
-    )?;
+    txn.append(Event::MintFailed { grant: id, reason, upstream }, now)?;
     Ok(grant)
 }
 
@@ -171,19 +126,8 @@ pub(super) fn revoke_matching(
     )?;
     let mut revoked = Vec::new();
     for id in candidates(txn, &matching)? {
-        match end(
-            txn,
-            id,
-            Ending::Revoked {
-                by: by.clone(),
-                reason: reason.clone(),
-            },
-            now,
-        ) {
-            Ok(Ended {
-                grant,
-                changed: true,
-            }) => revoked.push(grant),
+        match end(txn, id, Ending::Revoked { by: by.clone(), reason: reason.clone() }, now) {
+            Ok(Ended { grant, changed: true }) => revoked.push(grant),
             Ok(_) | Err(StoreError::NoGrant) => {}
             Err(error) => return Err(error),
         }
@@ -239,21 +183,11 @@ pub(super) fn revocation_try(
         return Ok(());
     }
     let upstream = UpstreamRevocation::Confirmed { at };
-    txn.append(
-        Event::UpstreamAnswered {
-            grant: queued.grant,
-            upstream,
-        },
-        now,
-    )?;
+    txn.append(Event::UpstreamAnswered { grant: queued.grant, upstream }, now)?;
     let row = int(queued.grant.row().get());
     let result = txn
         .db
-        .query_row(
-            "SELECT 1 FROM revocation WHERE grant_row = ?1 LIMIT 1",
-            [row],
-            |_| Ok(()),
-        )
+        .query_row("SELECT 1 FROM revocation WHERE grant_row = ?1 LIMIT 1", [row], |_| Ok(()))
         .optional();
     // Why: after a renewal two credentials of one grant may wait; it is confirmed when both are gone.
     if txn.checked(result)?.is_none() {
@@ -288,13 +222,7 @@ pub(super) fn close_open_renewals(txn: &mut Txn<'_>, now: Timestamp) -> Result<(
         let grant = txn.checked(result)?;
         let until = unseen_dies(Timestamp::from_millis(since));
         let upstream = UpstreamRevocation::Unreachable { until };
-        txn.append(
-            Event::UpstreamAnswered {
-                grant: grant.id,
-                upstream,
-            },
-            now,
-        )?;
+        txn.append(Event::UpstreamAnswered { grant: grant.id, upstream }, now)?;
         txn.run("UPDATE grants SET renewing = NULL WHERE row = ?1", [row])?;
     }
     Ok(())

@@ -34,14 +34,7 @@ pub(super) fn pending(
     };
     sessions::use_one(txn, grant.session, now)?;
     let (guards, until) = (guards.clone(), *until);
-    txn.append(
-        Event::Pending {
-            about: about(&grant),
-            guards,
-            until,
-        },
-        now,
-    )?;
+    txn.append(Event::Pending { about: about(&grant), guards, until }, now)?;
     insert(txn, &grant, None)?;
     push_live(txn, &grant, until, key);
     Ok(grant)
@@ -62,13 +55,7 @@ pub(super) fn intent(
     let since = permit.decided();
     sessions::use_one(txn, permit.session(), since)?;
     let grant = from_permit(id, &permit, request_id, GrantState::Minting { since });
-    txn.append(
-        Event::Intent {
-            about: about(&grant),
-            ttl: permit.ttl(),
-        },
-        since,
-    )?;
+    txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     insert(txn, &grant, None)?;
     push_live(txn, &grant, since, key);
     Ok(Intent::Fresh(RecordedPermit { grant: id, permit }))
@@ -90,11 +77,8 @@ pub(super) fn signed(
     sessions::use_one(txn, permit.session(), permit.decided())?;
     let until = issue.until;
     let grant = from_permit(id, permit, request_id, GrantState::Active { until });
-    let event = Event::Issued {
-        about: about(&grant),
-        fingerprint: issue.fingerprint.clone(),
-        until,
-    };
+    let event =
+        Event::Issued { about: about(&grant), fingerprint: issue.fingerprint.clone(), until };
     txn.append(event, permit.decided())?;
     insert(txn, &grant, Some(&issue))?;
     push_live(txn, &grant, until, key);
@@ -125,14 +109,7 @@ pub(super) fn issued(
     if changed != 1 {
         return Err(conflict(txn, id));
     }
-    txn.append(
-        Event::Issued {
-            about: about(&grant),
-            fingerprint: issue.fingerprint,
-            until,
-        },
-        now,
-    )?;
+    txn.append(Event::Issued { about: about(&grant), fingerprint: issue.fingerprint, until }, now)?;
     push_live(txn, &grant, until, None);
     Ok(Issued { grant })
 }
@@ -148,22 +125,12 @@ pub(super) fn renewal_intent(
     let since = permit.decided();
     let changed = txn.run(
         "UPDATE grants SET renewing = ?2 WHERE row = ?1 AND phase = ?3 AND renewing IS NULL",
-        params![
-            int(id.row().get()),
-            since.millis(),
-            rows::phase_number(Phase::Active)
-        ],
+        params![int(id.row().get()), since.millis(), rows::phase_number(Phase::Active)],
     )?;
     if changed != 1 {
         return Err(conflict(txn, id));
     }
-    txn.append(
-        Event::Intent {
-            about: about(&grant),
-            ttl: permit.ttl(),
-        },
-        since,
-    )?;
+    txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     Ok(RecordedPermit { grant: id, permit })
 }
 
@@ -199,11 +166,7 @@ pub(super) fn renewed(
         return Err(conflict(txn, id));
     }
     txn.append(
-        Event::Renewed {
-            about: about(&grant),
-            fingerprint: issue.fingerprint,
-            until,
-        },
+        Event::Renewed { about: about(&grant), fingerprint: issue.fingerprint, until },
         now,
     )?;
     push_live(txn, &grant, until, None);
@@ -217,16 +180,9 @@ pub(super) fn queue_sealed(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
     let row = int(grant.id.row().get());
-    let result = txn.db.query_row(
-        "SELECT sealed, dies FROM grants WHERE row = ?1",
-        [row],
-        |row| {
-            Ok((
-                row.get::<_, Option<Vec<u8>>>(0)?,
-                row.get::<_, Option<i64>>(1)?,
-            ))
-        },
-    );
+    let result = txn.db.query_row("SELECT sealed, dies FROM grants WHERE row = ?1", [row], |row| {
+        Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<i64>>(1)?))
+    });
     let (Some(sealed), Some(dies)) = txn.checked(result)? else {
         return Ok(None);
     };
@@ -318,9 +274,7 @@ fn insert(txn: &mut Txn<'_>, grant: &Grant, issue: Option<&IssueRecord>) -> Resu
             rows::text(&grant.decided_by)?,
             grant.requested.millis(),
             grant.renewals,
-            issue
-                .and_then(|issue| issue.sealed.as_ref())
-                .map(|sealed| &sealed.0),
+            issue.and_then(|issue| issue.sealed.as_ref()).map(|sealed| &sealed.0),
             issue.map(|issue| issue.dies.millis()),
         ],
     )?;

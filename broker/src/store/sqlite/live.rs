@@ -67,35 +67,17 @@ impl Live {
         for effect in effects {
             match effect {
                 Effect::Session(record, key) => self.session_changed(record, key, recent),
-                Effect::Live {
-                    id,
-                    session,
-                    phase,
-                    due,
-                    target,
-                    key,
-                } => {
+                Effect::Live { id, session, phase, due, target, key } => {
                     let target = self.place(target);
                     self.forget_due(id.row());
                     if let Some(key) = key {
                         self.keys.insert(id.row(), key);
                     }
-                    let queue = if phase == Phase::Minting {
-                        &mut self.minting
-                    } else {
-                        &mut self.due
-                    };
+                    let queue =
+                        if phase == Phase::Minting { &mut self.minting } else { &mut self.due };
                     queue.insert((due, id.row()));
-                    self.grants.insert(
-                        id.row(),
-                        LiveGrant {
-                            tag: id.tag(),
-                            phase,
-                            session,
-                            target,
-                            due,
-                        },
-                    );
+                    self.grants
+                        .insert(id.row(), LiveGrant { tag: id.tag(), phase, session, target, due });
                 }
                 Effect::Ended(id) => {
                     self.forget_due(id.row());
@@ -135,11 +117,8 @@ impl Live {
 
     fn forget_due(&mut self, row: Row) {
         if let Some(grant) = self.grants.get(&row) {
-            let queue = if grant.phase == Phase::Minting {
-                &mut self.minting
-            } else {
-                &mut self.due
-            };
+            let queue =
+                if grant.phase == Phase::Minting { &mut self.minting } else { &mut self.due };
             queue.remove(&(grant.due, row));
         }
     }
@@ -157,17 +136,12 @@ impl Live {
     /// An open session.
     pub fn session(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
         let record = self.sessions.get(&id.row())?;
-        id.tag()
-            .is(&record.session.id.tag())
-            .then(|| Arc::clone(record))
+        id.tag().is(&record.session.id.tag()).then(|| Arc::clone(record))
     }
 
     /// A live grant.
     pub fn grant(&self, id: GrantId) -> Option<LiveGrant> {
-        self.grants
-            .get(&id.row())
-            .filter(|grant| id.tag().is(&grant.tag))
-            .copied()
+        self.grants.get(&id.row()).filter(|grant| id.tag().is(&grant.tag)).copied()
     }
 
     /// How many grants are live.
@@ -183,30 +157,18 @@ impl Live {
     /// Grants whose time has come.
     pub fn due(&self, now: Timestamp, minting_before: Timestamp, most: usize) -> Vec<GrantId> {
         let over = self.due.iter().take_while(|(due, _)| *due <= now);
-        let stuck = self
-            .minting
-            .iter()
-            .take_while(|(since, _)| *since <= minting_before);
+        let stuck = self.minting.iter().take_while(|(since, _)| *since <= minting_before);
         stuck
             .chain(over)
             .take(most)
-            .filter_map(|(_, row)| {
-                self.grants
-                    .get(row)
-                    .map(|grant| GrantId::new(*row, grant.tag))
-            })
+            .filter_map(|(_, row)| self.grants.get(row).map(|grant| GrantId::new(*row, grant.tag)))
             .collect()
     }
 
     /// Sessions whose time has come.
     pub fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        let over = self
-            .session_due
-            .iter()
-            .take_while(|(due, _)| *due <= now)
-            .take(most);
-        over.filter_map(|(_, row)| self.sessions.get(row).map(|record| record.session.id))
-            .collect()
+        let over = self.session_due.iter().take_while(|(due, _)| *due <= now).take(most);
+        over.filter_map(|(_, row)| self.sessions.get(row).map(|record| record.session.id)).collect()
     }
 
     /// Live grants that match. `whose` tells agent and person of a session that is over by now.
@@ -235,9 +197,7 @@ impl Live {
             })
         };
         let target = |grant: &LiveGrant| {
-            usize::try_from(grant.target)
-                .ok()
-                .and_then(|place| self.targets.get(place))
+            usize::try_from(grant.target).ok().and_then(|place| self.targets.get(place))
         };
         self.grants
             .iter()

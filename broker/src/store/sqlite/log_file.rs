@@ -31,7 +31,9 @@ pub fn read_log(path: &Path, mut each: impl FnMut(&Entry)) -> Result<LogSummary,
         let text: String = row.get(1).map_err(broken)?;
         let hash: [u8; 32] = row.get(2).map_err(broken)?;
         summary.entries = summary.entries.saturating_add(1);
-        let wrong = |what: &str| StoreError::Broken(format!("entry {seq} {what}: somebody changed the log"));
+        let wrong = |what: &str| {
+            StoreError::Broken(format!("entry {seq} {what}: somebody changed the log"))
+        };
         if u64::try_from(seq) != Ok(summary.entries) {
             return Err(wrong("stands where another should"));
         }
@@ -58,7 +60,10 @@ mod tests {
     #[tokio::test]
     async fn an_edit_a_deletion_and_a_swap_are_found() {
         for (harm, found) in [
-            ("UPDATE entry SET text = replace(text, 'k2', 'k9') WHERE seq = 2", "entry 2 does not fit"),
+            (
+                "UPDATE entry SET text = replace(text, 'k2', 'k9') WHERE seq = 2",
+                "entry 2 does not fit",
+            ),
             ("DELETE FROM entry WHERE seq = 2", "entry 3 stands where another should"),
             ("UPDATE entry SET seq = 9 WHERE seq = 3", "entry 9 stands where another should"),
         ] {

@@ -41,15 +41,10 @@ pub(super) struct Start {
 pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
     let mut live = Live::default();
     let mut recent = HashMap::new();
-    let sql = format!(
-        "SELECT {}, request_id FROM session WHERE phase = 0",
-        rows::SESSION
-    );
+    let sql = format!("SELECT {}, request_id FROM session WHERE phase = 0", rows::SESSION);
     let mut statement = db.prepare(&sql).map_err(broken)?;
     let open = statement
-        .query_map([], |row| {
-            Ok((rows::session(row)?, row.get::<_, Option<String>>(12)?))
-        })
+        .query_map([], |row| Ok((rows::session(row)?, row.get::<_, Option<String>>(12)?)))
         .map_err(broken)?;
     for item in open {
         let (record, request_id) = item.map_err(broken)?;
@@ -109,9 +104,7 @@ fn after_last(db: &Connection, sql: &str) -> Result<u64, StoreError> {
 pub(super) fn grants_used(db: &Connection, id: SessionId) -> Result<u32, StoreError> {
     db.prepare_cached("SELECT used FROM session_use WHERE row = ?1")
         .and_then(|mut statement| {
-            statement
-                .query_row([int(id.row().get())], |row| row.get(0))
-                .optional()
+            statement.query_row([int(id.row().get())], |row| row.get(0)).optional()
         })
         .map_err(broken)?
         .ok_or(StoreError::NoSession)
@@ -124,10 +117,7 @@ pub(super) fn sealed(
 ) -> Result<Option<(Sealed, u32, Timestamp)>, StoreError> {
     let grant = rows::find_grant(db, id)?;
     let read = |row: &rusqlite::Row<'_>| {
-        Ok((
-            row.get::<_, Option<Vec<u8>>>(0)?,
-            row.get::<_, Option<i64>>(1)?,
-        ))
+        Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<i64>>(1)?))
     };
     let found = db
         .prepare_cached("SELECT sealed, dies FROM grants WHERE row = ?1")
@@ -157,10 +147,8 @@ pub(super) fn due_revocations(
         .query_map(params![now.millis(), most], |row| {
             let number: i64 = row.get(1)?;
             let upstream: String = row.get(3)?;
-            let parsed = (
-                u64::try_from(number).ok().and_then(Row::new),
-                Upstream::parse(&upstream).ok(),
-            );
+            let parsed =
+                (u64::try_from(number).ok().and_then(Row::new), Upstream::parse(&upstream).ok());
             let (Some(number), Some(upstream)) = parsed else {
                 return Err(rusqlite::Error::InvalidQuery);
             };
@@ -253,11 +241,9 @@ pub(super) fn list_grants(
 
 fn first_grant(db: &Connection, id: SessionId) -> Result<i64, StoreError> {
     rows::find_session(db, id)?;
-    db.query_row(
-        "SELECT first_grant FROM session WHERE row = ?1",
-        [int(id.row().get())],
-        |row| row.get(0),
-    )
+    db.query_row("SELECT first_grant FROM session WHERE row = ?1", [int(id.row().get())], |row| {
+        row.get(0)
+    })
     .map_err(broken)
 }
 
@@ -295,25 +281,14 @@ impl Range {
     fn of(db: &Connection, page: PageAt, table: &str, lowest: i64) -> Result<Self, StoreError> {
         let below = match page.below {
             Some(row) => int(row.get()),
-            None => int(after_last(
-                db,
-                &format!("SELECT COALESCE(MAX(row), 0) FROM {table}"),
-            )?),
+            None => int(after_last(db, &format!("SELECT COALESCE(MAX(row), 0) FROM {table}"))?),
         };
-        Ok(Self {
-            below,
-            from: below.saturating_sub(LOOKED_AT).max(lowest),
-            lowest,
-        })
+        Ok(Self { below, from: below.saturating_sub(LOOKED_AT).max(lowest), lowest })
     }
 
     fn page<T>(&self, rows: Vec<T>, last: Option<Row>, size: u32) -> PageOf<T> {
         let full = u32::try_from(rows.len()).is_ok_and(|count| count >= size);
-        let stopped_at = if full {
-            last.map(|row| int(row.get()))
-        } else {
-            Some(self.from)
-        };
+        let stopped_at = if full { last.map(|row| int(row.get())) } else { Some(self.from) };
         let next = stopped_at
             .filter(|row| *row > self.lowest)
             .and_then(|row| u64::try_from(row).ok())

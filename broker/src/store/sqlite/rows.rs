@@ -25,10 +25,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
         session: Session {
             id: SessionId::new(number(row, 0)?, Tag(row.get(1)?)),
             agent: name(row, 3)?,
-            person: row
-                .get::<_, Option<String>>(4)?
-                .map(|text| parse_name(4, text))
-                .transpose()?,
+            person: row.get::<_, Option<String>>(4)?.map(|text| parse_name(4, text)).transpose()?,
             opener: name(row, 5)?,
             task: json(row, 6)?,
             envelope: json(row, 7)?,
@@ -47,10 +44,7 @@ pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
         id: GrantId::new(number(row, 0)?, Tag(row.get(1)?)),
         session: SessionId::new(number(row, 2)?, Tag(row.get(3)?)),
         agent: name(row, 4)?,
-        person: row
-            .get::<_, Option<String>>(5)?
-            .map(|text| parse_name(5, text))
-            .transpose()?,
+        person: row.get::<_, Option<String>>(5)?.map(|text| parse_name(5, text)).transpose()?,
         scope: json(row, 6)?,
         ttl: u32::try_from(row.get::<_, i64>(7)?)
             .ok()
@@ -73,15 +67,9 @@ pub(super) fn find_session(db: &Connection, id: SessionId) -> Result<SessionReco
     let sql = format!("SELECT {SESSION} FROM session WHERE row = ?1");
     let found = db
         .prepare_cached(&sql)
-        .and_then(|mut statement| {
-            statement
-                .query_row([int(id.row().get())], session)
-                .optional()
-        })
+        .and_then(|mut statement| statement.query_row([int(id.row().get())], session).optional())
         .map_err(broken)?;
-    found
-        .filter(|record| record.session.id.tag().is(&id.tag()))
-        .ok_or(StoreError::NoSession)
+    found.filter(|record| record.session.id.tag().is(&id.tag())).ok_or(StoreError::NoSession)
 }
 
 /// One grant by its whole id.
@@ -93,9 +81,7 @@ pub(super) fn find_grant(db: &Connection, id: GrantId) -> Result<Grant, StoreErr
         .prepare_cached(&sql)
         .and_then(|mut statement| statement.query_row([int(id.row().get())], grant).optional())
         .map_err(broken)?;
-    found
-        .filter(|grant| grant.id.tag().is(&id.tag()))
-        .ok_or(StoreError::NoGrant)
+    found.filter(|grant| grant.id.tag().is(&id.tag())).ok_or(StoreError::NoGrant)
 }
 
 /// A value as the JSON text of a column.
@@ -106,9 +92,7 @@ pub(super) fn text<T: Serialize>(value: &T) -> Result<String, StoreError> {
 /// The number of a phase in the column `phase`.
 pub(super) fn phase_number(phase: Phase) -> i64 {
     let place = Phase::ALL.iter().position(|known| *known == phase);
-    place
-        .and_then(|place| i64::try_from(place).ok())
-        .unwrap_or(-1)
+    place.and_then(|place| i64::try_from(place).ok()).unwrap_or(-1)
 }
 
 /// The number of a session's phase in the column `phase`.
@@ -122,10 +106,7 @@ pub(super) fn session_phase_number(phase: SessionPhase) -> i64 {
 
 fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<RowNumber> {
     let number = row.get::<_, i64>(column)?;
-    u64::try_from(number)
-        .ok()
-        .and_then(RowNumber::new)
-        .ok_or_else(|| odd(column))
+    u64::try_from(number).ok().and_then(RowNumber::new).ok_or_else(|| odd(column))
 }
 
 fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<PrincipalId> {

@@ -91,9 +91,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     )
     .map_err(broken)?;
     db.set_prepared_statement_cache_capacity(64);
-    let version: i64 = db
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(broken)?;
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(broken)?;
     match version {
         0 => {
             db.execute_batch(&format!(
@@ -113,8 +111,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags).map_err(broken)?;
-    db.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;")
-        .map_err(broken)?;
+    db.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF;").map_err(broken)?;
     Ok(db)
 }
 

@@ -26,15 +26,8 @@ pub(super) fn open(
     first_grant: u64,
 ) -> Result<SessionRecord, StoreError> {
     txn.room()?;
-    let SessionDraft {
-        session,
-        method,
-        decided_by,
-        request_id,
-    } = draft;
-    let key = request_id
-        .as_ref()
-        .map(|id| opener_key(&session.opener, id));
+    let SessionDraft { session, method, decided_by, request_id } = draft;
+    let key = request_id.as_ref().map(|id| opener_key(&session.opener, id));
     if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
         return found(txn, row.get());
     }
@@ -76,21 +69,13 @@ pub(super) fn open(
     )?;
     txn.run(
         "INSERT INTO session_use VALUES (?1, 0, ?2, 0, ?3)",
-        params![
-            int(row.get()),
-            session.deadline.millis(),
-            session.envelope.max_grants()
-        ],
+        params![int(row.get()), session.deadline.millis(), session.envelope.max_grants()],
     )?;
     if let Some(key) = key {
         txn.remember(key, row);
     }
-    let record = SessionRecord {
-        session,
-        state: SessionState::Open,
-    };
-    txn.effects
-        .push(Effect::Session(Arc::new(record.clone()), key));
+    let record = SessionRecord { session, state: SessionState::Open };
+    txn.effects.push(Effect::Session(Arc::new(record.clone()), key));
     Ok(record)
 }
 
@@ -108,11 +93,7 @@ pub(super) fn end(
     let at = now.max(txn.head.at);
     let (state, phase, by, reason) = match ending {
         SessionEnding::Closed { by, reason } => (
-            SessionState::Closed {
-                at,
-                by: by.clone(),
-                reason: reason.clone(),
-            },
+            SessionState::Closed { at, by: by.clone(), reason: reason.clone() },
             SessionPhase::Closed,
             Some(by),
             reason,
@@ -124,14 +105,7 @@ pub(super) fn end(
             Words::new("its deadline passed"),
         ),
     };
-    txn.append(
-        Event::SessionClosed {
-            session: id,
-            by,
-            reason,
-        },
-        now,
-    )?;
+    txn.append(Event::SessionClosed { session: id, by, reason }, now)?;
     let phase = rows::session_phase_number(phase);
     let row = int(id.row().get());
     // Why both in one commit: `session_use` is what granting asks, so a closed session grants nothing
@@ -140,13 +114,9 @@ pub(super) fn end(
         "UPDATE session SET phase = ?2, state = ?3 WHERE row = ?1 AND phase = 0",
         params![row, phase, rows::text(&state)?],
     )?;
-    txn.run(
-        "UPDATE session_use SET phase = ?2 WHERE row = ?1 AND phase = 0",
-        params![row, phase],
-    )?;
+    txn.run("UPDATE session_use SET phase = ?2 WHERE row = ?1 AND phase = 0", params![row, phase])?;
     record.state = state;
-    txn.effects
-        .push(Effect::Session(Arc::new(record.clone()), None));
+    txn.effects.push(Effect::Session(Arc::new(record.clone()), None));
     Ok(record)
 }
 

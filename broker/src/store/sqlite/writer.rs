@@ -56,29 +56,19 @@ impl Txn<'_> {
     pub fn append(&mut self, event: Event, now: Timestamp) -> Result<Timestamp, StoreError> {
         let at = now.max(self.head.at);
         let seq = self.head.seq.saturating_add(1);
-        let text = Entry {
-            v: ENTRY_VERSION,
-            seq,
-            at,
-            event,
-        }
-        .text()
-        .map_err(|error| StoreError::Broken(error.to_string()))?;
+        let text = Entry { v: ENTRY_VERSION, seq, at, event }
+            .text()
+            .map_err(|error| StoreError::Broken(error.to_string()))?;
         let hash = Entry::chain(&self.head.hash, &text);
-        self.run(
-            "INSERT INTO entry VALUES (?1, ?2, ?3)",
-            params![int(seq), text, hash],
-        )?;
+        self.run("INSERT INTO entry VALUES (?1, ?2, ?3)", params![int(seq), text, hash])?;
         self.head = Head { seq, hash, at };
         Ok(at)
     }
 
     /// Runs a statement; an error fails the whole commit, since half a step must never stay.
     pub fn run(&mut self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
-        let result = self
-            .db
-            .prepare_cached(sql)
-            .and_then(|mut statement| statement.execute(params));
+        let result =
+            self.db.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
         self.checked(result)
     }
 
@@ -103,11 +93,7 @@ impl Txn<'_> {
 
     /// Refuses new grants while the disk is full.
     pub fn room(&self) -> Result<(), StoreError> {
-        if self.full {
-            Err(StoreError::Full)
-        } else {
-            Ok(())
-        }
+        if self.full { Err(StoreError::Full) } else { Ok(()) }
     }
 
     /// The row that was recorded under a request id.
@@ -153,10 +139,8 @@ impl Writer {
 
     fn commit(&mut self, batch: Vec<Job>) {
         self.reserve.restore();
-        if let Err(error) = self
-            .db
-            .prepare_cached("BEGIN IMMEDIATE")
-            .and_then(|mut s| s.execute([]))
+        if let Err(error) =
+            self.db.prepare_cached("BEGIN IMMEDIATE").and_then(|mut s| s.execute([]))
         {
             let error = broken(error);
             for job in batch {
@@ -216,9 +200,8 @@ impl Writer {
     /// Moves the mark up to the lowest live row, now and then.
     fn raise(&self, mark: &mut u64) {
         let lowest = self.live.read().ok().and_then(|live| live.lowest());
-        if let Some(lowest) = lowest
-            .map(Row::get)
-            .filter(|row| *row > mark.saturating_add(MARK_STEP))
+        if let Some(lowest) =
+            lowest.map(Row::get).filter(|row| *row > mark.saturating_add(MARK_STEP))
         {
             // Why no error: the mark only saves time, and the next commit tries again.
             if *mark == self.mark && self.db.execute(SET_MARK, [int(lowest)]).is_ok() {
@@ -228,10 +211,8 @@ impl Writer {
     }
 
     fn commit_transaction(&mut self) -> Result<(), StoreError> {
-        let result = self
-            .db
-            .prepare_cached("COMMIT")
-            .and_then(|mut statement| statement.execute([]));
+        let result =
+            self.db.prepare_cached("COMMIT").and_then(|mut statement| statement.execute([]));
         match result {
             Ok(_) => Ok(()),
             Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
@@ -261,20 +242,12 @@ pub(super) fn read_head(db: &Connection) -> Result<Head, StoreError> {
         .map_err(broken)?;
     let mut rows = statement.query([]).map_err(broken)?;
     let Some(row) = rows.next().map_err(broken)? else {
-        return Ok(Head {
-            seq: 0,
-            hash: CHAIN_START,
-            at: Timestamp::from_millis(0),
-        });
+        return Ok(Head { seq: 0, hash: CHAIN_START, at: Timestamp::from_millis(0) });
     };
     let text: String = row.get(1).map_err(broken)?;
     let entry: Entry = serde_json::from_str(&text)
         .map_err(|error| StoreError::Broken(format!("the last entry can't be read: {error}")))?;
-    Ok(Head {
-        seq: entry.seq,
-        hash: row.get(2).map_err(broken)?,
-        at: entry.at,
-    })
+    Ok(Head { seq: entry.seq, hash: row.get(2).map_err(broken)?, at: entry.at })
 }
 
 /// The path of the reserve beside a store file.

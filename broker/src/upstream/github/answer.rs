@@ -62,16 +62,8 @@ struct Once(BTreeMap<String, String>);
 
 /// Takes the token out of an answer if it opens no more than was asked, for no longer than an hour.
 pub fn check(answer: &Answer, wanted: &Wanted, now: Timestamp) -> Result<Minted, Rejected> {
-    let made: Made = answer
-        .json()
-        .map_err(|failure| Rejected::NoToken(words(failure)))?;
-    let Made {
-        token,
-        expires_at,
-        permissions,
-        repository_selection,
-        repositories,
-    } = made;
+    let made: Made = answer.json().map_err(|failure| Rejected::NoToken(words(failure)))?;
+    let Made { token, expires_at, permissions, repository_selection, repositories } = made;
     let token = Secret::new(token);
     if token.expose().is_empty() || !token.expose().bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Rejected::NoToken("the token is not visible ASCII".into()));
@@ -82,19 +74,9 @@ pub fn check(answer: &Answer, wanted: &Wanted, now: Timestamp) -> Result<Minted,
             (answer.status.as_u16() != 201)
                 .then(|| format!("it answered {} and not 201", answer.status.as_u16()))
         })
-        .or_else(|| {
-            expires
-                .is_none()
-                .then(|| "its end is not a time within the next hour".into())
-        })
+        .or_else(|| expires.is_none().then(|| "its end is not a time within the next hour".into()))
         .or_else(|| too_broad(known(permissions), wanted))
-        .or_else(|| {
-            elsewhere(
-                known(repository_selection).as_deref(),
-                known(repositories),
-                wanted,
-            )
-        });
+        .or_else(|| elsewhere(known(repository_selection).as_deref(), known(repositories), wanted));
     let minted = Minted::new(
         token,
         CredentialKind::GithubInstallationToken,
@@ -128,11 +110,7 @@ fn too_broad(given: Option<Once>, wanted: &Wanted) -> Option<String> {
         let within = level.is_some_and(|level| asked.is_some_and(|asked| level <= asked));
         let added = name == "metadata" && level == Some(Level::Read);
         (!within && !added).then(|| {
-            format!(
-                "the token has `{}:{}`, which was not asked for",
-                quote(name),
-                quote(word)
-            )
+            format!("the token has `{}:{}`, which was not asked for", quote(name), quote(word))
         })
     })
 }

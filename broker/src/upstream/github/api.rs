@@ -28,10 +28,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            call: UPSTREAM_CALL,
-            mint: UPSTREAM_MINT,
-        }
+        Self { call: UPSTREAM_CALL, mint: UPSTREAM_MINT }
     }
 }
 
@@ -79,11 +76,7 @@ impl Api {
             .no_proxy()
             .https_only(!plain);
         let http = if plain { http.http1_only() } else { http };
-        Ok(Self {
-            base: base.to_owned(),
-            http: http.build()?,
-            limits,
-        })
+        Ok(Self { base: base.to_owned(), http: http.build()?, limits })
     }
 
     /// Starts the time of a mint or revocation.
@@ -93,11 +86,7 @@ impl Api {
 
     /// Asks, and reads the answer to its end.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
-        let left = call
-            .budget
-            .0
-            .saturating_duration_since(Instant::now())
-            .min(self.limits.call);
+        let left = call.budget.0.saturating_duration_since(Instant::now()).min(self.limits.call);
         if left.is_zero() {
             return Err(Failure::Unreachable("no time was left for the call".into()));
         }
@@ -115,10 +104,7 @@ impl Api {
         if let Some(body) = &call.body {
             request = request.json(body);
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| failure::of_sending(&error, left))?;
+        let response = request.send().await.map_err(|error| failure::of_sending(&error, left))?;
         read(response, left).await
     }
 }
@@ -135,10 +121,7 @@ async fn read(mut response: reqwest::Response, left: Duration) -> Result<Answer,
             }
             Ok(Some(_)) => break Err(format!("the answer is longer than {UPSTREAM_BYTES} bytes")),
             Err(error) if error.is_timeout() => {
-                break Err(format!(
-                    "the answer did not end within {} ms",
-                    left.as_millis()
-                ));
+                break Err(format!("the answer did not end within {} ms", left.as_millis()));
             }
             Err(_) => break Err("the answer was cut short".to_owned()),
         }
@@ -146,31 +129,21 @@ async fn read(mut response: reqwest::Response, left: Duration) -> Result<Answer,
     // Why not of a refusal: its status alone says that nothing was done.
     match whole {
         Err(reason) if status.is_success() => Err(Failure::Unclear(reason)),
-        Ok(()) | Err(_) => Ok(Answer {
-            status,
-            headers,
-            body,
-        }),
+        Ok(()) | Err(_) => Ok(Answer { status, headers, body }),
     }
 }
 
 impl Answer {
     /// The answer itself if it says yes.
     pub fn accepted(self, now: Option<Timestamp>) -> Result<Self, Failure> {
-        if self.status.is_success() {
-            Ok(self)
-        } else {
-            Err(failure::of_status(&self, now))
-        }
+        if self.status.is_success() { Ok(self) } else { Err(failure::of_status(&self, now)) }
     }
 
     /// Reads the body. Why the error says so little: a JSON error quotes what it did not expect,
     /// and that may be the token.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Failure> {
         if !self.is_json() {
-            return Err(Failure::Unclear(
-                "the answer is not JSON by its content type".into(),
-            ));
+            return Err(Failure::Unclear("the answer is not JSON by its content type".into()));
         }
         serde_json::from_slice(&self.body).map_err(|_| {
             Failure::Unclear("the answer is not the JSON that GitHub documents".into())
@@ -183,9 +156,7 @@ impl Answer {
     }
 
     fn is_json(&self) -> bool {
-        let media = self
-            .header(CONTENT_TYPE.as_str())
-            .and_then(|value| value.split(';').next());
+        let media = self.header(CONTENT_TYPE.as_str()).and_then(|value| value.split(';').next());
         media.is_some_and(|media| {
             let media = media.trim().to_ascii_lowercase();
             media == "application/json"

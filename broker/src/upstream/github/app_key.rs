@@ -63,20 +63,13 @@ impl AppKey {
     /// When the key can't sign.
     pub fn jwt(&self, now: Timestamp) -> Result<Arc<AppJwt>, SignError> {
         let now = now.seconds();
-        if let Some(kept) = self
-            .kept
-            .load_full()
-            .filter(|kept| now < kept.expires - SPARE_SECONDS)
+        if let Some(kept) = self.kept.load_full().filter(|kept| now < kept.expires - SPARE_SECONDS)
         {
             return Ok(kept);
         }
         let iat = now.saturating_sub(BACKDATED_SECONDS);
         let expires = iat.saturating_add(LIFE_SECONDS);
-        let claims = Claims {
-            iat,
-            exp: expires,
-            iss: &self.app_id,
-        };
+        let claims = Claims { iat, exp: expires, iss: &self.app_id };
         let text = jws::sign(&self.header, &claims, &self.key)?;
         let jwt = Arc::new(AppJwt { text, expires });
         self.kept.store(Some(Arc::clone(&jwt)));

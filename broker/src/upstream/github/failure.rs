@@ -39,10 +39,7 @@ pub enum Failure {
 impl Failure {
     /// Tells whether it certainly did nothing, for a reason that may lie in the installation's id.
     pub fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(_) | Self::NotInstalled(_) | Self::KeyRefused(_)
-        )
+        matches!(self, Self::Refused(_) | Self::NotInstalled(_) | Self::KeyRefused(_))
     }
 
     /// What it means where nothing can have been made.
@@ -59,10 +56,7 @@ impl Failure {
     /// What it means where a token may have been made.
     pub fn of_mint(self, now: Timestamp) -> MintError {
         if let Self::Unclear(reason) = self {
-            return MintError::Lost {
-                reason,
-                dies: life_from(now),
-            };
+            return MintError::Lost { reason, dies: life_from(now) };
         }
         self.of_lookup()
     }
@@ -77,10 +71,7 @@ impl Failure {
             | Self::Unreachable(words)
             | Self::Unclear(words) => (words, None),
         };
-        RevokeError {
-            reason: format!("{call}: {words}"),
-            retry_after,
-        }
+        RevokeError { reason: format!("{call}: {words}"), retry_after }
     }
 }
 
@@ -144,11 +135,7 @@ pub fn message(answer: &Answer) -> Option<String> {
     }
     let Refusal { message } = answer.json().ok()?;
     let harmless = |word| {
-        if str::len(word) > WORD_CHARS {
-            "…"
-        } else {
-            word
-        }
+        if str::len(word) > WORD_CHARS { "…" } else { word }
     };
     let words: Vec<_> = message.split_whitespace().map(harmless).collect();
     Some(quote(&words.join(" ")))
@@ -163,11 +150,7 @@ fn is_rate_limit(answer: &Answer, said: Option<&str>) -> bool {
 
 /// What it asks to wait, if that makes sense.
 fn retry_after(answer: &Answer, now: Option<Timestamp>) -> Option<Duration> {
-    let seconds = |name| {
-        answer
-            .header(name)
-            .and_then(|text| text.parse::<u64>().ok())
-    };
+    let seconds = |name| answer.header(name).and_then(|text| text.parse::<u64>().ok());
     let reset = || {
         let now = u64::try_from(now?.seconds()).ok()?;
         seconds("x-ratelimit-reset")?.checked_sub(now)

@@ -34,9 +34,7 @@ pub struct Wanted {
 impl Level {
     /// Reads the word for it.
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Read, Self::Write, Self::Admin]
-            .into_iter()
-            .find(|level| level.word() == word)
+        [Self::Read, Self::Write, Self::Admin].into_iter().find(|level| level.word() == word)
     }
 
     /// The word for it.
@@ -61,16 +59,10 @@ impl Wanted {
         let mut permissions = Permissions::new();
         for action in scope.actions.iter() {
             let level = level(action)?;
-            let highest = permissions
-                .entry(action.permission().to_owned())
-                .or_insert(level);
+            let highest = permissions.entry(action.permission().to_owned()).or_insert(level);
             *highest = level.max(*highest);
         }
-        Ok(Self {
-            full_name: full_name.to_owned(),
-            repository: repository.to_owned(),
-            permissions,
-        })
+        Ok(Self { full_name: full_name.to_owned(), repository: repository.to_owned(), permissions })
     }
 }
 
@@ -79,9 +71,7 @@ pub fn actions() -> Vec<Action> {
     PERMISSIONS
         .iter()
         .flat_map(|(name, levels)| {
-            levels
-                .iter()
-                .map(move |level| format!("{name}:{}", level.word()))
+            levels.iter().map(move |level| format!("{name}:{}", level.word()))
         })
         .filter_map(|text| Action::parse(&text).ok())
         .collect()
@@ -90,10 +80,7 @@ pub fn actions() -> Vec<Action> {
 /// Why so strict: the name becomes a part of a path.
 fn repository(full_name: &str) -> Option<&str> {
     let good = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };
     let (owner, name) = full_name.split_once('/')?;
     (good(owner) && good(name)).then_some(name)
@@ -101,23 +88,16 @@ fn repository(full_name: &str) -> Option<&str> {
 
 fn level(action: &Action) -> Result<Level, String> {
     let (permission, word) = (action.permission(), action.level());
-    let (_, levels) = PERMISSIONS
-        .iter()
-        .find(|(name, _)| *name == permission)
-        .ok_or_else(|| {
+    let (_, levels) =
+        PERMISSIONS.iter().find(|(name, _)| *name == permission).ok_or_else(|| {
             format!(
                 "GitHub Apps know no permission `{permission}`; write one such as `contents:read`"
             )
         })?;
-    Level::parse(word)
-        .filter(|level| levels.contains(level))
-        .ok_or_else(|| {
-            let words: Vec<_> = levels.iter().map(|level| level.word()).collect();
-            format!(
-                "`{permission}` has no level `{word}`; it has {}",
-                words.join(", ")
-            )
-        })
+    Level::parse(word).filter(|level| levels.contains(level)).ok_or_else(|| {
+        let words: Vec<_> = levels.iter().map(|level| level.word()).collect();
+        format!("`{permission}` has no level `{word}`; it has {}", words.join(", "))
+    })
 }
 
 const READ: &[Level] = &[Level::Read];
@@ -182,10 +162,7 @@ const PERMISSIONS: [(&str, &[Level]); 55] = [
     ("interaction_limits", READ_WRITE),
     ("profile", WRITE),
     ("starring", READ_WRITE),
-    (
-        "enterprise_custom_properties_for_organizations",
-        READ_WRITE_ADMIN,
-    ),
+    ("enterprise_custom_properties_for_organizations", READ_WRITE_ADMIN),
 ];
 
 #[cfg(test)]
@@ -204,19 +181,14 @@ mod tests {
         let expected = [("contents", Level::Write), ("issues", Level::Read)];
         assert_eq!(
             wanted.permissions,
-            expected
-                .map(|(name, level)| (name.to_owned(), level))
-                .into()
+            expected.map(|(name, level)| (name.to_owned(), level)).into()
         );
     }
 
     #[test]
     fn what_github_does_not_know_is_refused_in_words_that_help() {
         for (scope, words) in [
-            (
-                "github:acme contents:read",
-                "`acme` is no repository; write `owner/repo`",
-            ),
+            ("github:acme contents:read", "`acme` is no repository; write `owner/repo`"),
             ("github:acme/api/x contents:read", "is no repository"),
             ("github:acme/a:b contents:read", "is no repository"),
             ("github:acme/api contnets:read", "no permission `contnets`"),
@@ -224,10 +196,7 @@ mod tests {
                 "github:acme/api contents:admin",
                 "`contents` has no level `admin`; it has read, write",
             ),
-            (
-                "github:acme/api workflows:read",
-                "`workflows` has no level `read`; it has write",
-            ),
+            ("github:acme/api workflows:read", "`workflows` has no level `read`; it has write"),
         ] {
             let error = wanted(scope).unwrap_err();
             assert!(error.contains(words), "{scope}: {error}");
@@ -237,18 +206,9 @@ mod tests {
     #[test]
     fn every_permission_of_the_table_is_an_action_and_is_understood() {
         let all = actions();
-        assert_eq!(
-            all.len(),
-            PERMISSIONS
-                .iter()
-                .map(|(_, levels)| levels.len())
-                .sum::<usize>()
-        );
+        assert_eq!(all.len(), PERMISSIONS.iter().map(|(_, levels)| levels.len()).sum::<usize>());
         for action in all {
-            assert!(
-                wanted(&format!("github:acme/api {action}")).is_ok(),
-                "{action}"
-            );
+            assert!(wanted(&format!("github:acme/api {action}")).is_ok(), "{action}");
         }
     }
 }

@@ -31,9 +31,7 @@ impl GithubMinter {
         const DELETE: &str = "DELETE /installation/token";
         const TRY: &str = "trying the token";
         let call = self.asked(Method::DELETE, "/installation/token", token, budget);
-        let answer = call
-            .await
-            .map_err(|failure| failure.of_revocation(DELETE))?;
+        let answer = call.await.map_err(|failure| failure.of_revocation(DELETE))?;
         let told = match answer.status.as_u16() {
             204 => Told::Done,
             404 => Told::Unknown,
@@ -63,13 +61,7 @@ impl GithubMinter {
         token: &Secret,
         budget: Budget,
     ) -> Result<Answer, failure::Failure> {
-        let call = Call {
-            method,
-            path: path.to_owned(),
-            bearer: token,
-            body: None,
-            budget,
-        };
+        let call = Call { method, path: path.to_owned(), bearer: token, body: None, budget };
         self.api.call(call).await
     }
 }
@@ -88,8 +80,5 @@ fn refused(answer: &Answer, call: &str) -> RevokeError {
 }
 
 fn unconfirmed(words: &str) -> RevokeError {
-    RevokeError {
-        reason: words.to_owned(),
-        retry_after: None,
-    }
+    RevokeError { reason: words.to_owned(), retry_after: None }
 }

@@ -53,9 +53,7 @@ async fn ask(minter: &GithubMinter) -> Result<Minted, MintError> {
 }
 
 async fn ask_for(minter: &GithubMinter, scope: &str) -> Result<Minted, MintError> {
-    minter
-        .mint_scope(&Scope::parse(scope).unwrap(), Delivery::Direct, now())
-        .await
+    minter.mint_scope(&Scope::parse(scope).unwrap(), Delivery::Direct, now()).await
 }
 
 /// Kind and words of an outcome, after the checks that hold for all of them.
@@ -82,24 +80,14 @@ fn tell(outcome: Result<Minted, MintError>, bearer: &str) -> String {
 #[tokio::test]
 async fn a_narrow_token_is_asked_for_by_repository_and_permissions_and_given() {
     let fake = Fake::start(&good()).await;
-    let minted = ask_for(
-        &fake.minter(),
-        "github:Acme/API contents:read,contents:write",
-    )
-    .await
-    .unwrap();
+    let minted =
+        ask_for(&fake.minter(), "github:Acme/API contents:read,contents:write").await.unwrap();
     assert_eq!((minted.sealable().expose(), minted.dies()), (TOKEN, hour()));
     let asked = &fake.seen(MINT)[0];
     let body: Value = serde_json::from_str(&asked.body).unwrap();
-    assert_eq!(
-        body,
-        value!({"repositories": ["api"], "permissions": {"contents": "write"}})
-    );
+    assert_eq!(body, value!({"repositories": ["api"], "permissions": {"contents": "write"}}));
     let claims = claims_of(&asked.bearer);
-    assert_eq!(
-        claims,
-        value!({"iat": NOW - 30, "exp": NOW + 510, "iss": "4711"})
-    );
+    assert_eq!(claims, value!({"iat": NOW - 30, "exp": NOW + 510, "iss": "4711"}));
     assert_eq!(fake.seen(LOOK_UP)[0].bearer, asked.bearer);
 }
 
@@ -117,10 +105,7 @@ async fn tokens_of_any_length_that_github_uses_are_opaque() {
     for length in [20, 40, 520, 2048] {
         let token = format!("ghs_{}", "x.".repeat(1200))[..length].to_owned();
         let fake = Fake::start(&token_answer("token", value!(token))).await;
-        assert_eq!(
-            ask(&fake.minter()).await.unwrap().sealable().expose(),
-            token
-        );
+        assert_eq!(ask(&fake.minter()).await.unwrap().sealable().expose(), token);
     }
 }
 
@@ -131,10 +116,7 @@ async fn a_server_that_is_not_there_made_nothing_and_one_that_hangs_up_may_have(
     let minter = minter_at(&base, Limits::default());
     minter.installations.insert("acme/api".into(), 7).await;
     for (said, expected) in [
-        (
-            "",
-            "answer was lost: the connection ended before the answer",
-        ),
+        ("", "answer was lost: the connection ended before the answer"),
         (
             "HTTP/1.1 201 Created\r\ncontent-type: application/json\r\ncontent-length: 99\r\n\r\n{",
             "answer was lost: the answer was cut short",
@@ -151,13 +133,7 @@ async fn a_server_that_is_not_there_made_nothing_and_one_that_hangs_up_may_have(
 #[tokio::test]
 async fn a_mint_whose_time_is_over_sends_nothing_more() {
     let fake = Fake::start(&good()).await;
-    let minter = minter_at(
-        &fake.base,
-        Limits {
-            mint: Duration::ZERO,
-            ..Limits::default()
-        },
-    );
+    let minter = minter_at(&fake.base, Limits { mint: Duration::ZERO, ..Limits::default() });
     minter.installations.insert("acme/api".into(), 7).await;
     assert!(tell(ask(&minter).await, "x.y.zz").contains("can't be reached: no time was left"));
     assert!(fake.seen(MINT).is_empty());
@@ -184,22 +160,14 @@ async fn an_installation_is_looked_up_once_and_again_after_a_refusal() {
         fake.says(MINT, json(status, "{}"));
         assert!(ask(&minter).await.is_err());
     }
-    assert_eq!(
-        fake.seen(LOOK_UP).len(),
-        3,
-        "a 500 says nothing of the installation"
-    );
+    assert_eq!(fake.seen(LOOK_UP).len(), 3, "a 500 says nothing of the installation");
 }
 
 #[tokio::test]
 async fn the_app_jwt_is_kept_until_a_minute_before_its_end() {
     let app = Fake::start(&good()).await.minter().app;
     let at = |seconds| {
-        app.jwt(Timestamp::from_seconds(NOW + seconds))
-            .unwrap()
-            .text()
-            .expose()
-            .to_owned()
+        app.jwt(Timestamp::from_seconds(NOW + seconds)).unwrap().text().expose().to_owned()
     };
     let first = at(0);
     assert_eq!(at(449), first);
@@ -212,28 +180,14 @@ async fn the_app_jwt_is_kept_until_a_minute_before_its_end() {
 async fn what_a_token_could_not_be_limited_to_is_refused_before_any_call() {
     let fake = Fake::start(&good()).await;
     for (scope, expected) in [
-        (
-            "github:acme/api contents:write ref=agent/*",
-            "can't limit a token to `ref=agent/*`",
-        ),
+        ("github:acme/api contents:write ref=agent/*", "can't limit a token to `ref=agent/*`"),
         ("github:acme contents:write", "write `owner/repo`"),
-        (
-            "ghes:acme/api contents:write",
-            "`ghes` is not this upstream, `github`",
-        ),
+        ("ghes:acme/api contents:write", "`ghes` is not this upstream, `github`"),
     ] {
         let told = tell(ask_for(&fake.minter(), scope).await, "x.y.zz");
-        assert!(
-            told.contains("the upstream refused") && told.contains(expected),
-            "{told}"
-        );
+        assert!(told.contains("the upstream refused") && told.contains(expected), "{told}");
     }
     assert!(fake.seen(LOOK_UP).is_empty());
     let scope = Scope::parse("github:acme/api contents:write ref=agent/*").unwrap();
-    assert!(
-        fake.minter()
-            .mint_scope(&scope, Delivery::Gateway, now())
-            .await
-            .is_ok()
-    );
+    assert!(fake.minter().mint_scope(&scope, Delivery::Gateway, now()).await.is_ok());
 }

@@ -91,10 +91,7 @@ impl Heard {
         // Why: `^C` reaches the command from the terminal too, and many programs take a second one
         // as "drop everything".
         let from_terminal = matches!(self, Self::Int) && io::stdin().is_terminal();
-        let pid = child
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
         if let Some(pid) = pid.filter(|_| !from_terminal) {
             // Why ignored: it has just ended, which `wait` tells next.
             let _ = kill_process(pid, self.signal());
@@ -137,9 +134,7 @@ impl Pipe {
         }
         let written = rustix::io::write(&self.write, secret.as_bytes());
         if written != Ok(secret.len()) {
-            return Err(Failure::Broken(
-                "the pipe does not take the credential".to_owned(),
-            ));
+            return Err(Failure::Broken("the pipe does not take the credential".to_owned()));
         }
         command.env("JETON_FD", self.number());
         fcntl_setfd(&self.read, FdFlags::empty())
@@ -215,11 +210,7 @@ mod tests {
     /// Why: a signal of one test reaches the whole process, and so the children of the other tests.
     fn no_signals() -> Signals {
         let quiet = || unix::signal(SignalKind::window_change()).unwrap();
-        Signals {
-            int: quiet(),
-            term: quiet(),
-            hup: quiet(),
-        }
+        Signals { int: quiet(), term: quiet(), hup: quiet() }
     }
 
     fn shell(script: &str) -> Command {
@@ -260,10 +251,7 @@ mod tests {
     async fn the_command_reads_the_credential_from_the_descriptor() {
         let mut command = shell("test \"$(cat /dev/fd/$JETON_FD)\" = s3cret && exit 7");
         let pipe = Pipe::open().ok().unwrap();
-        let child = pipe
-            .start("s3cret", &mut command, OsStr::new("sh"))
-            .ok()
-            .unwrap();
+        let child = pipe.start("s3cret", &mut command, OsStr::new("sh")).ok().unwrap();
         assert_eq!(wait(child, no_signals(), ready(())).await.ok().unwrap(), 7);
     }
 
@@ -283,9 +271,7 @@ mod tests {
     #[tokio::test]
     async fn a_command_that_is_not_there_is_told_apart() {
         let mut command = Command::new("/nonexistent/cmd");
-        let failure = start(&mut command, OsStr::new("/nonexistent/cmd"))
-            .err()
-            .unwrap();
+        let failure = start(&mut command, OsStr::new("/nonexistent/cmd")).err().unwrap();
         assert_eq!(failure.exit(), exit::NOT_FOUND);
     }
 }

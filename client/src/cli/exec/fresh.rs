@@ -85,25 +85,15 @@ mod tests {
 
     #[test]
     fn renewal_comes_at_two_thirds_of_what_is_left() {
-        assert_eq!(
-            pause(0, 900_000, Share::TWO_THIRDS),
-            Duration::from_secs(600)
-        );
-        assert_eq!(
-            pause(600_000, 900_000, Share::A_TENTH),
-            Duration::from_secs(30)
-        );
+        assert_eq!(pause(0, 900_000, Share::TWO_THIRDS), Duration::from_secs(600));
+        assert_eq!(pause(600_000, 900_000, Share::A_TENTH), Duration::from_secs(30));
     }
 
     #[test]
     fn odd_times_never_make_a_hot_loop_or_an_overflow() {
-        for (now, expires) in [
-            (5, 5),
-            (9, 5),
-            (0, i64::MAX),
-            (i64::MIN, i64::MAX),
-            (i64::MAX, i64::MIN),
-        ] {
+        for (now, expires) in
+            [(5, 5), (9, 5), (0, i64::MAX), (i64::MIN, i64::MAX), (i64::MAX, i64::MIN)]
+        {
             assert!(pause(now, expires, Share::TWO_THIRDS) >= SHORTEST);
         }
     }

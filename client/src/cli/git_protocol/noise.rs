@@ -49,10 +49,7 @@ fn no_bytes_crash_the_parser_and_none_reach_another_server() {
         {
             answered += 1;
             let text = String::from_utf8(bytes).unwrap();
-            assert!(
-                text.contains("protocol=http\nhost=127.0.0.1:8080\n"),
-                "{text:?}"
-            );
+            assert!(text.contains("protocol=http\nhost=127.0.0.1:8080\n"), "{text:?}");
             assert_eq!(name.split('/').count(), 2, "{text:?}");
         }
     }

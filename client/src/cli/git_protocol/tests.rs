@@ -7,9 +7,7 @@ fn ours() -> Site {
 }
 
 fn aim(question: &str) -> Aim {
-    Question::parse(question.as_bytes())
-        .unwrap()
-        .aims_at(&ours())
+    Question::parse(question.as_bytes()).unwrap().aims_at(&ours())
 }
 
 fn asks(host: &str, path: &str) -> Aim {
@@ -19,11 +17,7 @@ fn asks(host: &str, path: &str) -> Aim {
 #[test]
 fn the_repository_is_told_with_or_without_slash_and_git() {
     for path in ["acme/api", "/acme/api", "acme/api.git", "/acme/api.git"] {
-        assert_eq!(
-            asks("127.0.0.1:8080", path),
-            Aim::Repository("acme/api".to_owned()),
-            "{path}"
-        );
+        assert_eq!(asks("127.0.0.1:8080", path), Aim::Repository("acme/api".to_owned()), "{path}");
     }
 }
 
@@ -123,12 +117,7 @@ fn what_git_never_sends_is_refused() {
         (&[b'a'; BYTES + 1], Odd::Large),
     ];
     for (bytes, why) in odd {
-        assert_eq!(
-            Question::parse(bytes).unwrap_err(),
-            *why,
-            "{}",
-            String::from_utf8_lossy(bytes)
-        );
+        assert_eq!(Question::parse(bytes).unwrap_err(), *why, "{}", String::from_utf8_lossy(bytes));
     }
 }
 
@@ -137,11 +126,7 @@ fn unknown_keys_are_left_alone_and_capabilities_are_seen() {
     let question =
         "capability[]=state\ncapability[]=authtype\nwwwauth[]=Basic realm=\"host=evil\"\nx=y=z\n";
     assert!(Question::parse(question.as_bytes()).unwrap().authtype);
-    assert!(
-        !Question::parse(b"capability[]=authtypes\ncapability=authtype\n")
-            .unwrap()
-            .authtype
-    );
+    assert!(!Question::parse(b"capability[]=authtypes\ncapability=authtype\n").unwrap().authtype);
 }
 
 #[test]
@@ -174,14 +159,8 @@ fn a_configured_url_is_a_server_and_nothing_else() {
     ] {
         assert_eq!(Site::parse(url), None, "{url}");
     }
-    assert_eq!(
-        Site::parse("http://[::1]:3000").unwrap().to_string(),
-        "http://[::1]:3000"
-    );
-    assert_eq!(
-        Site::parse("http://[::1]").unwrap().to_string(),
-        "http://[::1]"
-    );
+    assert_eq!(Site::parse("http://[::1]:3000").unwrap().to_string(), "http://[::1]:3000");
+    assert_eq!(Site::parse("http://[::1]").unwrap().to_string(), "http://[::1]");
 }
 
 #[test]
@@ -200,12 +179,8 @@ fn only_plain_http_beyond_this_machine_is_clear() {
 
 #[test]
 fn the_answer_fits_the_git_that_asks_and_the_server() {
-    let answer = Answer {
-        username: "x-access-token",
-        secret: "s3cret",
-        bearer: false,
-        expires: Some(7),
-    };
+    let answer =
+        Answer { username: "x-access-token", secret: "s3cret", bearer: false, expires: Some(7) };
     assert_eq!(
         answer.text(false).unwrap(),
         "username=x-access-token\npassword=s3cret\npassword_expiry_utc=7\n"
@@ -214,11 +189,7 @@ fn the_answer_fits_the_git_that_asks_and_the_server() {
         answer.text(true).unwrap(),
         "capability[]=authtype\nauthtype=Basic\ncredential=eC1hY2Nlc3MtdG9rZW46czNjcmV0\nephemeral=1\npassword_expiry_utc=7\n"
     );
-    let answer = Answer {
-        bearer: true,
-        expires: None,
-        ..answer
-    };
+    let answer = Answer { bearer: true, expires: None, ..answer };
     assert_eq!(
         answer.text(true).unwrap(),
         "capability[]=authtype\nauthtype=Bearer\ncredential=s3cret\nephemeral=1\n"
@@ -228,33 +199,13 @@ fn the_answer_fits_the_git_that_asks_and_the_server() {
 #[test]
 fn a_secret_that_could_be_another_line_is_never_written() {
     for secret in ["", "a\nhost=evil", "a\r", "a\0", "a b", "a\u{2028}", "é"] {
-        let answer = Answer {
-            username: "x",
-            secret,
-            bearer: true,
-            expires: None,
-        };
-        assert_eq!(
-            (answer.text(true), answer.text(false)),
-            (None, None),
-            "{secret:?}"
-        );
-        let answer = Answer {
-            username: secret,
-            secret: "s",
-            bearer: true,
-            expires: None,
-        };
+        let answer = Answer { username: "x", secret, bearer: true, expires: None };
+        assert_eq!((answer.text(true), answer.text(false)), (None, None), "{secret:?}");
+        let answer = Answer { username: secret, secret: "s", bearer: true, expires: None };
         assert_eq!(answer.text(true), None, "{secret:?}");
     }
     assert_eq!(
-        Answer {
-            username: "a:b",
-            secret: "s",
-            bearer: false,
-            expires: None
-        }
-        .text(true),
+        Answer { username: "a:b", secret: "s", bearer: false, expires: None }.text(true),
         None
     );
 }

@@ -3,41 +3,27 @@ use proptest::prelude::*;
 use serde_json::json;
 
 fn one(text: &str) -> ClaimRule {
-    ClaimRule {
-        shape: Shape::One,
-        value: WantedValue::Exact(text.to_owned()),
-    }
+    ClaimRule { shape: Shape::One, value: WantedValue::Exact(text.to_owned()) }
 }
 
 fn like(text: &str) -> ClaimRule {
-    ClaimRule {
-        shape: Shape::One,
-        value: WantedValue::Matches(NamePattern::parse(text).unwrap()),
-    }
+    ClaimRule { shape: Shape::One, value: WantedValue::Matches(NamePattern::parse(text).unwrap()) }
 }
 
 fn any(text: &str) -> ClaimRule {
-    ClaimRule {
-        shape: Shape::AnyOf,
-        value: WantedValue::Exact(text.to_owned()),
-    }
+    ClaimRule { shape: Shape::AnyOf, value: WantedValue::Exact(text.to_owned()) }
 }
 
 fn mapping(rules: &[(&str, ClaimRule)], template: &str) -> Mapping {
     Mapping {
-        claims: rules
-            .iter()
-            .map(|(claim, rule)| ((*claim).to_owned(), rule.clone()))
-            .collect(),
+        claims: rules.iter().map(|(claim, rule)| ((*claim).to_owned(), rule.clone())).collect(),
         kind: PrincipalKind::Workload,
         principal: Template::parse(template).unwrap(),
     }
 }
 
 fn name(mapping: &Mapping, claims: Json) -> Option<String> {
-    mapping
-        .principal(claims.as_object().unwrap())
-        .map(String::from)
+    mapping.principal(claims.as_object().unwrap()).map(String::from)
 }
 
 #[test]
@@ -51,10 +37,7 @@ fn claims_match_whole_and_by_their_shape() {
         "workload:github/{repository}",
     );
     let good = json!({"repository": "acme/api", "ref_protected": true, "run_attempt": 1});
-    assert_eq!(
-        name(&github, good.clone()).as_deref(),
-        Some("workload:github/acme/api")
-    );
+    assert_eq!(name(&github, good.clone()).as_deref(), Some("workload:github/acme/api"));
     for (claim, value) in [
         ("repository", json!("acme/api/x")),
         ("repository", json!("xacme/api")),
@@ -88,78 +71,42 @@ fn a_list_fits_only_where_the_configuration_asks_for_one() {
     assert_eq!(name(&listed, text.clone()), None);
     assert_eq!(name(&single, text).as_deref(), Some("ana@acme.dev"));
     assert_eq!(name(&single, list), None);
-    assert_eq!(
-        name(
-            &listed,
-            json!({"groups": ["devops"], "email": "ana@acme.dev"})
-        ),
-        None
-    );
+    assert_eq!(name(&listed, json!({"groups": ["devops"], "email": "ana@acme.dev"})), None);
 }
 
 #[test]
 fn a_claim_becomes_a_spiffe_id_only_if_the_configuration_says_so() {
     let token = json!({"sub": "spiffe://acme.dev/agent/one"});
     assert_eq!(name(&mapping(&[], "{sub}"), token.clone()), None);
-    assert_eq!(
-        name(&mapping(&[("sub", like("**"))], "{sub}"), token.clone()),
-        None
-    );
+    assert_eq!(name(&mapping(&[("sub", like("**"))], "{sub}"), token.clone()), None);
     let svid = mapping(&[("sub", like("spiffe://acme.dev/agent/*"))], "{sub}");
-    assert_eq!(
-        name(&svid, token).as_deref(),
-        Some("spiffe://acme.dev/agent/one")
-    );
-    assert_eq!(
-        name(&svid, json!({"sub": "spiffe://evil.dev/agent/one"})),
-        None
-    );
+    assert_eq!(name(&svid, token).as_deref(), Some("spiffe://acme.dev/agent/one"));
+    assert_eq!(name(&svid, json!({"sub": "spiffe://evil.dev/agent/one"})), None);
     let made = mapping(&[], "spiffe://acme.dev/ci/{project}");
-    assert_eq!(
-        name(&made, json!({"project": "a"})).as_deref(),
-        Some("spiffe://acme.dev/ci/a")
-    );
+    assert_eq!(name(&made, json!({"project": "a"})).as_deref(), Some("spiffe://acme.dev/ci/a"));
     assert_eq!(name(&made, json!({"project": "a:b"})), None);
 }
 
 #[test]
 fn two_tokens_never_make_one_name() {
     let two = mapping(&[], "ci/{project}/{env}");
-    assert_eq!(
-        name(&two, json!({"project": "a/b", "env": "c"})).as_deref(),
-        Some("ci/a/b/c")
-    );
+    assert_eq!(name(&two, json!({"project": "a/b", "env": "c"})).as_deref(), Some("ci/a/b/c"));
     assert_eq!(name(&two, json!({"project": "a", "env": "b/c"})), None);
     assert_eq!(name(&two, json!({"project": "", "env": "c"})), None);
     for text in ["{a}{b}", "{a}-{b}", "x/{a}:{b}/y"] {
-        assert_eq!(
-            Template::parse(text),
-            Err(TemplateError::Touching(text.into())),
-            "{text}"
-        );
+        assert_eq!(Template::parse(text), Err(TemplateError::Touching(text.into())), "{text}");
     }
 }
 
 #[test]
 fn a_template_with_loose_braces_or_strange_letters_is_refused() {
     for text in ["", "{}", "a{}b"] {
-        assert_eq!(
-            Template::parse(text),
-            Err(TemplateError::Empty(text.into())),
-            "{text}"
-        );
+        assert_eq!(Template::parse(text), Err(TemplateError::Empty(text.into())), "{text}");
     }
     for text in ["{a", "a}", "{a{b}", "{a}}", "}{"] {
-        assert_eq!(
-            Template::parse(text),
-            Err(TemplateError::Braces(text.into())),
-            "{text}"
-        );
+        assert_eq!(Template::parse(text), Err(TemplateError::Braces(text.into())), "{text}");
     }
-    assert_eq!(
-        Template::parse("a b{c}"),
-        Err(TemplateError::Character("a b{c}".into()))
-    );
+    assert_eq!(Template::parse("a b{c}"), Err(TemplateError::Character("a b{c}".into())));
 }
 
 proptest! {

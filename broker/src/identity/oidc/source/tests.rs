@@ -71,11 +71,8 @@ impl Issuer {
     }
 
     fn has(&self, keys: &[&Signer]) {
-        let keys: Vec<_> = keys
-            .iter()
-            .enumerate()
-            .map(|(kid, key)| key.jwk_named(&kid.to_string()))
-            .collect();
+        let keys: Vec<_> =
+            keys.iter().enumerate().map(|(kid, key)| key.jwk_named(&kid.to_string())).collect();
         self.says(Answer::Text(json!({"keys": keys}).to_string()));
     }
 
@@ -152,15 +149,8 @@ async fn keys_are_found_by_discovery_url_and_file() {
     let url = KeyPlace::JwksUrl(format!("{}/keys", issuer.url));
     for place in [KeyPlace::Discovery, url, KeyPlace::File(path)] {
         let source = issuer.source(place.clone());
-        assert_eq!(
-            outcome(source.find(&wanted("0"), after(0)).await),
-            "found",
-            "{place:?}"
-        );
-        assert_eq!(
-            outcome(source.find(&wanted("1"), after(0)).await),
-            "TOKEN_KEY_UNKNOWN"
-        );
+        assert_eq!(outcome(source.find(&wanted("0"), after(0)).await), "found", "{place:?}");
+        assert_eq!(outcome(source.find(&wanted("1"), after(0)).await), "TOKEN_KEY_UNKNOWN");
     }
 }
 
@@ -183,21 +173,15 @@ async fn a_discovery_document_of_another_issuer_or_host_is_refused() {
         assert_eq!(outcome(found), "ISSUER_KEYS_UNAVAILABLE", "{document}");
     }
     issuer.discovers(Answer::Redirect(keys));
-    let found = issuer
-        .source(KeyPlace::Discovery)
-        .find(&wanted("0"), after(0))
-        .await;
+    let found = issuer.source(KeyPlace::Discovery).find(&wanted("0"), after(0)).await;
     assert_eq!(outcome(found), "ISSUER_KEYS_UNAVAILABLE");
     assert_eq!(issuer.fetched(), 0, "no document led to the keys");
 }
 
 #[tokio::test]
 async fn a_remote_issuer_may_not_lead_us_to_this_host() {
-    let source = KeySource::new(
-        "https://issuer.example",
-        &KeyPlace::Discovery,
-        Fetcher::new().unwrap(),
-    );
+    let source =
+        KeySource::new("https://issuer.example", &KeyPlace::Discovery, Fetcher::new().unwrap());
     let reach = match source.unwrap().place {
         Place::Discovery { reach, .. } => reach,
         Place::Jwks(_) | Place::File(_) => panic!("it is discovered"),
@@ -226,12 +210,7 @@ async fn large_slow_moved_and_broken_answers_give_no_keys_and_a_word_to_try_agai
     ] {
         issuer.says(answer);
         let before = issuer.fetched();
-        let error = issuer
-            .jwks()
-            .find(&wanted("0"), after(0))
-            .await
-            .err()
-            .unwrap();
+        let error = issuer.jwks().find(&wanted("0"), after(0)).await.err().unwrap();
         assert_eq!(issuer.fetched(), before + 1);
         assert!(error.is_passing());
         let expected = format!(
@@ -240,13 +219,8 @@ async fn large_slow_moved_and_broken_answers_give_no_keys_and_a_word_to_try_agai
         );
         assert_eq!(error.to_string(), expected);
     }
-    issuer.says(Answer::Text(
-        good.clone() + &" ".repeat(JWKS_BYTES - good.len()),
-    ));
-    assert_eq!(
-        outcome(issuer.jwks().find(&wanted("0"), after(0)).await),
-        "found"
-    );
+    issuer.says(Answer::Text(good.clone() + &" ".repeat(JWKS_BYTES - good.len())));
+    assert_eq!(outcome(issuer.jwks().find(&wanted("0"), after(0)).await), "found");
 }
 
 #[tokio::test]
@@ -257,10 +231,7 @@ async fn an_unknown_key_makes_it_ask_again_but_not_more_often_than_the_limit() {
     assert_eq!(outcome(source.find(&wanted("0"), after(0)).await), "found");
     issuer.has(&[&one, &two]);
     for _ in 0..50 {
-        assert_eq!(
-            outcome(source.find(&wanted("1"), after(29)).await),
-            "TOKEN_KEY_UNKNOWN"
-        );
+        assert_eq!(outcome(source.find(&wanted("1"), after(29)).await), "TOKEN_KEY_UNKNOWN");
     }
     assert_eq!(issuer.fetched(), 1);
     assert_eq!(outcome(source.find(&wanted("1"), after(30)).await), "found");
@@ -273,17 +244,11 @@ async fn fresh_keys_are_not_asked_for_again_and_old_ones_are() {
     let issuer = Issuer::with_keys(&[&key]).await;
     let source = issuer.jwks();
     for seconds in [0, 1, 299] {
-        assert_eq!(
-            outcome(source.find(&wanted("0"), after(seconds)).await),
-            "found"
-        );
+        assert_eq!(outcome(source.find(&wanted("0"), after(seconds)).await), "found");
     }
     assert_eq!(issuer.fetched(), 1);
     issuer.has(&[]);
-    assert_eq!(
-        outcome(source.find(&wanted("0"), after(300)).await),
-        "TOKEN_KEY_UNKNOWN"
-    );
+    assert_eq!(outcome(source.find(&wanted("0"), after(300)).await), "TOKEN_KEY_UNKNOWN");
     assert_eq!(issuer.fetched(), 2);
 }
 
@@ -293,41 +258,20 @@ async fn old_keys_serve_an_hour_while_the_issuer_is_down_and_then_no_more() {
     let source = issuer.jwks();
     assert_eq!(outcome(source.find(&wanted("0"), after(0)).await), "found");
     issuer.says(Answer::Status(503));
-    assert_eq!(
-        outcome(source.find(&wanted("0"), after(300)).await),
-        "found"
-    );
-    assert_eq!(
-        outcome(source.find(&wanted("0"), after(304)).await),
-        "found"
-    );
-    assert_eq!(
-        issuer.fetched(),
-        2,
-        "a failed fetch is not repeated at once"
-    );
-    assert_eq!(
-        outcome(source.find(&wanted("0"), after(3599)).await),
-        "found"
-    );
-    assert_eq!(
-        outcome(source.find(&wanted("0"), after(3600)).await),
-        "ISSUER_KEYS_UNAVAILABLE"
-    );
+    assert_eq!(outcome(source.find(&wanted("0"), after(300)).await), "found");
+    assert_eq!(outcome(source.find(&wanted("0"), after(304)).await), "found");
+    assert_eq!(issuer.fetched(), 2, "a failed fetch is not repeated at once");
+    assert_eq!(outcome(source.find(&wanted("0"), after(3599)).await), "found");
+    assert_eq!(outcome(source.find(&wanted("0"), after(3600)).await), "ISSUER_KEYS_UNAVAILABLE");
     issuer.has(&[&Signer::ed25519()]);
-    assert_eq!(
-        outcome(source.find(&wanted("0"), after(3700)).await),
-        "found"
-    );
+    assert_eq!(outcome(source.find(&wanted("0"), after(3700)).await), "found");
 }
 
 #[tokio::test]
 async fn many_callers_share_one_fetch_and_one_that_gives_up_stops_nobody() {
     let key = Signer::ed25519();
     let issuer = Issuer::start().await;
-    issuer.says(Answer::Held(
-        json!({"keys": [key.jwk_named("0")]}).to_string(),
-    ));
+    issuer.says(Answer::Held(json!({"keys": [key.jwk_named("0")]}).to_string()));
     let source = issuer.jwks();
     let ask = || {
         let source = Arc::clone(&source);

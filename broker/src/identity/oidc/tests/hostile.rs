@@ -31,55 +31,25 @@ async fn hostile_claims_get_the_answer_of_this_table() {
         (with("aud", json!(["other", AUDIENCE])), GOOD),
         (with("aud", json!(["other"])), "TOKEN_AUDIENCE_WRONG"),
         (with("aud", json!([])), "TOKEN_AUDIENCE_WRONG"),
-        (
-            with("aud", json!("https://jeton.acme.dev/")),
-            "TOKEN_AUDIENCE_WRONG",
-        ),
-        (
-            with("aud", json!("https://jeton.acme.de")),
-            "TOKEN_AUDIENCE_WRONG",
-        ),
-        (
-            with("aud", json!("HTTPS://jeton.acme.dev")),
-            "TOKEN_AUDIENCE_WRONG",
-        ),
+        (with("aud", json!("https://jeton.acme.dev/")), "TOKEN_AUDIENCE_WRONG"),
+        (with("aud", json!("https://jeton.acme.de")), "TOKEN_AUDIENCE_WRONG"),
+        (with("aud", json!("HTTPS://jeton.acme.dev")), "TOKEN_AUDIENCE_WRONG"),
         (with("aud", json!({AUDIENCE: 1})), number),
         (with("aud", json!([AUDIENCE, 1])), number),
         (with("aud", json!(null)), number),
         (without("aud"), number),
-        (
-            with("iss", json!("https://ci.acme.dev/")),
-            "TOKEN_ISSUER_UNKNOWN",
-        ),
-        (
-            with("iss", json!("https://CI.acme.dev")),
-            "TOKEN_ISSUER_UNKNOWN",
-        ),
-        (
-            with("iss", json!("https://ci.acme.dev:443")),
-            "TOKEN_ISSUER_UNKNOWN",
-        ),
-        (
-            with("iss", json!("https://x@ci.acme.dev")),
-            "TOKEN_ISSUER_UNKNOWN",
-        ),
-        (
-            with("iss", json!("https://ci.acme.dev%2f")),
-            "TOKEN_ISSUER_UNKNOWN",
-        ),
-        (
-            with("iss", json!("https://xn--ci-acme.dev")),
-            "TOKEN_ISSUER_UNKNOWN",
-        ),
+        (with("iss", json!("https://ci.acme.dev/")), "TOKEN_ISSUER_UNKNOWN"),
+        (with("iss", json!("https://CI.acme.dev")), "TOKEN_ISSUER_UNKNOWN"),
+        (with("iss", json!("https://ci.acme.dev:443")), "TOKEN_ISSUER_UNKNOWN"),
+        (with("iss", json!("https://x@ci.acme.dev")), "TOKEN_ISSUER_UNKNOWN"),
+        (with("iss", json!("https://ci.acme.dev%2f")), "TOKEN_ISSUER_UNKNOWN"),
+        (with("iss", json!("https://xn--ci-acme.dev")), "TOKEN_ISSUER_UNKNOWN"),
         (with("iss", json!([ISSUER])), number),
         (without("iss"), number),
         (without("sub"), number),
         (with("sub", json!("")), number),
         (with("sub", json!(["repo:acme/api"])), number),
-        (
-            with("sub", json!("repo:acme/api\n")),
-            "TOKEN_MAPS_TO_NOBODY",
-        ),
+        (with("sub", json!("repo:acme/api\n")), "TOKEN_MAPS_TO_NOBODY"),
         (with("sub", json!("repo:acme/аpi")), "TOKEN_MAPS_TO_NOBODY"),
         (with("sub", json!("repo:acme/..")), "TOKEN_MAPS_TO_NOBODY"),
         (with("sub", json!("repo:evil/api")), "TOKEN_MAPS_TO_NOBODY"),
@@ -87,15 +57,9 @@ async fn hostile_claims_get_the_answer_of_this_table() {
         (with("cnf", json!({"jkt": "short"})), number),
         (with("cnf", json!(null)), number),
     ] {
-        assert_eq!(
-            answer(&oidc, &signer.token("k", &claims), 0).await,
-            expected,
-            "{claims}"
-        );
+        assert_eq!(answer(&oidc, &signer.token("k", &claims), 0).await, expected, "{claims}");
     }
-    let huge = claims()
-        .to_string()
-        .replace(&format!("{}", NOW + 60), "1e999");
+    let huge = claims().to_string().replace(&format!("{}", NOW + 60), "1e999");
     let token = signer.signs(r#"{"alg":"ES256","kid":"k"}"#, &huge);
     assert_eq!(answer(&oidc, &token, 0).await, "TOKEN_INVALID", "1e999");
     let twins = claims().to_string().replacen(
@@ -104,11 +68,7 @@ async fn hostile_claims_get_the_answer_of_this_table() {
         1,
     );
     let token = signer.signs(r#"{"alg":"ES256","kid":"k"}"#, &twins);
-    assert_eq!(
-        answer(&oidc, &token, 0).await,
-        "TOKEN_INVALID",
-        "duplicate keys"
-    );
+    assert_eq!(answer(&oidc, &token, 0).await, "TOKEN_INVALID", "duplicate keys");
 }
 
 #[tokio::test]
@@ -120,18 +80,11 @@ async fn hostile_headers_get_the_answer_of_this_table() {
             &[Algorithm::Es256],
             &[signer.jwk_named("k"), Signer::ed25519().jwk_named("ed")],
         )
-        .trusts(
-            "https://other.dev",
-            &[Algorithm::Es256],
-            &[thief.jwk_named("k")],
-        );
+        .trusts("https://other.dev", &[Algorithm::Es256], &[thief.jwk_named("k")]);
     let oidc = world.oidc();
     let header = |change: Value| {
         let mut header = json!({"alg": "ES256", "kid": "k", "typ": "JWT"});
-        header
-            .as_object_mut()
-            .unwrap()
-            .extend(change.as_object().unwrap().clone());
+        header.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
         header.to_string()
     };
     for (change, expected) in [
@@ -157,10 +110,7 @@ async fn hostile_headers_get_the_answer_of_this_table() {
         (json!({"kid": "x".repeat(5000)}), "TOKEN_INVALID"),
         (json!({"kid": "x".repeat(10_000)}), "TOKEN_INVALID"),
         (json!({"kid": 7}), "TOKEN_INVALID"),
-        (
-            json!({"jku": "http://169.254.169.254/", "x5u": "https://evil.example/"}),
-            GOOD,
-        ),
+        (json!({"jku": "http://169.254.169.254/", "x5u": "https://evil.example/"}), GOOD),
     ] {
         let token = signer.signs(&header(change.clone()), &claims().to_string());
         assert_eq!(answer(&oidc, &token, 0).await, expected, "{change}");
@@ -170,21 +120,14 @@ async fn hostile_headers_get_the_answer_of_this_table() {
     assert_eq!(answer(&oidc, &token, 0).await, "TOKEN_INVALID", "jwk");
     // The other issuer has a key of the same name.
     let token = thief.signs(&header(json!({})), &claims().to_string());
-    assert_eq!(
-        answer(&oidc, &token, 0).await,
-        "TOKEN_INVALID",
-        "kid of another issuer"
-    );
+    assert_eq!(answer(&oidc, &token, 0).await, "TOKEN_INVALID", "kid of another issuer");
     // The public key as a shared secret.
     let secret = signer.jwk().to_string();
     let message = signer.signs(&header(json!({"alg": "HS256"})), &claims().to_string());
     let message = message.rsplit_once('.').unwrap().0;
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
     let tag = URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, message.as_bytes()));
-    assert_eq!(
-        answer(&oidc, &format!("{message}.{tag}"), 0).await,
-        "TOKEN_ALGORITHM_REFUSED"
-    );
+    assert_eq!(answer(&oidc, &format!("{message}.{tag}"), 0).await, "TOKEN_ALGORITHM_REFUSED");
     // A signature of zeros, which broken libraries took for good.
     let zeros = URL_SAFE_NO_PAD.encode([0; 64]);
     let token = signer.token("k", &claims());
@@ -201,26 +144,17 @@ async fn weak_and_impossible_keys_of_an_issuer_check_nothing() {
     cubic["e"] = json!("Aw");
     let world = World::new().trusts(ISSUER, &[Algorithm::Rs256], &[weak, cubic]);
     let oidc = world.oidc();
-    let error = oidc
-        .jwt(&signer.token("k", &claims()), after(0))
-        .await
-        .unwrap_err();
+    let error = oidc.jwt(&signer.token("k", &claims()), after(0)).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "the issuer's key `k` is refused: the RSA key has 1024 bits; 2048 to 8192 are allowed"
     );
-    assert_eq!(
-        answer(&oidc, &signer.token("e", &claims()), 0).await,
-        "TOKEN_KEY_UNKNOWN"
-    );
+    assert_eq!(answer(&oidc, &signer.token("e", &claims()), 0).await, "TOKEN_KEY_UNKNOWN");
     // A point that is not on the curve.
     let signer = Signer::p256();
     let mut off = signer.jwk_named("k");
     off["y"] = off["x"].clone();
     let world = World::new().trusts(ISSUER, &[Algorithm::Es256], &[off]);
     let oidc = world.oidc();
-    assert_eq!(
-        answer(&oidc, &signer.token("k", &claims()), 0).await,
-        "TOKEN_INVALID"
-    );
+    assert_eq!(answer(&oidc, &signer.token("k", &claims()), 0).await, "TOKEN_INVALID");
 }

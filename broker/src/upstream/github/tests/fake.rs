@@ -85,31 +85,14 @@ impl Fake {
     }
 
     pub fn seen(&self, call: &str) -> Vec<Seen> {
-        self.seen
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|seen| seen.call == call)
-            .cloned()
-            .collect()
+        self.seen.lock().unwrap().iter().filter(|seen| seen.call == call).cloned().collect()
     }
 
     pub fn minter(&self) -> GithubMinter {
         // Why not always: on a busy machine an honest answer takes its time.
-        let waits = self
-            .script
-            .lock()
-            .unwrap()
-            .values()
-            .any(|reply| matches!(reply, Reply::Never));
+        let waits = self.script.lock().unwrap().values().any(|reply| matches!(reply, Reply::Never));
         let call = Duration::from_secs(if waits { 1 } else { 60 });
-        minter_at(
-            &self.base,
-            Limits {
-                call,
-                mint: Duration::from_secs(60),
-            },
-        )
+        minter_at(&self.base, Limits { call, mint: Duration::from_secs(60) })
     }
 
     async fn answer(self, request: Request) -> Response {
@@ -118,24 +101,17 @@ impl Fake {
         let bearer = header.strip_prefix("Bearer ").unwrap().to_owned();
         let body = to_bytes(request.into_body(), 65_536).await.unwrap();
         let body = String::from_utf8(body.to_vec()).unwrap();
-        self.seen.lock().unwrap().push(Seen {
-            call: call.clone(),
-            bearer: bearer.clone(),
-            body,
-        });
+        self.seen.lock().unwrap().push(Seen { call: call.clone(), bearer: bearer.clone(), body });
         let reply = self.script.lock().unwrap().get(call.as_str()).cloned();
         let build = |status: u16, kind: &str| {
-            Response::builder()
-                .status(status)
-                .header("content-type", kind)
+            Response::builder().status(status).header("content-type", kind)
         };
         match reply.unwrap_or_else(|| json(404, r#"{"message":"Not Found"}"#)) {
             Reply::Json(status, headers, body) => headers
                 .into_iter()
-                .fold(
-                    build(status, "application/json; charset=utf-8"),
-                    |built, (name, value)| built.header(name, value),
-                )
+                .fold(build(status, "application/json; charset=utf-8"), |built, (name, value)| {
+                    built.header(name, value)
+                })
                 .body(Body::from(body)),
             Reply::Html(status) => build(status, "text/html").body(Body::from("<h1>hello</h1>")),
             Reply::Echo(status) => build(status, "application/json")
