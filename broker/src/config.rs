@@ -221,7 +221,7 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
 }
 
 fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
-    let listen = section.parse("listen", str::parse::<SocketAddr>);
+    let listen = section.parse("listen", address);
     let listen =
         section.require("listen", listen, "write an address and port, such as \"0.0.0.0:7443\"");
     let certificate = section.file("certificate", folder);
@@ -247,8 +247,14 @@ fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
     })
 }
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        format!("`{text}` is no address and port; write an IP address, such as \"127.0.0.1:7443\"")
+    })
+}
+
 fn read_listen(section: &Section<'_>, example: &str) -> Option<SocketAddr> {
-    let listen = section.parse("listen", str::parse::<SocketAddr>);
+    let listen = section.parse("listen", address);
     let listen = section.require(
         "listen",
         listen,

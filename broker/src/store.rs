@@ -155,8 +155,19 @@ pub struct Failure {
     pub reason: Words,
     /// What is known of a credential that may exist.
     pub upstream: UpstreamRevocation,
-    /// A credential that exists and must be revoked, and when it dies by itself.
-    pub unusable: Option<(Sealed, Timestamp)>,
+    /// A credential that exists and must be revoked.
+    pub unusable: Option<Unusable>,
+}
+
+/// A credential that exists and that nobody may get.
+#[derive(Clone)]
+pub struct Unusable {
+    /// The credential, encrypted.
+    pub sealed: Sealed,
+    /// Which renewal it came from: part of what the encryption is bound to.
+    pub version: u32,
+    /// When it dies by itself.
+    pub dies: Timestamp,
 }
 
 /// A credential that the upstream must be told about.

@@ -20,7 +20,7 @@ use crate::{
     signer::{Confirmation, token::SignedMinter},
     store::{
         Failure, Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, SessionRecord, Signed,
-        StoreError,
+        StoreError, Unusable,
     },
     upstream::{Credential, CredentialKind, MintError, Minted, Minter},
 };
@@ -241,7 +241,11 @@ pub(super) async fn mint_once(
             let sealed = broker.sealer.seal(minted.sealable(), place)?;
             let dies = minted.dies();
             let error = MintError::Unusable { reason, minted };
-            (UpstreamRevocation::Pending { until: dies }, Some((sealed, dies)), error)
+            (
+                UpstreamRevocation::Pending { until: dies },
+                Some(Unusable { sealed, version: place.version, dies }),
+                error,
+            )
         }
         other @ (MintError::Refused(_)
         | MintError::NotInstalled(_)
@@ -335,7 +339,7 @@ impl Broker {
             grant: place.grant,
             reason: Words::new(why),
             upstream: UpstreamRevocation::Pending { until: minted.dies() },
-            unusable: Some((sealed, minted.dies())),
+            unusable: Some(Unusable { sealed, version: place.version, dies: minted.dies() }),
         };
         self.store.record_failure(failure, self.clock.now()).await?;
         self.revocations.notify_one();

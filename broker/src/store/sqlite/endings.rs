@@ -17,7 +17,7 @@ use super::{
     rows,
     writer::{Txn, int},
 };
-use crate::store::{Ended, Ending, Failure, QueuedRevocation, RevocationTry, Sealed, StoreError};
+use crate::store::{Ended, Ending, Failure, QueuedRevocation, RevocationTry, StoreError, Unusable};
 
 /// How long a credential may live that an upstream made and nobody received, in seconds.
 /// Why an hour: GitHub's installation tokens, the only such kind, live that long.
@@ -64,6 +64,7 @@ pub(super) fn end(
     };
     write_state(txn, &mut grant, state, before)?;
     txn.append(event, now)?;
+    interrupt_renewal(txn, id, now)?;
     txn.effects.push(Effect::Ended(id));
     Ok(Ended { grant, changed: true })
 }
@@ -78,9 +79,9 @@ pub(super) fn failure(
     let mut grant = rows::find_grant(txn.db, id)?;
     let at = now.max(txn.head.at);
     let upstream = match &unusable {
-        Some((sealed, dies)) => {
-            queue(txn, &grant, sealed, *dies, now)?;
-            UpstreamRevocation::Pending { until: *dies }
+        Some(unusable) => {
+            queue(txn, &grant, unusable, now)?;
+            UpstreamRevocation::Pending { until: unusable.dies }
         }
         None => upstream,
     };
@@ -222,7 +223,8 @@ pub(super) fn close_open_renewals(txn: &mut Txn<'_>, now: Timestamp) -> Result<(
         let grant = txn.checked(result)?;
         let until = unseen_dies(Timestamp::from_millis(since));
         let upstream = UpstreamRevocation::Unreachable { until };
-        txn.append(Event::UpstreamAnswered { grant: grant.id, upstream }, now)?;
+        let reason = Words::new("the broker stopped while it renewed");
+        txn.append(Event::MintFailed { grant: grant.id, reason, upstream }, now)?;
         txn.run("UPDATE grants SET renewing = NULL WHERE row = ?1", [row])?;
     }
     Ok(())
@@ -231,24 +233,34 @@ pub(super) fn close_open_renewals(txn: &mut Txn<'_>, now: Timestamp) -> Result<(
 fn queue(
     txn: &mut Txn<'_>,
     grant: &Grant,
-    sealed: &Sealed,
-    dies: Timestamp,
+    unusable: &Unusable,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    // Why the next version for a renewal: the credential it has is bound to the present one.
-    let renewal = u32::from(grant.state.phase() == Phase::Active);
-    let version = grant.renewals.saturating_add(renewal);
     txn.run(
         "INSERT INTO revocation (grant_row, upstream, sealed, version, dies, attempts, next) VALUES (?1,?2,?3,?4,?5,0,?6)",
         params![
             int(grant.id.row().get()),
             grant.scope.upstream.as_str(),
-            sealed.0,
-            version,
-            dies.millis(),
+            unusable.sealed.0,
+            unusable.version,
+            unusable.dies.millis(),
             now.millis()
         ],
     )?;
+    Ok(())
+}
+
+/// Notes that a renewal was under way: its credential, if one came to be, was seen by nobody yet.
+fn interrupt_renewal(txn: &mut Txn<'_>, id: GrantId, now: Timestamp) -> Result<(), StoreError> {
+    let cleared = txn.run(
+        "UPDATE grants SET renewing = NULL WHERE row = ?1 AND renewing IS NOT NULL",
+        [int(id.row().get())],
+    )?;
+    if cleared == 1 {
+        let reason = Words::new("the grant ended while its credential was renewed");
+        let upstream = UpstreamRevocation::Unreachable { until: unseen_dies(now) };
+        txn.append(Event::MintFailed { grant: id, reason, upstream }, now)?;
+    }
     Ok(())
 }
 

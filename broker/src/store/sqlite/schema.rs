@@ -61,7 +61,7 @@ CREATE TABLE grants (
     renewing   INTEGER
 ) STRICT;
 CREATE TABLE revocation (
-    place    INTEGER PRIMARY KEY,
+    place    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a late answer finds nothing
     grant_row INTEGER NOT NULL,
     upstream TEXT NOT NULL,
     sealed   BLOB NOT NULL,
