@@ -1,8 +1,7 @@
 //! A plain reading of the rules: what policies, envelopes and requests mean, written a second time
 //! as simply as possible, to hold the real decision against.
 //!
-//! Shares no code with the broker or the domain: its own matcher, its own ladder, no Cedar. A rule
-//! knows its Cedar text, so that both sides start from one meaning.
+//! Shares no code with the broker or the domain: its own matcher, its own ladder, no Cedar.
 
 use std::collections::BTreeSet;
 
@@ -102,48 +101,6 @@ pub enum Plain {
 }
 
 impl Rule {
-    /// The policy in Cedar.
-    #[must_use]
-    pub fn cedar(&self) -> String {
-        let Self { id, forbids, what, .. } = self;
-        let entity = |name: &str| format!("Jeton::{name}");
-        let who = self.who.map_or("principal is Jeton::Agent".into(), |who| {
-            let sign = if who.starts_with("Agent") { "==" } else { "in" };
-            format!("principal {sign} {}", entity(who))
-        });
-        let place = self.place.map_or("resource is Jeton::Resource".into(), |place| {
-            let sign = if place.starts_with("Resource") { "==" } else { "in" };
-            format!("resource {sign} {}", entity(place))
-        });
-        let sign = if what.contains(':') { "==" } else { "in" };
-        let mut parts: Vec<String> = vec![];
-        parts.extend(self.most.map(|most| format!("context.ttl <= {most}")));
-        parts.extend(
-            self.prefix
-                .map(|prefix| format!("(context has ref && context.ref like \"{prefix}*\")")),
-        );
-        parts.extend(self.person.then(|| "context has person".into()));
-        parts.extend(
-            self.groups
-                .iter()
-                .map(|group| format!("context.approvals.contains(Jeton::Group::\"{group}\")")),
-        );
-        let prod = "resource has tier && resource.tier == \"prod\"";
-        let mut text = format!(
-            "@id(\"{id}\") {} ({who}, action {sign} Jeton::Action::\"{what}\", {place})",
-            if *forbids { "forbid" } else { "permit" },
-        );
-        if self.prod_only {
-            text += &format!(" when {{ {prod} }}");
-        }
-        match (parts.is_empty(), *forbids) {
-            (true, _) => {}
-            (false, true) => text += &format!(" unless {{ {} }}", parts.join(" || ")),
-            (false, false) => text += &format!(" when {{ {} }}", parts.join(" && ")),
-        }
-        text + ";\n"
-    }
-
     /// Tells whether the rule speaks: a permit for it, a forbid against it.
     #[must_use]
     pub fn fires(&self, ask: &Ask<'_>) -> bool {

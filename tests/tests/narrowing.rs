@@ -164,8 +164,48 @@ fn vocabulary() -> Vocabulary {
     Vocabulary::new(&["git", "api"].map(|name| (Upstream::parse(name).unwrap(), actions.to_vec())))
 }
 
+/// A rule in Cedar's words.
+fn cedar(rule: &Rule) -> String {
+    let Rule { id, forbids, what, .. } = rule;
+    let entity = |name: &str| format!("Jeton::{name}");
+    let who = rule.who.map_or("principal is Jeton::Agent".into(), |who| {
+        let sign = if who.starts_with("Agent") { "==" } else { "in" };
+        format!("principal {sign} {}", entity(who))
+    });
+    let place = rule.place.map_or("resource is Jeton::Resource".into(), |place| {
+        let sign = if place.starts_with("Resource") { "==" } else { "in" };
+        format!("resource {sign} {}", entity(place))
+    });
+    let sign = if what.contains(':') { "==" } else { "in" };
+    let mut parts: Vec<String> = vec![];
+    parts.extend(rule.most.map(|most| format!("context.ttl <= {most}")));
+    parts.extend(
+        rule.prefix.map(|prefix| format!("(context has ref && context.ref like \"{prefix}*\")")),
+    );
+    parts.extend(rule.person.then(|| "context has person".into()));
+    parts.extend(
+        rule.groups
+            .iter()
+            .map(|group| format!("context.approvals.contains(Jeton::Group::\"{group}\")")),
+    );
+    let prod = "resource has tier && resource.tier == \"prod\"";
+    let mut text = format!(
+        "@id(\"{id}\") {} ({who}, action {sign} Jeton::Action::\"{what}\", {place})",
+        if *forbids { "forbid" } else { "permit" },
+    );
+    if rule.prod_only {
+        text += &format!(" when {{ {prod} }}");
+    }
+    match (parts.is_empty(), *forbids) {
+        (true, _) => {}
+        (false, true) => text += &format!(" unless {{ {} }}", parts.join(" || ")),
+        (false, false) => text += &format!(" when {{ {} }}", parts.join(" && ")),
+    }
+    text + ";\n"
+}
+
 fn load(rules: &[Rule], vocabulary: &Vocabulary) -> PolicySet {
-    let text: String = rules.iter().map(Rule::cedar).collect();
+    let text: String = rules.iter().map(cedar).collect();
     PolicySet::from_sources(&[("a.cedar", &text), ("catalogue.toml", CATALOGUE)], vocabulary)
         .unwrap_or_else(|problems| panic!("{problems:#?} in\n{text}"))
 }
@@ -305,7 +345,7 @@ fn nothing_is_issued_beyond_request_envelope_and_policy() {
                 found
             }));
             let found = story.unwrap_or_else(|_| {
-                let text: String = stricter.iter().map(Rule::cedar).collect();
+                let text: String = stricter.iter().map(cedar).collect();
                 panic!("above: JETON_SEED={seed}, case {place}, {case:#?} under\n{text}")
             });
             let kind = match found {

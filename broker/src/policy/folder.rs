@@ -119,3 +119,64 @@ fn missing(sources: &[Source], problems: &mut Vec<PolicyProblem>) {
         problems.push(PolicyProblem::of_file("", "the policy folder has no policy", hint));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{PolicySet, Vocabulary};
+    use super::*;
+
+    #[test]
+    fn what_does_not_belong_into_the_folder_is_told() {
+        let outside = tempfile::NamedTempFile::new().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let found = || -> Vec<String> {
+            let problems =
+                PolicySet::load(folder.path(), &Vocabulary::default()).err().unwrap_or_default();
+            problems.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(
+            found(),
+            [
+                "the policy folder has no `catalogue.toml`; add one; it may be empty",
+                "the policy folder has no policy; add a file named `*.cedar`: without a permit nothing is allowed",
+            ]
+        );
+        std::os::unix::fs::symlink(outside.path(), path("away.cedar")).unwrap();
+        fs::create_dir(path("folder.cedar")).unwrap();
+        fs::write(path("forbids.ceder"), "").unwrap();
+        fs::write(path("latin.cedar"), b"\n// \xe9").unwrap();
+        fs::write(path("large.cedar"), vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
+        fs::write(path(".hidden"), "").unwrap();
+        assert_eq!(
+            found(),
+            [
+                "away.cedar: `away.cedar` leads out of the policy folder; put the file itself there",
+                "folder.cedar: `folder.cedar` is not a file; take it out",
+                "forbids.ceder: `forbids.ceder` would not be read; policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out",
+                "large.cedar: `large.cedar` is larger than 4194304 bytes; divide it",
+                "latin.cedar:2: `latin.cedar` is not UTF-8; save it as UTF-8",
+            ]
+        );
+        assert!(PolicySet::load(&path("nowhere"), &Vocabulary::default()).is_err());
+    }
+
+    #[test]
+    fn a_folder_as_kubernetes_mounts_it_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        fs::create_dir(path("..2026_01_01")).unwrap();
+        std::os::unix::fs::symlink("..2026_01_01", path("..data")).unwrap();
+        for (name, text) in [
+            ("catalogue.toml", ""),
+            (
+                "a.cedar",
+                "@id(\"a\") permit (principal, action in Jeton::Action::\"read\", resource);",
+            ),
+        ] {
+            fs::write(path("..2026_01_01").join(name), text).unwrap();
+            std::os::unix::fs::symlink(Path::new("..data").join(name), path(name)).unwrap();
+        }
+        assert!(PolicySet::load(folder.path(), &Vocabulary::default()).is_ok());
+    }
+}
