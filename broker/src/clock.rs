@@ -13,14 +13,16 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
 
-/// The machine's clock, held against going back.
+/// The machine's clock, held against going back and against standing still.
 ///
-/// It moves at least as fast as the monotonic clock since the process began and jumps forward with
-/// the wall clock, so that no jump makes a grant live longer.
+/// It runs with the monotonic clock since the process began, ahead of it by the largest leap that
+/// the wall clock made: a leap forward ends grants early, a leap back changes nothing, and neither
+/// makes a grant live longer.
 pub struct SystemClock {
     began: Instant,
-    floor: AtomicI64,
     origin: i64,
+    ahead: AtomicI64,
+    floor: AtomicI64,
 }
 
 impl SystemClock {
@@ -28,16 +30,27 @@ impl SystemClock {
     #[must_use]
     pub fn starting_at(floor: Timestamp) -> Self {
         let origin = wall_millis().max(floor.millis());
-        Self { began: Instant::now(), floor: AtomicI64::new(origin), origin }
+        Self {
+            began: Instant::now(),
+            origin,
+            ahead: AtomicI64::new(0),
+            floor: AtomicI64::new(origin),
+        }
+    }
+
+    fn at(&self, elapsed: i64, wall: i64) -> Timestamp {
+        let steady = self.origin.saturating_add(elapsed);
+        let leap = wall.saturating_sub(steady);
+        let ahead = self.ahead.fetch_max(leap, Ordering::Relaxed).max(leap);
+        let now = steady.saturating_add(ahead);
+        Timestamp::from_millis(now.max(self.floor.fetch_max(now, Ordering::Relaxed)))
     }
 }
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
         let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
-        let now = wall_millis().max(self.origin.saturating_add(elapsed));
-        let before = self.floor.fetch_max(now, Ordering::Relaxed);
-        Timestamp::from_millis(now.max(before))
+        self.at(elapsed, wall_millis())
     }
 }
 
@@ -69,5 +82,23 @@ impl ManualClock {
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
         Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_leap_of_the_wall_clock_stops_the_time_or_turns_it_back() {
+        let clock = SystemClock::starting_at(Timestamp::from_millis(4_000_000_000_000));
+        let wall = 4_000_000_000_000;
+        let day = 86_400_000;
+        let steps = [(0, 0), (10, 10), (20, day), (30, 30), (1030, 1030), (2030, -day)];
+        let times: Vec<i64> = steps
+            .iter()
+            .map(|(elapsed, leap)| clock.at(*elapsed, wall + leap).millis() - wall)
+            .collect();
+        assert_eq!(times, [0, 10, day, day + 10, day + 1010, day + 2010]);
     }
 }

@@ -88,7 +88,7 @@ pub const REVOCATIONS_AT_ONCE: usize = 16;
 pub const REVOKES_AT_ONCE: usize = 256;
 /// Longest time that a stop waits for calls in work.
 pub const DRAIN: Duration = Duration::from_secs(20);
-/// How often certificates, keys and policies are looked at for changes.
+/// How often certificates and signing keys are looked at. Policies are loaded anew on SIGHUP.
 pub const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;

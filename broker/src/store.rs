@@ -22,6 +22,7 @@ use jeton_domain::{
 /// A permit whose intent is durable. Minting uses it up.
 pub struct RecordedPermit {
     grant: GrantId,
+    version: u32,
     permit: Permit,
 }
 
@@ -30,6 +31,12 @@ impl RecordedPermit {
     #[must_use]
     pub fn grant(&self) -> GrantId {
         self.grant
+    }
+
+    /// Which of the grant's credentials it is for: the number of renewals before it.
+    #[must_use]
+    pub fn version(&self) -> u32 {
+        self.version
     }
 
     /// What was allowed.
@@ -268,7 +275,10 @@ pub enum SessionEnding {
         reason: Words,
     },
     /// Its deadline passed.
-    Expired,
+    Expired {
+        /// The name under which the broker revokes.
+        by: PrincipalId,
+    },
 }
 
 /// Why the store did not do a step. Nothing of it is recorded then.
@@ -315,13 +325,13 @@ pub trait Store: Send + Sync {
     /// Opens a session. The same opener and request id again give the session opened first.
     async fn open_session(&self, draft: SessionDraft) -> Result<SessionRecord, StoreError>;
 
-    /// Ends a session, once. Its grants are ended by the caller, by [`Store::revoke_matching`].
+    /// Ends a session, once, and revokes its live grants in the same step.
     async fn end_session(
         &self,
         id: SessionId,
         ending: SessionEnding,
         now: Timestamp,
-    ) -> Result<SessionRecord, StoreError>;
+    ) -> Result<(SessionRecord, Vec<Grant>), StoreError>;
 
     /// Records a request that waits for people.
     async fn record_pending(

@@ -1,11 +1,11 @@
 //! Closes a session and revokes what it holds.
 
-use jeton_domain::{id::SessionId, revocation::Matching, session::Words};
+use jeton_domain::{id::SessionId, session::Words};
 
 use super::{Broker, Caller, Refusal};
 use crate::store::{SessionEnding, SessionRecord};
 
-/// Ends the session first, so that nothing new is granted in it, then its grants.
+/// Ends the session and its grants in one step: no crash leaves one without the other.
 ///
 /// # Errors
 /// When there is no such session for this caller, or it can't be recorded.
@@ -19,11 +19,8 @@ pub async fn close_session(
     if !caller.may_end(&record.session) {
         return Err(Refusal::NotFound("session"));
     }
-    let now = broker.clock.now();
-    let by = caller.principal.id.clone();
-    let ending = SessionEnding::Closed { by: by.clone(), reason: reason.clone() };
-    let record = broker.store.end_session(id, ending, now).await?;
-    let revoked = broker.store.revoke_matching(Matching::Session(id), by, reason, now).await?;
+    let ending = SessionEnding::Closed { by: caller.principal.id.clone(), reason };
+    let (record, revoked) = broker.store.end_session(id, ending, broker.clock.now()).await?;
     broker.metrics.revoked(revoked.len());
     broker.revocations.notify_one();
     Ok((record, revoked.len()))

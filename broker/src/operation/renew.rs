@@ -104,9 +104,9 @@ async fn mint(
     grant: Grant,
     permit: Permit,
 ) -> Result<Granted, Refusal> {
-    let place = Place { grant: grant.id, version: grant.renewals.saturating_add(1) };
     let life = (permit.ttl(), permit.deadline());
     let recorded = broker.store.record_renewal_intent(grant.id, permit).await?;
+    let place = Place { grant: grant.id, version: recorded.version() };
     let minted = mint_once(&broker, &*minter, recorded, place).await?;
     let issue = broker.issue_record(&minted, place, life)?;
     match broker.store.record_renewed(grant.id, issue, broker.clock.now()).await {

@@ -27,12 +27,19 @@ pub async fn revoke_upstream(broker: &Arc<Broker>) -> Result<usize, Refusal> {
         tries.spawn(async move {
             let outcome = try_one(&broker, &queued).await;
             let grant = queued.grant;
-            if let Err(error) = broker.store.record_revocation_try(queued, outcome, broker.clock.now()).await {
-                tracing::error!(%grant, %error, "the outcome of an upstream revocation could not be recorded");
-            }
+            let now = broker.clock.now();
+            broker.store.record_revocation_try(queued, outcome, now).await.map_err(|error| {
+                Refusal::Internal(format!("an answer about {grant} was not recorded: {error}"))
+            })
         });
     }
-    while tries.join_next().await.is_some() {}
+    let mut recorded = Ok(());
+    while let Some(done) = tries.join_next().await {
+        recorded =
+            recorded.and(done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string()))));
+    }
+    // Why an error: what was not recorded is still due, and asking again at once would be a loop.
+    recorded?;
     Ok(count)
 }
 

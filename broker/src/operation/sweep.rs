@@ -3,7 +3,7 @@
 use jeton_domain::{
     grant::Phase,
     id::GrantId,
-    revocation::{Matching, UpstreamRevocation},
+    revocation::UpstreamRevocation,
     session::Words,
     ttl::{Timestamp, Ttl},
 };
@@ -36,12 +36,8 @@ pub async fn sweep(broker: &Broker, moment: Moment) -> Result<usize, Refusal> {
         let now = broker.clock.now();
         let sessions = broker.store.due_sessions(now, SWEEP_BATCH);
         for id in &sessions {
-            broker.store.end_session(*id, SessionEnding::Expired, now).await?;
-            let reason = Words::new("its session is over");
-            broker
-                .store
-                .revoke_matching(Matching::Session(*id), Broker::own_name()?, reason, now)
-                .await?;
+            let ending = SessionEnding::Expired { by: Broker::own_name()? };
+            broker.store.end_session(*id, ending, now).await?;
         }
         let grants = broker.store.due_grants(now, minting_before(moment, now), SWEEP_BATCH);
         // Why all at once: they share commits.

@@ -69,12 +69,14 @@ impl SqliteStore {
     /// # Errors
     /// When the file can't be opened, is of another version or holds what this program never writes.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let lock = lock(path)?;
         let db = schema::open_writer(path)?;
         let head = writer::read_head(&db)?;
         let start = reads::start(&db)?;
         let live = Arc::new(RwLock::new(start.live));
         let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
         let writer = Writer {
+            _lock: lock,
             db,
             head,
             live: Arc::clone(&live),
@@ -109,7 +111,7 @@ impl SqliteStore {
     /// # Errors
     /// When the store can't write.
     pub async fn recover(&self, now: Timestamp) -> Result<(), StoreError> {
-        self.step(move |txn| endings::close_open_renewals(txn, now)).await
+        self.insistent_step(move |txn| endings::close_open_renewals(txn, now)).await
     }
 
     /// Writes what waits and closes the file.
@@ -178,6 +180,17 @@ impl SqliteStore {
     }
 }
 
+/// Holds a store for one process: two writers would each chain the log to another head.
+fn lock(path: &Path) -> Result<std::fs::File, StoreError> {
+    let file = std::fs::File::create(path.with_extension("lock"))
+        .map_err(|error| StoreError::Broken(format!("`{}`: {error}", path.display())))?;
+    file.try_lock().map_err(|_| {
+        let path = path.display();
+        StoreError::Broken(format!("`{path}` is in use by another broker; stop that one first"))
+    })?;
+    Ok(file)
+}
+
 fn poisoned() -> StoreError {
     StoreError::Broken("a lock is poisoned".into())
 }
@@ -202,7 +215,14 @@ impl Store for SqliteStore {
     }
 
     async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError> {
-        self.step(move |txn| txn.append(event, now).map(|_| ())).await
+        self.insistent_step(move |txn| {
+            // Why: refusals come as often as anybody likes; they must not eat the reserve.
+            if matches!(event, Event::Denied { .. } | Event::SessionRefused { .. }) {
+                txn.room()?;
+            }
+            txn.append(event.clone(), now).map(|_| ())
+        })
+        .await
     }
 
     async fn open_session(&self, draft: SessionDraft) -> Result<SessionRecord, StoreError> {
@@ -215,8 +235,17 @@ impl Store for SqliteStore {
         id: SessionId,
         ending: SessionEnding,
         now: Timestamp,
-    ) -> Result<SessionRecord, StoreError> {
-        self.insistent_step(move |txn| sessions::end(txn, id, ending.clone(), now)).await
+    ) -> Result<(SessionRecord, Vec<Grant>), StoreError> {
+        self.insistent_step(move |txn| {
+            let record = sessions::end(txn, id, ending.clone(), now)?;
+            let (by, reason) = match &ending {
+                SessionEnding::Closed { by, reason } => (by.clone(), reason.clone()),
+                SessionEnding::Expired { by } => (by.clone(), Words::new("its session is over")),
+            };
+            let revoked = endings::revoke_matching(txn, Matching::Session(id), by, reason, now)?;
+            Ok((record, revoked))
+        })
+        .await
     }
 
     async fn record_pending(

@@ -36,6 +36,12 @@ pub(super) fn end(
         return Ok(Ended { grant, changed: false });
     }
     let at = now.max(txn.head.at);
+    // Why: it was renewed since the sweep saw it.
+    if matches!(ending, Ending::Expired | Ending::Lapsed)
+        && grant.state.due().is_some_and(|due| due > at)
+    {
+        return Ok(Ended { grant, changed: false });
+    }
     let next = phase_after(&ending);
     if !before.may_become(next) {
         return Err(StoreError::Conflict(before));
@@ -101,6 +107,13 @@ pub(super) fn failure(
         | Phase::Revoked
         | Phase::Failed
         | Phase::Lapsed) => {
+            // Why: a renewal that gave nothing says nothing of the credential before it.
+            let upstream = match (grant.state.upstream(), upstream) {
+                (Some(old @ UpstreamRevocation::Pending { .. }), UpstreamRevocation::NotNeeded) => {
+                    old
+                }
+                (_, new) => new,
+            };
             let state = grant.state.clone().with_upstream(upstream);
             write_state(txn, &mut grant, state, ended)?;
         }

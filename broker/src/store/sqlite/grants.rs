@@ -58,7 +58,7 @@ pub(super) fn intent(
     txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     insert(txn, &grant, None)?;
     push_live(txn, &grant, since, key);
-    Ok(Intent::Fresh(RecordedPermit { grant: id, permit }))
+    Ok(Intent::Fresh(RecordedPermit { grant: id, version: 0, permit }))
 }
 
 /// Records intent and issue at once.
@@ -121,8 +121,12 @@ pub(super) fn renewal_intent(
     permit: Permit,
 ) -> Result<RecordedPermit, StoreError> {
     txn.room()?;
-    let grant = rows::find_grant(txn.db, id)?;
+    let mut grant = rows::find_grant(txn.db, id)?;
     let since = permit.decided();
+    if grant.state.due().is_some_and(|due| due <= since) {
+        return Err(StoreError::Conflict(Phase::Expired));
+    }
+    grant.decided_by = permit.decided_by().clone();
     let changed = txn.run(
         "UPDATE grants SET renewing = ?2 WHERE row = ?1 AND phase = ?3 AND renewing IS NULL",
         params![int(id.row().get()), since.millis(), rows::phase_number(Phase::Active)],
@@ -131,7 +135,7 @@ pub(super) fn renewal_intent(
         return Err(conflict(txn, id));
     }
     txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
-    Ok(RecordedPermit { grant: id, permit })
+    Ok(RecordedPermit { grant: id, version: grant.renewals.saturating_add(1), permit })
 }
 
 /// Records a renewal. What was sealed before is queued for revocation.
@@ -144,6 +148,9 @@ pub(super) fn renewed(
     let mut grant = rows::find_grant(txn.db, id)?;
     if grant.state.phase() != Phase::Active {
         return Err(StoreError::Conflict(grant.state.phase()));
+    }
+    if grant.state.due().is_some_and(|due| due <= now.max(txn.head.at)) {
+        return Err(StoreError::Conflict(Phase::Expired));
     }
     queue_sealed(txn, &grant, now)?;
     let until = issue.until;

@@ -84,7 +84,12 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
         live,
         recent,
         next_session: after_last(db, "SELECT COALESCE(MAX(row), 0) FROM session")?,
-        next_grant: after_last(db, "SELECT COALESCE(MAX(row), 0) FROM grants")?,
+        // Why sessions too: one that opened knows how far ids were reserved, also those never recorded.
+        next_grant: after_last(
+            db,
+            "SELECT MAX(COALESCE((SELECT MAX(row) FROM grants), 0),
+                        COALESCE((SELECT MAX(first_grant) FROM session), 1) - 1)",
+        )?,
         mark: read_mark(db)?,
     })
 }
@@ -140,7 +145,7 @@ pub(super) fn due_revocations(
     let sql =
         "SELECT r.place, r.grant_row, g.tag, r.upstream, r.sealed, r.version, r.dies, r.attempts
                FROM revocation r JOIN grants g ON g.row = r.grant_row
-               WHERE r.next <= ?1 ORDER BY r.place LIMIT ?2";
+               WHERE r.next <= ?1 ORDER BY (r.attempts > 0), r.next LIMIT ?2";
     let mut statement = db.prepare_cached(sql).map_err(broken)?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let rows = statement

@@ -1,21 +1,32 @@
 //! Space kept aside, so that revoking still works when the disk is full.
 
-use std::{fs, io::Write, path::PathBuf};
+use std::{
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
 
 /// Bytes kept aside. Why: a revocation writes about 10 KiB, so this is hundreds of them.
 const BYTES: usize = 4 * 1024 * 1024;
+/// Free bytes at which the disk counts as having room again. Why four times: what the reserve freed
+/// must not look like room.
+const ROOM: u64 = 4 * 4 * 1024 * 1024;
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A file of nothing that is given up for room.
 pub(super) struct Reserve {
     path: PathBuf,
     spent: bool,
+    looked: Option<Instant>,
 }
 
 impl Reserve {
     /// Makes the file. Without room for it the store starts as full.
     pub fn new(path: PathBuf) -> Self {
-        let mut reserve = Self { path, spent: true };
-        reserve.restore();
+        let mut reserve = Self { path, spent: true, looked: None };
+        reserve.spent = reserve.fill().is_err();
         reserve
     }
 
@@ -28,11 +39,19 @@ impl Reserve {
     pub fn spend(&mut self) {
         let _ = fs::remove_file(&self.path);
         self.spent = true;
+        self.looked = Some(Instant::now());
     }
 
     /// Takes the space back once there is room again; minting then goes on without a restart.
     pub fn restore(&mut self) {
-        if self.spent && self.fill().is_ok() {
+        if !self.spent || self.looked.is_some_and(|at| at.elapsed() < PAUSE) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let room = rustix::fs::statvfs(folder.unwrap_or(Path::new(".")))
+            .is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) >= ROOM);
+        if room && self.fill().is_ok() {
             self.spent = false;
         }
     }

@@ -98,7 +98,7 @@ pub(super) fn end(
             Some(by),
             reason,
         ),
-        SessionEnding::Expired => (
+        SessionEnding::Expired { .. } => (
             SessionState::Expired { at },
             SessionPhase::Expired,
             None,

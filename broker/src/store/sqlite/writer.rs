@@ -67,6 +67,10 @@ impl Txn<'_> {
 
     /// Runs a statement; an error fails the whole commit, since half a step must never stay.
     pub fn run(&mut self, sql: &str, params: impl rusqlite::Params) -> Result<usize, StoreError> {
+        // Why: after an error SQLite may have ended the transaction; what follows would commit alone.
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
         let result =
             self.db.prepare_cached(sql).and_then(|mut statement| statement.execute(params));
         self.checked(result)
@@ -110,6 +114,7 @@ impl Txn<'_> {
 
 /// The thread's own things.
 pub(super) struct Writer {
+    pub _lock: std::fs::File,
     pub db: Connection,
     pub head: Head,
     pub live: Arc<RwLock<Live>>,
@@ -146,6 +151,7 @@ impl Writer {
             for job in batch {
                 // Why run it at all: only the job knows whom to tell.
                 let mut txn = self.txn();
+                txn.failed = Some(error.clone());
                 let ack = job(&mut txn);
                 self.forget(&error);
                 ack(Some(error.clone()));
@@ -157,7 +163,7 @@ impl Writer {
         let (head, effects, added, failed, mut mark) =
             (txn.head, txn.effects, txn.added, txn.failed, txn.mark);
         if failed.is_none() {
-            self.raise(&mut mark);
+            self.raise(&mut mark, &effects);
         }
         let outcome = match failed {
             Some(error) => Err(error),
@@ -198,15 +204,20 @@ impl Writer {
     }
 
     /// Moves the mark up to the lowest live row, now and then.
-    fn raise(&self, mark: &mut u64) {
-        let lowest = self.live.read().ok().and_then(|live| live.lowest());
-        if let Some(lowest) =
-            lowest.map(Row::get).filter(|row| *row > mark.saturating_add(MARK_STEP))
-        {
+    fn raise(&self, mark: &mut u64, effects: &[Effect]) {
+        // Why with this commit's own: an id is reserved before it is recorded, so a low row may be new.
+        let recorded = effects.iter().filter_map(|effect| match effect {
+            Effect::Live { id, .. } => Some(id.row()),
+            Effect::Session(..) | Effect::Ended(_) => None,
+        });
+        let live = self.live.read().ok().and_then(|live| live.lowest());
+        let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());
+        if let Some(lowest) = lowest.filter(|row| *row > mark.saturating_add(MARK_STEP))
+            && *mark == self.mark
             // Why no error: the mark only saves time, and the next commit tries again.
-            if *mark == self.mark && self.db.execute(SET_MARK, [int(lowest)]).is_ok() {
-                *mark = lowest;
-            }
+            && self.db.execute(SET_MARK, [int(lowest)]).is_ok()
+        {
+            *mark = lowest;
         }
     }
 
