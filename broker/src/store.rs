@@ -75,6 +75,8 @@ pub struct IssueRecord {
     pub fingerprint: String,
     /// The credential, encrypted, if the upstream must be told when it ends.
     pub sealed: Option<Sealed>,
+    /// What decided.
+    pub decided_by: DecidedBy,
     /// How long it was given.
     pub ttl: Ttl,
     /// When the grant ends.

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jeton_domain::audit::Event;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::build::Parts;
@@ -73,17 +73,13 @@ async fn reloading(
     policies: PathBuf,
     stop: CancellationToken,
 ) {
-    let mut asked = match signal(SignalKind::hangup()) {
-        Ok(asked) => asked,
-        Err(error) => {
-            tracing::error!(%error, "SIGHUP can't be heard; files are still looked at by time");
-            return;
-        }
-    };
+    let mut asked = signal(SignalKind::hangup())
+        .inspect_err(|error| tracing::error!(%error, "SIGHUP can't be heard; certificates and keys are still looked at by time"))
+        .ok();
     loop {
         let by_signal = tokio::select! {
             () = stop.cancelled() => return,
-            _ = asked.recv() => true,
+            () = heard(asked.as_mut()) => true,
             () = tokio::time::sleep(RELOAD_EVERY) => false,
         };
         reload_tls(&tls);
@@ -91,6 +87,16 @@ async fn reloading(
         if by_signal && let Err(error) = reload_policy(&broker, &policies).await {
             tracing::error!(%error, "a reload of the policies could not be recorded");
         }
+    }
+}
+
+/// Waits for a signal, for ever if none can be heard.
+async fn heard(asked: Option<&mut Signal>) {
+    match asked {
+        Some(asked) => {
+            asked.recv().await;
+        }
+        None => std::future::pending().await,
     }
 }
 

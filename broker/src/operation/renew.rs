@@ -12,7 +12,7 @@ use jeton_domain::{
 
 use super::{
     Broker, Caller, Refusal, Source,
-    request_grant::{Granted, deny, mint_once},
+    request_grant::{Granted, Life, deny, mint_once},
     seal::Place,
 };
 use crate::{
@@ -89,6 +89,7 @@ async fn sign(
     let issue = IssueRecord {
         fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
         sealed: None,
+        decided_by: permit.decided_by().clone(),
         ttl: permit.ttl(),
         until: permit.deadline(),
         dies: minted.dies(),
@@ -104,7 +105,7 @@ async fn mint(
     grant: Grant,
     permit: Permit,
 ) -> Result<Granted, Refusal> {
-    let life = (permit.ttl(), permit.deadline());
+    let life = Life::of(&permit);
     let recorded = broker.store.record_renewal_intent(grant.id, permit).await?;
     let place = Place { grant: grant.id, version: recorded.version() };
     let minted = mint_once(&broker, &*minter, recorded, place).await?;

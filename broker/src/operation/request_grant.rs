@@ -164,6 +164,7 @@ async fn sign(
     let issue = IssueRecord {
         fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
         sealed: None,
+        decided_by: permit.decided_by().clone(),
         ttl: permit.ttl(),
         until: permit.deadline(),
         dies: minted.dies(),
@@ -188,7 +189,7 @@ async fn mint(
     ask: Ask,
 ) -> Result<Granted, Refusal> {
     let id = broker.store.reserve_grant();
-    let life = (permit.ttl(), permit.deadline());
+    let life = Life::of(&permit);
     let recorded = match broker.store.record_intent(id, permit, ask.request_id.clone()).await? {
         Intent::Fresh(recorded) => recorded,
         Intent::Seen(issued) => {
@@ -310,19 +311,37 @@ fn same_request(grant: &Grant, ask: &Ask) -> Result<(), Refusal> {
     if grant.scope == ask.scope && same_ttl { Ok(()) } else { Err(Refusal::RequestIdReused) }
 }
 
+/// What a permit says of the credential's life, kept while minting uses the permit up.
+pub(super) struct Life {
+    decided_by: DecidedBy,
+    ttl: Ttl,
+    deadline: Timestamp,
+}
+
+impl Life {
+    pub(super) fn of(permit: &Permit) -> Self {
+        Self {
+            decided_by: permit.decided_by().clone(),
+            ttl: permit.ttl(),
+            deadline: permit.deadline(),
+        }
+    }
+}
+
 impl Broker {
     /// What is recorded of a credential that an upstream made.
     pub(super) fn issue_record(
         &self,
         minted: &Minted,
         place: Place,
-        (ttl, deadline): (Ttl, Timestamp),
+        life: Life,
     ) -> Result<IssueRecord, Refusal> {
         Ok(IssueRecord {
             fingerprint: self.fingerprints.fingerprint(minted.sealable()),
             sealed: Some(self.sealer.seal(minted.sealable(), place)?),
-            ttl,
-            until: deadline.min(minted.dies()),
+            decided_by: life.decided_by,
+            ttl: life.ttl,
+            until: life.deadline.min(minted.dies()),
             dies: minted.dies(),
         })
     }

@@ -156,9 +156,10 @@ pub(super) fn renewed(
     let until = issue.until;
     grant.state = GrantState::Active { until };
     grant.ttl = issue.ttl;
+    grant.decided_by = issue.decided_by;
     grant.renewals = grant.renewals.saturating_add(1);
     let changed = txn.run(
-        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, ttl = ?7, renewing = NULL WHERE row = ?1 AND phase = ?6",
+        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, ttl = ?7, decided_by = ?8, renewing = NULL WHERE row = ?1 AND phase = ?6",
         params![
             int(id.row().get()),
             rows::text(&grant.state)?,
@@ -167,6 +168,7 @@ pub(super) fn renewed(
             grant.renewals,
             rows::phase_number(Phase::Active),
             issue.ttl.seconds(),
+            rows::text(&grant.decided_by)?,
         ],
     )?;
     if changed != 1 {
