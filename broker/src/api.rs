@@ -4,6 +4,7 @@ pub mod authenticate;
 pub mod grants;
 pub mod introspection;
 pub mod page;
+mod places;
 pub mod rpc_table;
 pub mod sessions;
 pub mod status;

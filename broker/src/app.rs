@@ -24,6 +24,7 @@ use crate::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
         PENDING_RESETS, REQUEST_BYTES, REQUEST_DEADLINE, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
     },
+    operation::Broker,
 };
 
 /// Why the broker did not start or stopped.
@@ -49,6 +50,7 @@ pub struct Running {
     pub unix_socket: Option<PathBuf>,
     stop: CancellationToken,
     tasks: TaskTracker,
+    broker: Arc<Broker>,
     close: Box<dyn FnOnce() + Send>,
 }
 
@@ -113,6 +115,7 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         unix_socket: config.grpc.unix_socket,
         stop,
         tasks,
+        broker: parts.broker,
         close: Box::new(move || store.close()),
     })
 }
@@ -121,7 +124,11 @@ impl Running {
     /// Stops taking calls, lets those in work finish within a deadline, and closes the store.
     pub async fn drain(self) {
         self.stop.cancel();
-        if tokio::time::timeout(DRAIN, self.tasks.wait()).await.is_err() {
+        let finished = async {
+            self.tasks.wait().await;
+            self.broker.mints.finished().await;
+        };
+        if tokio::time::timeout(DRAIN, finished).await.is_err() {
             tracing::warn!(
                 seconds = DRAIN.as_secs(),
                 "some calls did not finish in time and are cut"

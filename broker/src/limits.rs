@@ -43,6 +43,8 @@ pub const JWKS_REFETCH: Duration = Duration::from_secs(30);
 pub const JWKS_LIFE: Duration = Duration::from_secs(300);
 /// Clock difference to issuers that is forgiven, in seconds. Why: more would be a longer life.
 pub const LEEWAY_SECONDS: u64 = 5;
+/// Principals whose roles are remembered. Why: one for each running workload.
+pub const PRINCIPALS_KNOWN: u64 = 10_000;
 /// Oldest DPoP proof, in seconds (RFC 9449 §11.1).
 pub const DPOP_AGE_SECONDS: i64 = 60;
 /// Proof ids remembered against replay. Why: a minute of 5,000 calls a second.
@@ -68,6 +70,8 @@ pub const PARSED_KEYS: u64 = 64;
 /// Largest file of a private key, in bytes. Why: RSA of 8192 bits takes 6.4 KiB.
 pub const KEY_FILE_BYTES: u64 = 16 * 1024;
 
+/// Queries of the store at once. Why: each holds a connection and a thread.
+pub const STORE_READERS: usize = 16;
 /// Writes waiting for the store. Why: beyond it the disk is slower than the callers; shed.
 pub const STORE_QUEUE: usize = 4096;
 /// Writes that share one commit. Why: one fsync then costs each of them little.
@@ -86,6 +90,13 @@ pub const MINT_DEADLINE: Duration = Duration::from_secs(15);
 pub const REVOCATIONS_AT_ONCE: usize = 16;
 /// Revocations in work at once, beside the other requests. Why: revoking wins under overload.
 pub const REVOKES_AT_ONCE: usize = 256;
+/// Of those, one caller's. Why: nobody may keep the others from revoking.
+pub const REVOKES_OF_ONE: usize = 64;
+/// Calls at once whose token is still being checked. Why: they may wait for an issuer's keys, and
+/// must not hold the places of callers that are known.
+pub const UNKNOWN_AT_ONCE: usize = 1024;
+/// Mints at once, also those whose caller went away. Why: each holds an upstream's connection.
+pub const MINTS_AT_ONCE: usize = 512;
 /// Longest time that a stop waits for calls in work.
 pub const DRAIN: Duration = Duration::from_secs(20);
 /// How often certificates and signing keys are looked at. Policies are loaded anew on SIGHUP.

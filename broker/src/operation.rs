@@ -5,6 +5,7 @@
 pub mod close_session;
 pub mod introspect;
 pub mod list;
+pub mod mints;
 pub mod open_session;
 pub mod reload_policy;
 pub mod renew;
@@ -28,7 +29,7 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
-    operation::{seal::Sealer, session_of::Handles},
+    operation::{mints::Mints, seal::Sealer, session_of::Handles},
     policy::Policies,
     signer::token::SignedMinter,
     store::{SessionRecord, Store, StoreError},
@@ -62,6 +63,8 @@ pub struct Broker {
     pub handles: Handles,
     /// Counts.
     pub metrics: Arc<Metrics>,
+    /// Mints under way.
+    pub mints: Mints,
     /// Woken when something waits to be revoked upstream.
     pub revocations: Notify,
     /// Whether a handle may be bound to nothing.
@@ -74,7 +77,7 @@ pub struct Caller {
     /// The principal.
     pub principal: Principal,
     /// The session of the handle on this call, its binding proved.
-    pub session: Option<SessionRecord>,
+    pub session: Option<Arc<SessionRecord>>,
 }
 
 /// Why an operation was not done.
@@ -165,7 +168,7 @@ impl Broker {
 impl Caller {
     /// The session of the caller's handle.
     fn session(&self) -> Result<&SessionRecord, Refusal> {
-        self.session.as_ref().ok_or(Refusal::NoHandle)
+        self.session.as_deref().ok_or(Refusal::NoHandle)
     }
 
     /// Tells whether the caller holds this session's handle.

@@ -12,6 +12,7 @@ mod judge;
 pub mod limits;
 mod literals;
 pub mod load;
+mod memo;
 mod names;
 mod policy_file;
 mod prepare;
@@ -27,7 +28,6 @@ mod tests;
 use std::{path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
-use jeton_domain::decision::Rules;
 
 pub use load::PolicySet;
 pub use problem::PolicyProblem;
@@ -55,14 +55,16 @@ impl Policies {
         self.current.load_full()
     }
 
-    /// Loads the folder anew and puts the set in force; tells its hash.
+    /// Reads the folder anew, and changes nothing yet. Takes its time: not for async threads.
     ///
     /// # Errors
-    /// With every problem of the folder. The old set then stays in force.
-    pub fn reload(&self, folder: &Path) -> Result<String, Vec<PolicyProblem>> {
-        let set = PolicySet::load(folder, &self.vocabulary)?;
-        let hash = set.hash().to_owned();
+    /// With every problem of the folder.
+    pub fn read(&self, folder: &Path) -> Result<PolicySet, Vec<PolicyProblem>> {
+        PolicySet::load(folder, &self.vocabulary)
+    }
+
+    /// Puts a set in force.
+    pub fn put(&self, set: PolicySet) {
         self.current.store(Arc::new(set));
-        Ok(hash)
     }
 }

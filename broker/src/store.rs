@@ -6,6 +6,8 @@
 
 pub mod sqlite;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use jeton_domain::{
     audit::{Entry, Event},
@@ -430,8 +432,8 @@ pub trait Store: Send + Sync {
     /// How many grants are live.
     fn live_grants(&self) -> u64;
 
-    /// One session.
-    async fn session(&self, id: SessionId) -> Result<SessionRecord, StoreError>;
+    /// One session. An open one is shared, not copied: every call looks it up.
+    async fn session(&self, id: SessionId) -> Result<Arc<SessionRecord>, StoreError>;
 
     /// How many grants a session has asked for.
     async fn grants_used(&self, id: SessionId) -> Result<u32, StoreError>;

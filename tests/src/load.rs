@@ -44,6 +44,8 @@ struct Measured {
     per_second: f64,
     p50_ms: f64,
     p99_ms: f64,
+    /// Processor time of the server for each answer, in microseconds.
+    cpu_us: f64,
 }
 
 impl Report {
@@ -54,17 +56,20 @@ impl Report {
 
     /// For people.
     pub fn table(&self) -> String {
-        let mut text =
-            String::from("calls at once   grants/s   p50 ms   p99 ms     echo/s   ratio\n");
+        let mut text = String::from(
+            "calls at once   grants/s   p50 ms   p99 ms   CPU us     echo/s   CPU us   ratio\n",
+        );
         for row in self.0["runs"].as_array().unwrap() {
             let number = |key: &str| row[key].as_f64().unwrap();
             text += &format!(
-                "{:>13} {:>10.0} {:>8.2} {:>8.2} {:>10.0} {:>7.2}\n",
+                "{:>13} {:>10.0} {:>8.2} {:>8.2} {:>8.0} {:>10.0} {:>8.0} {:>7.2}\n",
                 row["concurrency"],
                 number("grants_per_second"),
                 number("p50_ms"),
                 number("p99_ms"),
+                number("server_cpu_us"),
                 number("echo_per_second"),
+                number("echo_cpu_us"),
                 number("ratio"),
             );
         }
@@ -84,8 +89,8 @@ pub async fn run(plan: &Plan) -> Report {
         let (mut grants, mut bare) = (Vec::new(), Vec::new());
         // In turn, because the machine's speed drifts: only ratios side by side hold.
         for _ in 0..plan.rounds {
-            grants.push(drive(&agents, *at_once, plan.window).await);
-            bare.push(drive(&echoes, *at_once, plan.window).await);
+            grants.push(drive(&agents, *at_once, plan.window, broker.pid()).await);
+            bare.push(drive(&echoes, *at_once, plan.window, echo.pid()).await);
         }
         let ratios: Vec<f64> =
             grants.iter().zip(&bare).map(|(g, e)| g.per_second / e.per_second).collect();
@@ -95,7 +100,9 @@ pub async fn run(plan: &Plan) -> Report {
             "grants_per_second": grant.per_second.round(),
             "p50_ms": grant.p50_ms,
             "p99_ms": grant.p99_ms,
+            "server_cpu_us": grant.cpu_us.round(),
             "echo_per_second": echo.per_second.round(),
+            "echo_cpu_us": echo.cpu_us.round(),
             "echo_p99_ms": echo.p99_ms,
             "ratio": (median(ratios) * 1000.0).round() / 1000.0,
         }));
@@ -147,8 +154,9 @@ async fn connect(broker: &Broker, url: &str) -> Vec<Caller> {
     connections
 }
 
-/// Sends requests, `at_once` at a time, for a while.
-async fn drive(callers: &[Caller], at_once: usize, window: Duration) -> Measured {
+/// Sends requests, `at_once` at a time, for a while, to the server that runs as `pid`.
+async fn drive(callers: &[Caller], at_once: usize, window: Duration, pid: u32) -> Measured {
+    let cpu_before = cpu_seconds(pid);
     let begin = Instant::now();
     let warm = begin + window / 10;
     let end = begin + window;
@@ -166,9 +174,7 @@ async fn drive(callers: &[Caller], at_once: usize, window: Duration) -> Measured
                 }
                 let answer = client.request_grant(request.clone()).await.unwrap().into_inner();
                 assert!(answer.credential.is_some(), "each answer carries a credential");
-                if sent >= warm {
-                    took.push(sent.elapsed());
-                }
+                took.push((sent, sent.elapsed()));
             }
         }));
     }
@@ -176,13 +182,17 @@ async fn drive(callers: &[Caller], at_once: usize, window: Duration) -> Measured
     for task in tasks {
         took.extend(task.await.unwrap());
     }
+    let cpu = cpu_seconds(pid) - cpu_before;
     let seconds = (Instant::now() - warm).as_secs_f64();
+    let cpu_us = cpu * 1e6 / took.len() as f64;
+    let warmed = took.into_iter().filter(|(sent, _)| *sent >= warm);
+    let mut took: Vec<Duration> = warmed.map(|(_, took)| took).collect();
     took.sort_unstable();
     let at = |part: f64| {
         let place = ((took.len() as f64 * part) as usize).min(took.len().saturating_sub(1));
         (took[place].as_secs_f64() * 1e6).round() / 1e3
     };
-    Measured { per_second: took.len() as f64 / seconds, p50_ms: at(0.5), p99_ms: at(0.99) }
+    Measured { per_second: took.len() as f64 / seconds, p50_ms: at(0.5), p99_ms: at(0.99), cpu_us }
 }
 
 fn request(place: usize) -> RequestGrantRequest {
@@ -224,12 +234,23 @@ fn median_of(measured: &[Measured]) -> Measured {
         per_second: middle(|m| m.per_second),
         p50_ms: middle(|m| m.p50_ms),
         p99_ms: middle(|m| m.p99_ms),
+        cpu_us: middle(|m| m.cpu_us),
     }
 }
 
 fn median(mut numbers: Vec<f64>) -> f64 {
     numbers.sort_by(f64::total_cmp);
     numbers[numbers.len() / 2]
+}
+
+/// Processor time that a process has used. Why: it tells what an answer costs also on a machine
+/// whose other work makes the rates drift.
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in brackets may hold spaces; user and system time are the 12th and 13th after it.
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
+    ticks / rustix::param::clock_ticks_per_second() as f64
 }
 
 /// Memory of a process that is in RAM, in MiB.

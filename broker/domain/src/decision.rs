@@ -3,7 +3,7 @@
 //! `decide` asks, in this order: is the session open, does its envelope hold the scope, do the
 //! policies allow every action. Only it can make a [`Permit`]; nothing is issued without one.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -24,13 +24,13 @@ const TTL_LADDER: [u32; 10] = [43_200, 28_800, 14_400, 7_200, 3_600, 1_800, 900,
 /// The `@id` of a policy.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct PolicyId(String);
+pub struct PolicyId(Arc<str>);
 
 impl PolicyId {
     /// Takes an id as the policy wrote it.
     #[must_use]
     pub fn new(id: &str) -> Self {
-        Self(id.to_owned())
+        Self(id.into())
     }
 
     /// The text.
@@ -376,7 +376,7 @@ impl Asked<'_> {
     fn decided_by(&self) -> DecidedBy {
         DecidedBy {
             policies: self.ids.iter().cloned().collect(),
-            policy_hash: self.rules.hash().to_owned(),
+            policy_hash: self.rules.hash().into(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! A grant and the only ways in which its state may change.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -49,7 +51,7 @@ pub struct DecidedBy {
     /// Ids, in order.
     pub policies: Vec<PolicyId>,
     /// Hash of the set.
-    pub policy_hash: String,
+    pub policy_hash: Arc<str>,
 }
 
 /// Where a grant stands. Each state carries what is known in it and nothing else.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::secret::same_bytes;
 
@@ -51,8 +51,8 @@ pub struct IdError {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $prefix:literal) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+        #[serde(try_from = "String")]
         pub struct $name { row: Row, tag: Tag }
 
         impl $name {
@@ -88,7 +88,8 @@ macro_rules! id {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!($prefix, "_{}"), encode(self.row, self.tag))
+                f.write_str(concat!($prefix, "_"))?;
+                encode(self.row, self.tag, f)
             }
         }
 
@@ -98,9 +99,9 @@ macro_rules! id {
             }
         }
 
-        impl From<$name> for String {
-            fn from(id: $name) -> Self {
-                id.to_string()
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
             }
         }
 
@@ -161,15 +162,15 @@ impl RequestId {
 #[error("a request id is 1 to 64 visible ASCII characters, such as a UUID")]
 pub struct RequestIdError;
 
-fn encode(row: Row, tag: Tag) -> String {
+/// Writes the base32 part without allocating: ids stand several times in every entry.
+fn encode(row: Row, tag: Tag, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let bits = join(row, tag);
-    (0..TEXT_CHARS)
-        .rev()
-        .map(|place| {
-            let five = usize::try_from((bits >> (place * 5)) & 31).unwrap_or_default();
-            char::from(ALPHABET.get(five).copied().unwrap_or(b'0'))
-        })
-        .collect()
+    let mut text = [0; TEXT_CHARS];
+    for (place, letter) in text.iter_mut().rev().enumerate() {
+        let five = usize::try_from((bits >> (place * 5)) & 31).unwrap_or_default();
+        *letter = ALPHABET.get(five).copied().unwrap_or(b'0');
+    }
+    f.write_str(str::from_utf8(&text).unwrap_or_default())
 }
 
 fn decode(text: &str) -> Option<(Row, Tag)> {

@@ -3,7 +3,7 @@
 //! `*` stands for any characters within one segment, `**` as a whole segment for one or more
 //! segments; segments are divided by `/`. There is no alternation, no class, no escape, no regex.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,8 +11,8 @@ use crate::{id::quote, limits::PATTERN_CHARS};
 
 /// A checked pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Pattern(String);
+#[serde(try_from = "String")]
+pub struct Pattern(Arc<str>);
 
 /// Why a text is no pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -59,7 +59,7 @@ impl Pattern {
                 return Err(PatternError::DoubleStar(quote(text)));
             }
         }
-        Ok(Self(text.to_owned()))
+        Ok(Self(text.into()))
     }
 
     /// The text.
@@ -94,12 +94,6 @@ impl Pattern {
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl From<Pattern> for String {
-    fn from(pattern: Pattern) -> Self {
-        pattern.0
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who is calling: a workload or a person, proved anew on every RPC.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -8,8 +8,8 @@ use crate::{id::quote, limits::PRINCIPAL_CHARS, ttl::Timestamp};
 
 /// Name of a principal, such as `spiffe://acme.dev/agent/build-42` or `ana@acme.dev`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct PrincipalId(String);
+#[serde(try_from = "String")]
+pub struct PrincipalId(Arc<str>);
 
 /// Why a text names no principal.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -26,7 +26,7 @@ impl PrincipalId {
     pub fn parse(text: &str) -> Result<Self, PrincipalError> {
         let good = |byte: u8| crate::pattern::is_name_byte(byte) || byte == b'/';
         if (1..=PRINCIPAL_CHARS).contains(&text.len()) && text.bytes().all(good) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(PrincipalError(quote(text)))
         }
@@ -42,12 +42,6 @@ impl PrincipalId {
 impl fmt::Display for PrincipalId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
-    }
-}
-
-impl From<PrincipalId> for String {
-    fn from(id: PrincipalId) -> Self {
-        id.0
     }
 }
 

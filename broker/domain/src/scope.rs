@@ -3,7 +3,7 @@
 //! Text form: `github:acme/api contents:write,pull_requests:write ref=agent/*`.
 //! Nothing absent ever means "all": an empty list or name is an error.
 
-use std::{collections::BTreeSet, fmt};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,8 +55,8 @@ macro_rules! name {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-        #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        #[serde(try_from = "String")]
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The text.
@@ -69,12 +69,6 @@ macro_rules! name {
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
             }
         }
 
@@ -112,7 +106,7 @@ impl Upstream {
         let body = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let starts = text.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase());
         if starts && text.len() <= 32 && text.bytes().all(body) {
-            Ok(Self(text.to_owned()))
+            Ok(Self(text.into()))
         } else {
             Err(ScopeError::Upstream(quote(text)))
         }
@@ -138,7 +132,7 @@ impl Resource {
         {
             return Err(odd());
         }
-        Ok(Self(canonical))
+        Ok(Self(canonical.into()))
     }
 }
 
@@ -155,9 +149,7 @@ impl Action {
                     .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_-".contains(&b))
         };
         match text.split_once(':') {
-            Some((permission, level)) if word(permission) && word(level) => {
-                Ok(Self(text.to_owned()))
-            }
+            Some((permission, level)) if word(permission) && word(level) => Ok(Self(text.into())),
             _ => Err(ScopeError::Action(quote(text))),
         }
     }
@@ -195,8 +187,8 @@ fn rank(level: &str) -> Option<u8> {
 
 /// One to 32 actions, in order, none twice.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(try_from = "Vec<Action>", into = "Vec<Action>")]
-pub struct Actions(BTreeSet<Action>);
+#[serde(try_from = "Vec<Action>")]
+pub struct Actions(Arc<BTreeSet<Action>>);
 
 impl Actions {
     /// Collects actions.
@@ -207,7 +199,7 @@ impl Actions {
         let set: BTreeSet<_> = actions.into_iter().collect();
         match set.len() {
             0 => Err(ScopeError::NoActions),
-            1..=ACTIONS => Ok(Self(set)),
+            1..=ACTIONS => Ok(Self(Arc::new(set))),
             _ => Err(ScopeError::TooManyActions),
         }
     }
@@ -228,12 +220,6 @@ impl Actions {
             return Err(ScopeError::NoActions);
         }
         Self::new(text.split(',').map(Action::parse).collect::<Result<Vec<_>, _>>()?)
-    }
-}
-
-impl From<Actions> for Vec<Action> {
-    fn from(actions: Actions) -> Self {
-        actions.0.into_iter().collect()
     }
 }
 

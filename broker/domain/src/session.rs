@@ -1,5 +1,7 @@
 //! One run of one agent, and the envelope that nothing in it exceeds.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -148,14 +150,14 @@ impl Binding {
 /// Words of people or models for people: bounded, without control characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Words(String);
+pub struct Words(Arc<str>);
 
 impl Words {
     /// Takes what is printable of the first [`WORDS_CHARS`] characters.
     #[must_use]
     pub fn new(text: &str) -> Self {
         let printable = |c: char| if crate::id::unprintable(c) { ' ' } else { c };
-        Self(text.chars().take(WORDS_CHARS).map(printable).collect())
+        Self(text.chars().take(WORDS_CHARS).map(printable).collect::<String>().into())
     }
 
     /// The text.

@@ -13,17 +13,16 @@ use std::{
 use http::{HeaderMap, Request, Response, request::Parts};
 use jeton_domain::{principal::Role, secret::Secret};
 use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
+    places::{Place, Places},
     rpc_table::{self, Needs, RpcRow},
     status,
 };
 use crate::{
     identity::{Authenticator, Presented, peer::Peer},
-    limits::{REQUESTS_AT_ONCE, REVOKES_AT_ONCE},
     operation::{Broker, Caller, Refusal, session_of::session_of},
 };
 
@@ -32,21 +31,14 @@ use crate::{
 pub struct Door {
     broker: Arc<Broker>,
     authenticator: Arc<Authenticator>,
-    work: Arc<Semaphore>,
-    revokes: Arc<Semaphore>,
+    places: Arc<Places>,
 }
 
 impl Door {
     /// Makes the door.
     #[must_use]
     pub fn new(broker: Arc<Broker>, authenticator: Arc<Authenticator>) -> Self {
-        Self {
-            broker,
-            authenticator,
-            work: Arc::new(Semaphore::new(REQUESTS_AT_ONCE)),
-            // Why apart: under overload it is granting that waits, never taking back.
-            revokes: Arc::new(Semaphore::new(REVOKES_AT_ONCE)),
-        }
+        Self { broker, authenticator, places: Arc::new(Places::new()) }
     }
 
     /// Lets a call in, with its caller, or says why not.
@@ -61,6 +53,7 @@ impl Door {
         let bearer = bearer(&request.headers)?;
         let dpop = single(&request.headers, DPOP_METADATA)?;
         let handle = single(&request.headers, SESSION_METADATA)?;
+        let _place = self.places.at_the_door(peer, bearer.is_some()).ok_or_else(|| self.shed())?;
         let presented = Presented { peer, bearer, dpop, handle, path: row.path };
         let now = self.broker.clock.now();
         let principal = self.authenticator.authenticate(presented, now).await.map_err(|error| {
@@ -89,10 +82,15 @@ impl Door {
         }
     }
 
-    fn place(&self, row: &RpcRow) -> Option<OwnedSemaphorePermit> {
-        let revokes = row.events.contains("revoked") || row.events.contains("released");
-        let semaphore = if revokes { &self.revokes } else { &self.work };
-        Arc::clone(semaphore).try_acquire_owned().ok()
+    /// Takes a place for the work itself.
+    fn place(&self, row: &RpcRow, caller: Option<&Caller>) -> Result<Place, Status> {
+        let id = caller.map(|caller| &caller.principal.id);
+        self.places.for_work(row, id).ok_or_else(|| self.shed())
+    }
+
+    fn shed(&self) -> Status {
+        self.broker.metrics.shed();
+        status::shed()
     }
 }
 
@@ -168,13 +166,12 @@ where
             let Some(row) = rpc_table::find(request.uri().path()) else {
                 return Ok(status::unknown_rpc().into_http());
             };
-            let Some(_place) = door.place(row) else {
-                door.broker.metrics.shed();
-                return Ok(status::shed().into_http());
-            };
             let (mut parts, body) = request.into_parts();
-            let answer = match door.admit(row, &parts).await {
-                Ok(caller) => {
+            let admitted = door.admit(row, &parts).await;
+            let admitted =
+                admitted.and_then(|caller| Ok((door.place(row, caller.as_ref())?, caller)));
+            let answer = match admitted {
+                Ok((_place, caller)) => {
                     if let Some(caller) = caller {
                         parts.extensions.insert(Arc::new(caller));
                     }

@@ -72,7 +72,7 @@ fn denied(denial: &Denial) -> Status {
     let metadata = [
         ("layer", denial.layer.word().to_owned()),
         ("policy_ids", ids.join(",")),
-        ("policy_hash", denial.decided_by.policy_hash.clone()),
+        ("policy_hash", denial.decided_by.policy_hash.to_string()),
         ("requestable", denial.requestable.join("\n")),
     ];
     status(Code::PermissionDenied, "DENIED", &denial.reason, metadata)

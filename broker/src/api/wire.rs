@@ -300,7 +300,7 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         request_time: Some(time(grant.requested)),
         expire_time: expires.map(time),
         policy_ids: grant.decided_by.policies.iter().map(ToString::to_string).collect(),
-        policy_hash: grant.decided_by.policy_hash.clone(),
+        policy_hash: grant.decided_by.policy_hash.to_string(),
         guards,
         end_reason,
         upstream_revocation: upstream_revocation(grant.state.upstream()).into(),

@@ -28,6 +28,7 @@ use crate::{
     },
     operation::{
         Broker, Source,
+        mints::Mints,
         seal::Sealer,
         session_of::Handles,
         sweep::{Moment, sweep},
@@ -84,6 +85,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         fingerprints: FingerprintKey::new(&derive(&root, "fingerprint")),
         handles: Handles::new(&derive(&root, "handle")),
         metrics: Arc::new(Metrics::new()),
+        mints: Mints::new(),
         revocations: Notify::new(),
         bearer_handles: config.bearer_handles,
     });

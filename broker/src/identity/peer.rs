@@ -25,6 +25,17 @@ pub enum Peer {
     Unix(UnixPeer),
 }
 
+impl Peer {
+    /// Tells whether connecting proved who it is, so that a call needs no token.
+    #[must_use]
+    pub fn is_proved(&self) -> bool {
+        match self {
+            Self::Tls(peer) => matches!(peer.presented(), ClientCertificate::Named(_)),
+            Self::Unix(_) => true,
+        }
+    }
+}
+
 /// A process on the other end of a Unix socket, as the kernel told it when it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnixPeer {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use jeton_domain::principal::{PrincipalId, Role};
+use moka::sync::Cache;
 
 use super::names::NamePattern;
+use crate::limits::PRINCIPALS_KNOWN;
 
 /// One role and who has it.
 #[derive(Debug, Clone)]
@@ -16,23 +18,32 @@ pub struct RoleRule {
 }
 
 /// All rules.
-#[derive(Debug, Clone, Default)]
-pub struct Roles(Vec<RoleRule>);
+#[derive(Debug, Clone)]
+pub struct Roles {
+    rules: Vec<RoleRule>,
+    /// Why: the rules never change while the process runs, and every call asks.
+    known: Cache<PrincipalId, BTreeSet<Role>>,
+}
 
 impl Roles {
     /// Takes the rules of the configuration.
     #[must_use]
     pub fn new(rules: Vec<RoleRule>) -> Self {
-        Self(rules)
+        Self { rules, known: Cache::new(PRINCIPALS_KNOWN) }
     }
 
     /// Roles of a principal; none by default.
     #[must_use]
     pub fn of(&self, principal: &PrincipalId) -> BTreeSet<Role> {
+        if let Some(roles) = self.known.get(principal) {
+            return roles;
+        }
         let has = |rule: &&RoleRule| {
             rule.principals.iter().any(|pattern| pattern.matches(principal.as_str()))
         };
-        self.0.iter().filter(has).map(|rule| rule.role).collect()
+        let roles: BTreeSet<_> = self.rules.iter().filter(has).map(|rule| rule.role).collect();
+        self.known.insert(principal.clone(), roles.clone());
+        roles
     }
 }
 

@@ -47,8 +47,8 @@ pub async fn introspect(
         return Ok(None);
     }
     let grant = broker.store.grant(claims.grant).await?;
-    let session = broker.store.session(grant.session).await?.session;
-    let confirmation = match session.binding {
+    let record = broker.store.session(grant.session).await?;
+    let confirmation = match record.session.binding {
         Binding::Certificate(thumbprint) | Binding::Jwk(thumbprint) => Some(thumbprint),
         Binding::UnixUid(_) | Binding::Bearer => None,
     };

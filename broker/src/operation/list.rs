@@ -1,5 +1,7 @@
 //! Looks at sessions and grants: each caller sees its own, operators and auditors see all.
 
+use std::sync::Arc;
+
 use jeton_domain::{
     grant::{Grant, Phase},
     id::{GrantId, SessionId},
@@ -17,7 +19,7 @@ pub async fn session(
     broker: &Broker,
     caller: &Caller,
     id: SessionId,
-) -> Result<(SessionRecord, u32), Refusal> {
+) -> Result<(Arc<SessionRecord>, u32), Refusal> {
     let record = broker.store.session(id).await?;
     if !caller.may_see(&record.session) {
         return Err(Refusal::NotFound("session"));
@@ -32,8 +34,8 @@ pub async fn session(
 /// The same whether it does not exist or is another's.
 pub async fn grant(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Grant, Refusal> {
     let grant = broker.store.grant(id).await?;
-    let session = broker.store.session(grant.session).await?.session;
-    if caller.may_see(&session) { Ok(grant) } else { Err(Refusal::NotFound("grant")) }
+    let record = broker.store.session(grant.session).await?;
+    if caller.may_see(&record.session) { Ok(grant) } else { Err(Refusal::NotFound("grant")) }
 }
 
 /// A page of sessions.

@@ -2,7 +2,7 @@
 
 use jeton_domain::{
     audit::Event,
-    decision::{Denial, Layer, PolicyId, Rules, Verdict},
+    decision::{Denial, Layer, Rules, Verdict},
     grant::DecidedBy,
     id::RequestId,
     limits::SESSION_TTL_SECONDS,
@@ -54,19 +54,27 @@ pub async fn open_session(
         opening.ttl,
         now,
     );
+    let decided = |policies| DecidedBy { policies, policy_hash: rules.hash().into() };
     let policies = match verdict {
         Verdict::Allow(ids) => ids,
         Verdict::Forbid(guards) => {
             let words =
                 guards.first().map(|guard| guard.reason.as_str().to_owned()).unwrap_or_default();
             let ids = guards.into_iter().map(|guard| guard.policy).collect();
-            return refuse(broker, caller, &opening, ids, &words).await;
+            return refuse(broker, caller, &opening, decided(ids), &words).await;
         }
         Verdict::Nothing => {
-            return refuse(broker, caller, &opening, vec![], "no policy allows it").await;
+            return refuse(broker, caller, &opening, decided(vec![]), "no policy allows it").await;
         }
         Verdict::Error(ids) => {
-            return refuse(broker, caller, &opening, ids, "a policy could not be evaluated").await;
+            return refuse(
+                broker,
+                caller,
+                &opening,
+                decided(ids),
+                "a policy could not be evaluated",
+            )
+            .await;
         }
     };
     let id = broker.store.reserve_session();
@@ -83,7 +91,7 @@ pub async fn open_session(
         opened: now,
         deadline: now.plus(opening.ttl),
     };
-    let decided_by = DecidedBy { policies, policy_hash: rules.hash().to_owned() };
+    let decided_by = decided(policies);
     let wanted = session.clone();
     let draft =
         SessionDraft { session, method: opener.method, decided_by, request_id: opening.request_id };
@@ -117,15 +125,13 @@ async fn refuse(
     broker: &Broker,
     caller: &Caller,
     opening: &Opening,
-    policies: Vec<PolicyId>,
+    decided_by: DecidedBy,
     words: &str,
 ) -> Result<(SessionRecord, Secret), Refusal> {
-    let rules = broker.policies.current();
     let reason = format!(
         "`{}` may not open a session for `{}`: {words}",
         caller.principal.id, opening.agent
     );
-    let decided_by = DecidedBy { policies, policy_hash: rules.hash().to_owned() };
     let event = Event::SessionRefused {
         agent: opening.agent.clone(),
         opener: caller.principal.id.clone(),

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     signer::{Confirmation, token::SignedMinter},
-    store::{IssueRecord, SessionRecord},
+    store::SessionRecord,
     upstream::Minter,
 };
 
@@ -71,7 +71,7 @@ pub async fn renew(
         Source::Signed(minter) => sign(broker, record, minter, &grant, permit).await,
         Source::Minted(minter) => {
             let work = mint(Arc::clone(broker), Arc::clone(minter), grant, permit);
-            tokio::spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
+            broker.mints.run(work).await
         }
     }
 }
@@ -86,14 +86,7 @@ async fn sign(
     let minted = minter
         .sign(grant.id, &permit, Confirmation::of(&record.session.binding), permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
-    let issue = IssueRecord {
-        fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
-        sealed: None,
-        decided_by: permit.decided_by().clone(),
-        ttl: permit.ttl(),
-        until: permit.deadline(),
-        dies: minted.dies(),
-    };
+    let issue = broker.signed_record(&minted, &permit);
     let issued = broker.store.record_renewed(grant.id, issue, permit.decided()).await?;
     let credential = minted.release(&issued);
     Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })

@@ -85,10 +85,8 @@ pub async fn request_grant(
         Decision::Permit(permit) => match source {
             Source::Signed(minter) => sign(broker, record, minter, permit, ask).await,
             Source::Minted(minter) => {
-                // Why a task of its own: a caller that goes away must not stop the mint between
-                // the upstream's answer and its record.
                 let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
-                tokio::spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
+                broker.mints.run(work).await
             }
         },
     }
@@ -161,14 +159,7 @@ async fn sign(
     let minted = minter
         .sign(id, &permit, confirmation, permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
-    let issue = IssueRecord {
-        fingerprint: broker.fingerprints.fingerprint(minted.sealable()),
-        sealed: None,
-        decided_by: permit.decided_by().clone(),
-        ttl: permit.ttl(),
-        until: permit.deadline(),
-        dies: minted.dies(),
-    };
+    let issue = broker.signed_record(&minted, &permit);
     match broker.store.record_signed(id, permit, ask.request_id.clone(), issue).await? {
         Signed::Fresh(issued) => {
             let credential = minted.release(&issued);
@@ -268,7 +259,7 @@ fn repeat_signed(
     confirmation: Option<Confirmation>,
     now: Timestamp,
 ) -> Result<Granted, Refusal> {
-    if !may_repeat(issued.grant().state.phase())? {
+    if !may_repeat(&issued.grant().state, now)? {
         return Ok(Granted { grant: issued.into_grant(), credential: None });
     }
     let minted = minter
@@ -280,7 +271,7 @@ fn repeat_signed(
 
 /// Answers a retry of a request whose credential an upstream made: the sealed one again.
 async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refusal> {
-    if !may_repeat(issued.grant().state.phase())? {
+    if !may_repeat(&issued.grant().state, broker.clock.now())? {
         return Ok(Granted { grant: issued.into_grant(), credential: None });
     }
     let grant = issued.grant().id;
@@ -294,7 +285,17 @@ async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refus
 }
 
 /// Whether a retry gets the credential again; a pending grant has none yet.
-fn may_repeat(phase: Phase) -> Result<bool, Refusal> {
+fn may_repeat(state: &GrantState, now: Timestamp) -> Result<bool, Refusal> {
+    let phase = state.phase();
+    // Why here too: between its end and the next sweep a grant is recorded as what it was.
+    if state.due().is_some_and(|due| due <= now) {
+        return Err(StoreError::Conflict(if phase == Phase::Pending {
+            Phase::Lapsed
+        } else {
+            Phase::Expired
+        })
+        .into());
+    }
     match phase {
         Phase::Active => Ok(true),
         Phase::Pending => Ok(false),
@@ -329,6 +330,18 @@ impl Life {
 }
 
 impl Broker {
+    /// What is recorded of a credential that the broker signed.
+    pub(super) fn signed_record(&self, minted: &Minted, permit: &Permit) -> IssueRecord {
+        IssueRecord {
+            fingerprint: self.fingerprints.fingerprint(minted.sealable()),
+            sealed: None,
+            decided_by: permit.decided_by().clone(),
+            ttl: permit.ttl(),
+            until: permit.deadline(),
+            dies: minted.dies(),
+        }
+    }
+
     /// What is recorded of a credential that an upstream made.
     pub(super) fn issue_record(
         &self,

@@ -35,8 +35,8 @@ pub async fn revoke(
     reason: Words,
 ) -> Result<Grant, Refusal> {
     let grant = broker.store.grant(id).await?;
-    let session = broker.store.session(grant.session).await?.session;
-    if !caller.may_end(&session) {
+    let record = broker.store.session(grant.session).await?;
+    if !caller.may_end(&record.session) {
         return Err(Refusal::NotFound("grant"));
     }
     end(broker, id, Ending::Revoked { by: caller.principal.id.clone(), reason }).await

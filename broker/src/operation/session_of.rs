@@ -3,6 +3,8 @@
 //! A handle is `jeton_s_<session id>_<secret>`; the secret is an HMAC of the id, so that a retry of
 //! opening a session gives the same handle and the store keeps only its hash.
 
+use std::sync::Arc;
+
 use jeton_domain::{
     id::SessionId,
     principal::Principal,
@@ -54,7 +56,7 @@ pub async fn session_of(
     broker: &Broker,
     handle: &Secret,
     principal: &Principal,
-) -> Result<SessionRecord, Refusal> {
+) -> Result<Arc<SessionRecord>, Refusal> {
     let id = Handles::named(handle).ok_or(Refusal::BadHandle)?;
     let record = match broker.store.session(id).await {
         Ok(record) => record,

@@ -23,8 +23,11 @@ impl Rules for PolicySet {
             return Verdict::Nothing;
         }
         let answer = self.prepare(question).and_then(|prepared| {
-            let request = self.grant_request(&prepared, question)?;
-            Ok(self.ask(&prepared, &request))
+            let judge = || {
+                let request = self.grant_request(&prepared, question)?;
+                Ok(self.ask(&prepared, &request))
+            };
+            if prepared.slice.reads_now { judge() } else { prepared.memo.answer(question, judge) }
         });
         answer.unwrap_or_else(trouble)
     }

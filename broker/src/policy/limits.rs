@@ -22,3 +22,5 @@ pub const PROBLEMS: usize = 100;
 pub const SLICES: u64 = 4_096;
 /// Prepared questions kept. Why: who, what and on what of the running agents; each is about 3 KB.
 pub const PREPARED: u64 = 20_000;
+/// Answers kept with each prepared question. Why: a job asks for a few lives and branches.
+pub const REMEMBERED: usize = 32;

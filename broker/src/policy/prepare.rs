@@ -15,6 +15,7 @@ use jeton_domain::{
 use super::{
     index::{Lineage, Slice},
     load::PolicySet,
+    memo::Memo,
     vocabulary::level_group,
 };
 
@@ -26,6 +27,7 @@ pub(super) struct Prepared {
     pub person: Option<EntityUid>,
     pub entities: Entities,
     pub slice: Arc<Slice>,
+    pub memo: Memo,
 }
 
 /// Who wants to open a session, and for whom.
@@ -99,6 +101,7 @@ impl PolicySet {
             person: person.as_ref().map(|person| person.uid.clone()),
             entities: entities([principal, action, resource].into_iter().chain(person))?,
             slice,
+            memo: Memo::default(),
         });
         self.prepared.insert(key, prepared.clone());
         Ok(prepared)

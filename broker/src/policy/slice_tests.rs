@@ -150,6 +150,7 @@ fn with(slice: &Arc<Slice>, prepared: &Prepared) -> Prepared {
         person: prepared.person.clone(),
         entities: prepared.entities.clone(),
         slice: slice.clone(),
+        memo: crate::policy::memo::Memo::default(),
     }
 }
 

@@ -333,6 +333,7 @@ fn a_bad_folder_never_replaces_a_good_set() {
     write("README.md", "not read");
     let policies =
         Policies::load(folder.path(), vocabulary()).unwrap_or_else(|found| panic!("{found:?}"));
+    let reload = || policies.read(folder.path()).map(|set| policies.put(set));
     let answer = || Ask::of(&policies.current()).about("git:acme/api contents:read");
     let first = policies.current().hash().to_owned();
     assert_eq!(answer(), "+one");
@@ -340,11 +341,35 @@ fn a_bad_folder_never_replaces_a_good_set() {
         "a.cedar",
         "@id(\"two\") permit (principal, action in Jeton::Action::\"raed\", resource);",
     );
-    assert!(policies.reload(folder.path()).is_err());
+    assert!(reload().is_err());
     assert_eq!((answer(), policies.current().hash()), ("+one".to_owned(), first.as_str()));
     write("a.cedar", &permit("two"));
-    assert_ne!(policies.reload(folder.path()).unwrap(), first);
+    reload().unwrap();
+    assert_ne!(policies.current().hash(), first);
     assert_eq!(answer(), "+two");
     write("a.cedar", &permit("one"));
-    assert_eq!(policies.reload(folder.path()).unwrap(), first);
+    reload().unwrap();
+    assert_eq!(policies.current().hash(), first);
+}
+
+#[test]
+fn an_answer_from_memory_is_the_answer_of_the_same_question_only() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("catalogue.toml"), "").unwrap();
+    let policies = r#"
+        @id("short") permit (principal, action in Jeton::Action::"read", resource)
+        when { context.ttl <= 600 };
+        @id("branch") permit (principal, action in Jeton::Action::"read", resource)
+        when { context has ref && context.ref like "agent/*" };
+        "#;
+    fs::write(folder.path().join("a.cedar"), policies).unwrap();
+    let set =
+        PolicySet::load(folder.path(), &vocabulary()).unwrap_or_else(|found| panic!("{found:?}"));
+    let ask = |scope: &str, ttl| Ask { ttl, ..Ask::of(&set) }.about(scope);
+    for _ in 0..2 {
+        assert_eq!(ask("git:acme/api contents:read", 600), "+short");
+        assert_eq!(ask("git:acme/api contents:read", 601), "nothing");
+        assert_eq!(ask("git:acme/api contents:read ref=agent/x", 601), "+branch");
+        assert_eq!(ask("git:acme/api contents:read ref=main", 601), "nothing");
+    }
 }

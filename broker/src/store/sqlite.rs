@@ -33,7 +33,7 @@ use jeton_domain::{
     ttl::Timestamp,
 };
 use rusqlite::Connection;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use self::{
     live::Live,
@@ -41,7 +41,7 @@ use self::{
 };
 use crate::{
     crypto,
-    limits::STORE_QUEUE,
+    limits::{STORE_QUEUE, STORE_READERS},
     store::{
         Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued, PageAt, PageOf,
         PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry, Sealed, SessionDraft,
@@ -58,6 +58,7 @@ pub struct SqliteStore {
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     live: Arc<RwLock<Live>>,
     readers: Arc<Mutex<Vec<Connection>>>,
+    reading: Semaphore,
     next_session: AtomicU64,
     next_grant: AtomicU64,
     last_entry: Timestamp,
@@ -94,6 +95,7 @@ impl SqliteStore {
             thread: Mutex::new(Some(thread)),
             live,
             readers: Arc::default(),
+            reading: Semaphore::new(STORE_READERS),
             next_session: AtomicU64::new(start.next_session),
             next_grant: AtomicU64::new(start.next_grant),
             last_entry: head.at,
@@ -162,6 +164,12 @@ impl SqliteStore {
         &self,
         query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        // Why: beyond these a query waits here, where it costs neither a thread nor a file.
+        let _place = self
+            .reading
+            .acquire()
+            .await
+            .map_err(|_| StoreError::Broken("the store is closed".into()))?;
         let (path, readers) = (self.path.clone(), Arc::clone(&self.readers));
         let work = move || {
             let kept = readers.lock().map_err(|_| poisoned())?.pop();
@@ -361,11 +369,11 @@ impl Store for SqliteStore {
         self.with_live(|live| u64::try_from(live.count()).unwrap_or(u64::MAX)).unwrap_or(0)
     }
 
-    async fn session(&self, id: SessionId) -> Result<SessionRecord, StoreError> {
+    async fn session(&self, id: SessionId) -> Result<Arc<SessionRecord>, StoreError> {
         if let Some(record) = self.with_live(|live| live.session(id)).flatten() {
-            return Ok((*record).clone());
+            return Ok(record);
         }
-        self.read(move |db| rows::find_session(db, id)).await
+        self.read(move |db| rows::find_session(db, id)).await.map(Arc::new)
     }
 
     async fn grants_used(&self, id: SessionId) -> Result<u32, StoreError> {

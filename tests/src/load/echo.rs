@@ -40,6 +40,13 @@ impl Echo {
     }
 }
 
+impl Echo {
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+}
+
 impl Drop for Echo {
     fn drop(&mut self) {
         let _ = self.child.kill();

@@ -18,8 +18,10 @@ pub(super) async fn measure(window: Duration, rounds: usize, grants: u64) -> Val
     let (on_empty, on_old) = (agents(&empty).await, agents(&old).await);
     let (mut p99_empty, mut p99_old, mut ratios) = (vec![], vec![], vec![]);
     for _ in 0..rounds {
-        let (a, b) =
-            (drive(&on_empty, AT_ONCE, window).await, drive(&on_old, AT_ONCE, window).await);
+        let (a, b) = (
+            drive(&on_empty, AT_ONCE, window, empty.pid()).await,
+            drive(&on_old, AT_ONCE, window, old.pid()).await,
+        );
         p99_empty.push(a.p99_ms);
         p99_old.push(b.p99_ms);
         ratios.push(b.per_second / a.per_second);

@@ -120,11 +120,13 @@ pub(super) fn sealed(
     db: &Connection,
     id: GrantId,
 ) -> Result<Option<(Sealed, u32, Timestamp)>, StoreError> {
-    let grant = rows::find_grant(db, id)?;
+    // Why one snapshot: a renewal in between would pair a credential with another's version.
+    let snapshot = db.unchecked_transaction().map_err(broken)?;
+    let grant = rows::find_grant(&snapshot, id)?;
     let read = |row: &rusqlite::Row<'_>| {
         Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<i64>>(1)?))
     };
-    let found = db
+    let found = snapshot
         .prepare_cached("SELECT sealed, dies FROM grants WHERE row = ?1")
         .and_then(|mut statement| statement.query_row([int(id.row().get())], read))
         .map_err(broken)?;

@@ -23,7 +23,7 @@ fn mapping(rules: &[(&str, ClaimRule)], template: &str) -> Mapping {
 }
 
 fn name(mapping: &Mapping, claims: Json) -> Option<String> {
-    mapping.principal(claims.as_object().unwrap()).map(String::from)
+    mapping.principal(claims.as_object().unwrap()).map(|id| id.to_string())
 }
 
 #[test]

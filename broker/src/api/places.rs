@@ -1,0 +1,133 @@
+//! Places for requests in work: granting waits or is shed, taking back goes on.
+//!
+//! Three pools, so that none can starve another: callers whose identity is still to be found out,
+//! grants and look-ups, and revocations, of which no single caller may hold more than a few.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use jeton_domain::principal::PrincipalId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::rpc_table::RpcRow;
+use crate::{
+    identity::peer::Peer,
+    limits::{REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE, UNKNOWN_AT_ONCE},
+};
+
+/// The pools.
+pub(super) struct Places {
+    unknown: Arc<Semaphore>,
+    work: Arc<Semaphore>,
+    revokes: Arc<Semaphore>,
+    revoking: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+}
+
+/// A place, given back when dropped.
+pub(super) struct Place {
+    _permit: OwnedSemaphorePermit,
+    _share: Option<Share>,
+}
+
+impl Places {
+    pub fn new() -> Self {
+        let pool = |size| Arc::new(Semaphore::new(size));
+        Self {
+            unknown: pool(UNKNOWN_AT_ONCE),
+            work: pool(REQUESTS_AT_ONCE),
+            revokes: pool(REVOKES_AT_ONCE),
+            revoking: Arc::default(),
+        }
+    }
+
+    /// A place at the door. Whoever proved a certificate or a user id when connecting needs none:
+    /// finding out who that is asks nobody else, while a token may wait for its issuer's keys.
+    pub fn at_the_door(
+        &self,
+        peer: &Peer,
+        has_token: bool,
+    ) -> Option<Option<OwnedSemaphorePermit>> {
+        if !has_token && peer.is_proved() {
+            return Some(None);
+        }
+        Arc::clone(&self.unknown).try_acquire_owned().ok().map(Some)
+    }
+
+    /// A place for the work itself.
+    pub fn for_work(&self, row: &RpcRow, caller: Option<&PrincipalId>) -> Option<Place> {
+        let takes_back = row.events.contains("revoked") || row.events.contains("released");
+        let pool = if takes_back { &self.revokes } else { &self.work };
+        let share = match caller.filter(|_| takes_back) {
+            Some(caller) => Some(Share::take(&self.revoking, caller)?),
+            None => None,
+        };
+        let permit = Arc::clone(pool).try_acquire_owned().ok()?;
+        Some(Place { _permit: permit, _share: share })
+    }
+}
+
+/// One caller's share of the places for revocations.
+struct Share {
+    caller: PrincipalId,
+    of: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+}
+
+impl Share {
+    fn take(of: &Arc<Mutex<HashMap<PrincipalId, usize>>>, caller: &PrincipalId) -> Option<Self> {
+        let mut held = of.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.entry(caller.clone()).or_default();
+        if *count >= REVOKES_OF_ONE {
+            return None;
+        }
+        *count = count.saturating_add(1);
+        Some(Self { caller: caller.clone(), of: Arc::clone(of) })
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        let mut held = self.of.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = held.get_mut(&self.caller) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                held.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::rpc_table::find;
+
+    #[test]
+    fn one_caller_can_not_hold_every_place_for_revocations() {
+        let places = Places::new();
+        let revoke = find("/jeton.v1.GrantService/RevokeGrant").unwrap();
+        let ana = PrincipalId::parse("ana@acme.dev").unwrap();
+        let bob = PrincipalId::parse("bob@acme.dev").unwrap();
+        let held: Vec<_> =
+            (0..REVOKES_AT_ONCE).map_while(|_| places.for_work(revoke, Some(&ana))).collect();
+        assert_eq!(held.len(), REVOKES_OF_ONE);
+        assert!(places.for_work(revoke, Some(&bob)).is_some(), "another caller still gets one");
+        drop(held);
+        assert!(places.for_work(revoke, Some(&ana)).is_some(), "and so does the first, later");
+        assert_eq!(places.revoking.lock().unwrap().len(), 0, "nothing is kept of who left");
+    }
+
+    #[test]
+    fn granting_at_its_limit_leaves_the_places_for_revocations() {
+        let places = Places::new();
+        let request = find("/jeton.v1.GrantService/RequestGrant").unwrap();
+        let revoke = find("/jeton.v1.GrantService/RevokeGrant").unwrap();
+        let ana = PrincipalId::parse("ana@acme.dev").unwrap();
+        let held: Vec<_> =
+            (0..=REQUESTS_AT_ONCE).map_while(|_| places.for_work(request, Some(&ana))).collect();
+        assert_eq!(held.len(), REQUESTS_AT_ONCE);
+        assert!(places.for_work(request, Some(&ana)).is_none());
+        assert!(places.for_work(revoke, Some(&ana)).is_some());
+    }
+}

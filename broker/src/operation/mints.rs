@@ -1,0 +1,95 @@
+//! Mints under way: tasks of their own, counted, and awaited when the broker stops.
+//!
+//! Why of their own: a caller that goes away must not stop a mint between the upstream's answer and
+//! its record. Why counted: that caller's place is free again while its mint goes on.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use super::Refusal;
+use crate::{limits::MINTS_AT_ONCE, store::StoreError};
+
+/// The mints under way.
+pub struct Mints {
+    tasks: TaskTracker,
+    places: Arc<Semaphore>,
+}
+
+impl Mints {
+    /// None yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { tasks: TaskTracker::new(), places: Arc::new(Semaphore::new(MINTS_AT_ONCE)) }
+    }
+
+    /// Runs a mint to its end, even if the caller stops waiting for it.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        mint: impl Future<Output = Result<T, Refusal>> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let work = async move {
+            let done = mint.await;
+            drop(place);
+            done
+        };
+        self.tasks.spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
+    }
+
+    /// Waits until every mint is recorded. Call after the last request was taken.
+    pub async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+}
+
+impl Default for Mints {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_mint_goes_on_without_its_caller_and_a_stop_waits_for_it() {
+        let mints = Arc::new(Mints::new());
+        let (finish, finished) = tokio::sync::oneshot::channel::<()>();
+        let (begun, beginning) = tokio::sync::oneshot::channel::<()>();
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let of = Arc::clone(&mints);
+        let caller = tokio::spawn(async move {
+            of.run(async move {
+                let _ = begun.send(());
+                let _ = finished.await;
+                let _ = tell.send("recorded");
+                Ok(())
+            })
+            .await
+        });
+        beginning.await.unwrap();
+        caller.abort();
+        let stop = tokio::spawn(async move { mints.finished().await });
+        assert!(!stop.is_finished());
+        finish.send(()).unwrap();
+        stop.await.unwrap();
+        assert_eq!(told.await.unwrap(), "recorded");
+    }
+
+    #[tokio::test]
+    async fn more_mints_than_there_are_places_for_are_refused() {
+        let mints = Mints::new();
+        let held = Arc::clone(&mints.places)
+            .acquire_many_owned(u32::try_from(MINTS_AT_ONCE).unwrap())
+            .await
+            .unwrap();
+        let refused = mints.run(async { Ok(()) }).await;
+        assert!(matches!(refused, Err(Refusal::Store(StoreError::Busy))));
+        drop(held);
+        mints.run(async { Ok(()) }).await.unwrap();
+    }
+}
