@@ -286,23 +286,22 @@ async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refus
 
 /// Whether a retry gets the credential again; a pending grant has none yet.
 fn may_repeat(state: &GrantState, now: Timestamp) -> Result<bool, Refusal> {
-    let phase = state.phase();
-    // Why here too: between its end and the next sweep a grant is recorded as what it was.
-    if state.due().is_some_and(|due| due <= now) {
-        return Err(StoreError::Conflict(if phase == Phase::Pending {
-            Phase::Lapsed
-        } else {
-            Phase::Expired
-        })
-        .into());
-    }
-    match phase {
-        Phase::Active => Ok(true),
-        Phase::Pending => Ok(false),
-        Phase::Minting => Err(Refusal::InProgress),
-        Phase::Released | Phase::Expired | Phase::Revoked | Phase::Failed | Phase::Lapsed => {
-            Err(StoreError::Conflict(phase).into())
+    match state {
+        // Why the clock here: between its end and the next sweep a grant is recorded as what it was.
+        GrantState::Active { until } if *until <= now => {
+            Err(StoreError::Conflict(Phase::Expired).into())
         }
+        GrantState::Pending { until, .. } if *until <= now => {
+            Err(StoreError::Conflict(Phase::Lapsed).into())
+        }
+        GrantState::Active { .. } => Ok(true),
+        GrantState::Pending { .. } => Ok(false),
+        GrantState::Minting { .. } => Err(Refusal::InProgress),
+        GrantState::Released { .. }
+        | GrantState::Expired { .. }
+        | GrantState::Revoked { .. }
+        | GrantState::Failed { .. }
+        | GrantState::Lapsed { .. } => Err(StoreError::Conflict(state.phase()).into()),
     }
 }
 
