@@ -1,5 +1,6 @@
 //! The gRPC door: parse, call an operation, render. No rule lives here.
 
+pub mod audit;
 pub mod authenticate;
 pub mod grants;
 pub mod introspection;
@@ -7,12 +8,16 @@ pub mod page;
 mod places;
 pub mod rpc_table;
 pub mod sessions;
+mod shares;
 pub mod status;
 pub mod wire;
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request};
+
+use self::audit::Tails;
 
 use crate::operation::{Broker, Caller, Refusal};
 
@@ -21,6 +26,18 @@ use crate::operation::{Broker, Caller, Refusal};
 pub struct Api {
     /// What the operations work with.
     pub broker: Arc<Broker>,
+    /// Streams of the log.
+    tails: Tails,
+    /// Cancelled when the broker stops: streams end then.
+    stop: CancellationToken,
+}
+
+impl Api {
+    /// The services of one broker.
+    #[must_use]
+    pub fn new(broker: Arc<Broker>, stop: CancellationToken) -> Self {
+        Self { broker, tails: Tails::new(), stop }
+    }
 }
 
 /// The caller that the authentication layer found.

@@ -7,7 +7,7 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use axum::serve::ListenerExt;
 use jeton_proto::v1::{
-    grant_service_server::GrantServiceServer,
+    audit_service_server::AuditServiceServer, grant_service_server::GrantServiceServer,
     introspection_service_server::IntrospectionServiceServer,
     session_service_server::SessionServiceServer,
 };
@@ -24,7 +24,7 @@ use crate::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
         PENDING_RESETS, REQUEST_BYTES, REQUEST_DEADLINE, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
     },
-    operation::Broker,
+    operation::{Broker, checkpoint::checkpoint},
 };
 
 /// Why the broker did not start or stopped.
@@ -94,7 +94,7 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let door = Door::new(Arc::clone(&parts.broker), authenticator);
-    let routes = services(&Api { broker: Arc::clone(&parts.broker) }, &stop).await?;
+    let routes = services(&Api::new(Arc::clone(&parts.broker), stop.clone()), &stop).await?;
     let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
     tasks.spawn(serve_grpc(door.clone(), routes.clone(), incoming, stop.clone()));
     if let Some(socket) = unix {
@@ -127,6 +127,9 @@ impl Running {
         let finished = async {
             self.tasks.wait().await;
             self.broker.mints.finished().await;
+            if let Err(error) = checkpoint(&self.broker).await {
+                tracing::error!(%error, "the log's last entries could not be signed");
+            }
         };
         if tokio::time::timeout(DRAIN, finished).await.is_err() {
             tracing::warn!(
@@ -146,11 +149,13 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<GrantServiceServer<Api>>().await;
     health.set_serving::<SessionServiceServer<Api>>().await;
+    health.set_serving::<AuditServiceServer<Api>>().await;
     let draining = stop.clone();
     tokio::spawn(async move {
         draining.cancelled().await;
         health.set_not_serving::<GrantServiceServer<Api>>().await;
         health.set_not_serving::<SessionServiceServer<Api>>().await;
+        health.set_not_serving::<AuditServiceServer<Api>>().await;
     });
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(jeton_proto::FILE_DESCRIPTOR_SET)
@@ -170,6 +175,11 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
     )
     .add_service(
         IntrospectionServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        AuditServiceServer::new(bounded(api))
             .max_decoding_message_size(REQUEST_BYTES)
             .max_encoding_message_size(RESPONSE_BYTES),
     )

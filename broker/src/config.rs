@@ -12,7 +12,9 @@ use std::{
 };
 
 use jeton_domain::{
+    merkle::KeyName,
     scope::{Action, Upstream},
+    secret::{hex, sha256},
     ttl::Ttl,
 };
 use toml::de::DeTable;
@@ -43,8 +45,22 @@ pub struct Config {
     pub upstreams: Vec<UpstreamConfig>,
     /// How callers prove who they are, and their roles.
     pub identity: IdentityConfig,
+    /// The audit log.
+    pub audit: AuditConfig,
     /// Log lines.
     pub log: LogConfig,
+    /// SHA-256 of the file, in hex: the log names the configuration that was in force.
+    pub hash: String,
+}
+
+/// The audit log.
+pub struct AuditConfig {
+    /// What the log calls itself: the origin of its checkpoints.
+    pub name: KeyName,
+    /// The private key that signs checkpoints.
+    pub key: PathBuf,
+    /// A file that each checkpoint is copied to, best on another machine.
+    pub copy: Option<PathBuf>,
 }
 
 /// The gRPC door.
@@ -168,7 +184,9 @@ impl Config {
         }
         let config = read(&Section::root(document.get_ref(), &problems), folder);
         match (config, problems.take()) {
-            (Some(config), problems) if problems.is_empty() => Ok(config),
+            (Some(config), problems) if problems.is_empty() => {
+                Ok(Self { hash: hex(&sha256(text.as_bytes())), ..config })
+            }
             (_, problems) => Err(problems),
         }
     }
@@ -204,6 +222,7 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     };
     let upstreams = read_upstreams(root, folder);
     let identity = identity::read(root, folder);
+    let audit = read_audit(&root.section("audit"), folder);
     let log = read_log(&root.section("log"));
     root.finish();
     Some(Config {
@@ -216,7 +235,9 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         bearer_handles,
         upstreams,
         identity,
+        audit: audit?,
         log: log?,
+        hash: String::new(),
     })
 }
 
@@ -381,6 +402,24 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
     Some(UpstreamConfig { name: name?, kind: kind? })
 }
 
+fn read_audit(section: &Section<'_>, folder: &Path) -> Option<AuditConfig> {
+    let name = section.parse("name", KeyName::parse);
+    let name = section.require(
+        "name",
+        name,
+        "write what the log calls itself for good, such as \"jeton.acme.dev/log\"",
+    );
+    let key = section.file("key", folder);
+    let key = section.require(
+        "key",
+        key,
+        "write the file of the key that signs checkpoints; it is made at the first start",
+    );
+    let copy = section.file("copy", folder);
+    section.finish();
+    Some(AuditConfig { name: name?, key: key?, copy })
+}
+
 fn read_log(section: &Section<'_>) -> Option<LogConfig> {
     let format = section.parse("format", |word| match word {
         "human" => Ok(LogFormat::Human),
@@ -412,6 +451,9 @@ path = "jeton.db"
 issuer = "https://jeton.acme.dev"
 sealing = "sealing.key"
 signing = "signing"
+[audit]
+name = "jeton.acme.dev/log"
+key = "audit.pem"
 [policy]
 folder = "policies"
 [[upstream]]
@@ -448,7 +490,7 @@ actions = ["contents:read"]
             "4: `grpc.port` is unknown; known here are certificate",
             "11: `admin.listen`: metrics and liveness are for this host only",
             "12: `store.path` is missing; write where",
-            "24: `upstream.actions`: the action `contents` is not a name",
+            "27: `upstream.actions`: the action `contents` is not a name",
         ]
         .iter()
         .enumerate()

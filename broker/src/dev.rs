@@ -104,6 +104,11 @@ issuer = "https://dev.jeton.local"
 sealing = "keys/sealing.key"
 signing = "keys/signing"
 
+[audit]
+name = "dev.jeton.local/log"
+key = "keys/audit.pem"
+copy = "run/checkpoint"
+
 [policy]
 folder = "policies"
 

@@ -80,6 +80,23 @@ pub const STORE_BATCH: usize = 256;
 pub const PAGE_DEFAULT: u32 = 50;
 /// Most rows of a page.
 pub const PAGE_MOST: u32 = 500;
+/// Longest time until what was written to the log is under a signed checkpoint.
+pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// Entries after which a checkpoint is signed earlier. Why: a receipt then waits for little.
+pub const CHECKPOINT_ENTRIES: u64 = 256;
+/// How long the copy of the checkpoint may lag behind before nothing is granted any more.
+pub const COPY_LAG: Duration = Duration::from_secs(15);
+/// How often failed sign-ins are recorded, all of a reason in one entry.
+pub const SIGN_INS_EVERY: Duration = Duration::from_secs(5);
+/// Tails of the log at once. Why: each may hold a page of entries and a reader.
+pub const TAILS_AT_ONCE: usize = 128;
+/// Of those, one caller's.
+pub const TAILS_OF_ONE: usize = 8;
+/// How long one tail goes on before its caller must prove who it is again.
+pub const TAIL_LIFE: Duration = Duration::from_secs(300);
+/// Bytes of entries in one message of a tail or a list. Why: under [`RESPONSE_BYTES`] with one
+/// entry of the largest size more.
+pub const ENTRIES_BYTES: usize = 1024 * 1024;
 /// How often the sweep looks for what is due.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Grants that one sweep ends. Why: it must not hold the writer from the callers.

@@ -2,19 +2,27 @@
 //!
 //! The only caller of the store and the minters. Knows no wire types.
 
+pub mod checkpoint;
 pub mod close_session;
+pub mod copy_out;
+pub mod halt;
 pub mod introspect;
 pub mod list;
 pub mod mints;
 pub mod open_session;
+pub mod read_audit;
+pub mod receipt;
 pub mod reload_policy;
 pub mod renew;
 pub mod request_grant;
+pub mod restore;
 pub mod revoke;
 pub mod revoke_upstream;
 pub mod seal;
 pub mod session_of;
+pub mod sign_ins;
 pub mod sweep;
+pub mod tail;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -29,9 +37,9 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
-    operation::{mints::Mints, seal::Sealer, session_of::Handles},
+    operation::{halt::Halt, mints::Mints, seal::Sealer, session_of::Handles, sign_ins::SignIns},
     policy::Policies,
-    signer::token::SignedMinter,
+    signer::{log_key::LogKey, token::SignedMinter},
     store::{SessionRecord, Store, StoreError},
     telemetry::Metrics,
     upstream::{MintError, Minter},
@@ -65,6 +73,12 @@ pub struct Broker {
     pub metrics: Arc<Metrics>,
     /// Mints under way.
     pub mints: Mints,
+    /// Vouches for the log.
+    pub log_key: LogKey,
+    /// Callers that could not prove who they are.
+    pub sign_ins: SignIns,
+    /// What speaks against granting, whatever the policies say.
+    pub halt: Halt,
     /// Woken when something waits to be revoked upstream.
     pub revocations: Notify,
     /// Whether a handle may be bound to nothing.
@@ -117,6 +131,9 @@ pub enum Refusal {
     /// The same request is being worked on.
     #[error("the same request is still being worked on; try again in a moment")]
     InProgress,
+    /// Nothing is granted at the moment; taking back goes on.
+    #[error("nothing is granted at the moment: {0}")]
+    Halted(&'static str),
     /// The store did not record it.
     #[error(transparent)]
     Store(StoreError),
@@ -138,6 +155,7 @@ impl From<StoreError> for Refusal {
                 "the session used all {most} grants of its envelope; open a session with a larger max_grants"
             )),
             StoreError::Conflict(phase) => Self::State(format!("the grant is {}", phase.word())),
+            StoreError::NoEntry { .. } => Self::NotFound("entry"),
             StoreError::Busy | StoreError::Full | StoreError::Broken(_) => Self::Store(error),
         }
     }

@@ -6,6 +6,7 @@
 mod claims;
 mod folder;
 mod key;
+pub mod log_key;
 pub mod schedule;
 pub mod token;
 pub mod verify;

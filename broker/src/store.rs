@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jeton_domain::{
-    audit::{Entry, Event},
+    audit::Event,
     grant::{DecidedBy, Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId},
+    merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId},
     permit::Permit,
     principal::{AuthMethod, PrincipalId},
     revocation::{Matching, UpstreamRevocation},
@@ -20,6 +21,7 @@ use jeton_domain::{
     session::{Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
 };
+use tokio::sync::watch;
 
 /// A permit whose intent is durable. Minting uses it up.
 pub struct RecordedPermit {
@@ -303,6 +305,14 @@ pub enum StoreError {
     /// The grant is in another state by now.
     #[error("the grant is {}", .0.word())]
     Conflict(Phase),
+    /// The log has no such entry.
+    #[error("the log has {size} entries; there is none at {asked}")]
+    NoEntry {
+        /// What was asked for.
+        asked: u64,
+        /// Entries of the log.
+        size: u64,
+    },
     /// More writes wait than the disk can take.
     #[error("the store has more to write than the disk can take")]
     Busy,
@@ -458,8 +468,29 @@ pub trait Store: Send + Sync {
         page: PageAt,
     ) -> Result<PageOf<Grant>, StoreError>;
 
-    /// Entries of the log from `from` on, at most `most`, with their chain hashes.
-    async fn entries(&self, from: u64, most: u32) -> Result<Vec<(Entry, [u8; 32])>, StoreError>;
+    /// The right edge of the log, told anew after each commit that appended to it.
+    fn growth(&self) -> watch::Receiver<Frontier>;
+
+    /// Texts of the log's entries from `from` on, at most `most`.
+    async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError>;
+
+    /// Hashes of one tile of the log.
+    async fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError>;
+
+    /// Root of the log as it was with `size` entries.
+    async fn root(&self, size: u64) -> Result<Hash, StoreError>;
+
+    /// Proves that an entry is in the log as it was with `size` entries.
+    async fn inclusion(&self, index: u64, size: u64) -> Result<InclusionProof, StoreError>;
+
+    /// Proves that the log with `new` entries begins with the one with `old`.
+    async fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProof, StoreError>;
+
+    /// Keeps a checkpoint as the newest, unless a larger one is kept.
+    async fn record_checkpoint(&self, checkpoint: SignedCheckpoint) -> Result<(), StoreError>;
+
+    /// The newest checkpoint, as it was signed.
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
 
     /// Tells whether the store can take writes.
     fn is_healthy(&self) -> bool;

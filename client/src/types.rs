@@ -43,6 +43,8 @@ pub struct GrantInfo {
     pub upstream_revocation: String,
     pub renewals: u32,
     pub reason: String,
+    /// Place in the audit log of the entry that released the credential; absent before that.
+    pub entry: Option<u64>,
 }
 
 /// A rule that a person may lift.

@@ -81,6 +81,7 @@ pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
         upstream_revocation: if upstream == "unspecified" { String::new() } else { upstream },
         renewals: grant.renewals,
         reason: grant.reason,
+        entry: grant.entry_index,
     }
 }
 

@@ -1,10 +1,11 @@
-//! A broker's store, read from outside: its log, its chain of hashes, its open work.
+//! A broker's store, read from outside: its log and its open work.
 
 use std::path::Path;
 
 use jeton_domain::{
-    audit::{CHAIN_START, Entry, Event},
+    audit::Event,
     grant::Phase,
+    merkle::{Anchor, Hash, LogVerifier},
 };
 use rusqlite::{Connection, OpenFlags};
 
@@ -21,30 +22,40 @@ impl Records {
         Self(db)
     }
 
-    /// Every event from the first on, after checking numbers, order of time and chain.
+    /// Every event from the first on, after checking place, form and order of time.
     pub fn events(&self) -> Vec<Event> {
         self.events_behind(&mut Head::default())
     }
 
     /// Those behind a head, which moves on.
     pub fn events_behind(&self, head: &mut Head) -> Vec<Event> {
-        let sql = "SELECT seq, text, hash FROM entry WHERE seq > ?1 ORDER BY seq";
+        let sql = "SELECT place, text FROM entry WHERE place >= ?1 ORDER BY place";
         let mut statement = self.0.prepare(sql).unwrap();
-        let rows = statement.query_map([i64::try_from(head.seq).unwrap()], |row| {
-            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?))
+        let rows = statement.query_map([i64::try_from(head.size()).unwrap()], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
         });
         let mut events = Vec::new();
         for row in rows.unwrap() {
-            let (seq, text, hash) = row.unwrap();
-            let entry: Entry = serde_json::from_str(&text).unwrap();
-            assert_eq!(u64::try_from(seq).unwrap(), head.seq + 1, "the log has a hole");
-            assert_eq!(entry.seq, head.seq + 1, "an entry says another number");
-            head.hash = Entry::chain(&head.hash, &text);
-            assert_eq!(hash, head.hash, "the chain breaks at entry {seq}");
-            head.seq += 1;
-            events.push(entry.event);
+            let (place, text) = row.unwrap();
+            assert_eq!(u64::try_from(place).unwrap(), head.size(), "the log has a hole");
+            events.push(head.0.feed(text.as_bytes(), None).unwrap().event);
         }
         events
+    }
+
+    /// What the newest checkpoint was signed for, read without its key.
+    pub fn checkpoint(&self) -> Option<Anchor> {
+        let mut rows = self.0.prepare("SELECT note FROM checkpoint").unwrap();
+        let note = rows.query_map([], |row| row.get::<_, String>(0)).unwrap().next()?.unwrap();
+        let lines: Vec<&str> = note.lines().collect();
+        Some(Anchor { size: lines[1].parse().unwrap(), root: Hash::parse(lines[2]).unwrap() })
+    }
+
+    /// Holds the whole log against everything that was ever signed.
+    pub fn hold(&self, signed: Vec<Anchor>) {
+        let mut head = Head(LogVerifier::new(signed));
+        self.events_behind(&mut head);
+        head.0.finish().unwrap();
     }
 
     /// Grants whose first credential is being minted.
@@ -72,13 +83,17 @@ impl Records {
 }
 
 /// How far a log has been read.
-pub struct Head {
-    seq: u64,
-    hash: [u8; 32],
+pub struct Head(LogVerifier);
+
+impl Head {
+    /// Entries read so far.
+    pub fn size(&self) -> u64 {
+        self.0.size()
+    }
 }
 
 impl Default for Head {
     fn default() -> Self {
-        Self { seq: 0, hash: CHAIN_START }
+        Self(LogVerifier::new(vec![]))
     }
 }

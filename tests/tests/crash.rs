@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use jeton_domain::{audit::Event, revocation::UpstreamRevocation};
+use jeton_domain::{audit::Event, merkle::Anchor, revocation::UpstreamRevocation};
 use jeton_proto::v1::{
     CloseSessionRequest, GetGrantRequest, GetSessionRequest, GrantState, IntrospectRequest,
     ReleaseGrantRequest, RenewGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
@@ -66,6 +66,7 @@ struct Log {
     sessions_opened: HashSet<String>,
     sessions_closed: HashSet<String>,
     out_of_reach: usize,
+    signed: Vec<Anchor>,
 }
 
 impl Log {
@@ -86,16 +87,16 @@ impl Log {
                 self.open.remove(&grant);
                 *self.issues.entry(grant).or_default() += 1;
             }
-            Event::MintFailed { grant, upstream, .. } => self.closes(&grant.to_string(), upstream),
+            Event::MintFailed { of, upstream, .. } => self.closes(&of.grant.to_string(), upstream),
             // How a renewal that a crash interrupted is closed; all else was closed before.
-            Event::UpstreamAnswered { grant, upstream } => {
-                self.closes(&grant.to_string(), upstream)
+            Event::UpstreamAnswered { of, upstream } => {
+                self.closes(&of.grant.to_string(), upstream)
             }
-            Event::Released { grant, upstream }
-            | Event::Expired { grant, upstream }
-            | Event::Revoked { grant, upstream, .. } => {
-                self.closes(&grant.to_string(), upstream);
-                self.ended.insert(grant.to_string());
+            Event::Released { of, upstream }
+            | Event::Expired { of, upstream }
+            | Event::Revoked { of, upstream, .. } => {
+                self.closes(&of.grant.to_string(), upstream);
+                self.ended.insert(of.grant.to_string());
             }
             Event::SessionOpened { session, .. } => {
                 self.sessions_opened.insert(session.to_string());
@@ -159,7 +160,9 @@ async fn crash_at_any_moment_loses_nothing_acknowledged_and_leaves_nothing_unrec
         for client in clients {
             client.await.unwrap();
         }
-        log.follow(&Records::open(broker.data()));
+        let records = Records::open(broker.data());
+        log.follow(&records);
+        log.signed.extend(records.checkpoint());
         on_record(&log, &ledger, &github, trial);
     }
 
@@ -171,6 +174,9 @@ async fn crash_at_any_moment_loses_nothing_acknowledged_and_leaves_nothing_unrec
     let records = Records::open(broker.data());
     assert_eq!(records.integrity(), "ok");
     let entries = records.events().len();
+    log.signed.extend(records.checkpoint());
+    assert!(log.signed.iter().any(|signed| signed.size == u64::try_from(entries).unwrap()));
+    records.hold(log.signed);
     let ledger = ledger.lock().unwrap();
     assert_eq!(ledger.refusals, Vec::<String>::new());
     let received = ledger.credentials.len();

@@ -40,6 +40,8 @@ pub struct Grant {
     pub requested: Timestamp,
     /// Times its credential was replaced.
     pub renewals: u32,
+    /// Index of the log entry that its credential was released with; `None` before there is one.
+    pub entry: Option<u64>,
     /// Where it stands.
     pub state: GrantState,
 }

@@ -9,6 +9,7 @@ pub mod decision;
 pub mod grant;
 pub mod id;
 pub mod limits;
+pub mod merkle;
 pub mod pattern;
 pub mod permit;
 pub mod principal;

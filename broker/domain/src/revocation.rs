@@ -33,6 +33,19 @@ pub enum UpstreamRevocation {
     },
 }
 
+impl UpstreamRevocation {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::NotNeeded => "not needed",
+            Self::Pending { .. } => "pending",
+            Self::Confirmed { .. } => "confirmed",
+            Self::Unreachable { .. } => "unreachable",
+        }
+    }
+}
+
 /// Which live grants are taken back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -58,6 +58,7 @@ impl Door {
         let now = self.broker.clock.now();
         let principal = self.authenticator.authenticate(presented, now).await.map_err(|error| {
             self.broker.metrics.sign_in_failed(error.reason());
+            self.broker.sign_ins.failed(error.reason());
             tracing::info!(
                 reason = error.reason(),
                 rpc = row.path,

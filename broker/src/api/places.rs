@@ -3,15 +3,15 @@
 //! Three pools, so that none can starve another: callers whose identity is still to be found out,
 //! grants and look-ups, and revocations, of which no single caller may hold more than a few.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use jeton_domain::principal::PrincipalId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::rpc_table::RpcRow;
+use super::{
+    rpc_table::RpcRow,
+    shares::{Share, Shares},
+};
 use crate::{
     identity::peer::Peer,
     limits::{REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE, UNKNOWN_AT_ONCE},
@@ -22,7 +22,7 @@ pub(super) struct Places {
     unknown: Arc<Semaphore>,
     work: Arc<Semaphore>,
     revokes: Arc<Semaphore>,
-    revoking: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+    revoking: Shares,
 }
 
 /// A place, given back when dropped.
@@ -38,7 +38,7 @@ impl Places {
             unknown: pool(UNKNOWN_AT_ONCE),
             work: pool(REQUESTS_AT_ONCE),
             revokes: pool(REVOKES_AT_ONCE),
-            revoking: Arc::default(),
+            revoking: Shares::new(REVOKES_OF_ONE),
         }
     }
 
@@ -60,41 +60,11 @@ impl Places {
         let takes_back = row.events.contains("revoked") || row.events.contains("released");
         let pool = if takes_back { &self.revokes } else { &self.work };
         let share = match caller.filter(|_| takes_back) {
-            Some(caller) => Some(Share::take(&self.revoking, caller)?),
+            Some(caller) => Some(self.revoking.take(caller)?),
             None => None,
         };
         let permit = Arc::clone(pool).try_acquire_owned().ok()?;
         Some(Place { _permit: permit, _share: share })
-    }
-}
-
-/// One caller's share of the places for revocations.
-struct Share {
-    caller: PrincipalId,
-    of: Arc<Mutex<HashMap<PrincipalId, usize>>>,
-}
-
-impl Share {
-    fn take(of: &Arc<Mutex<HashMap<PrincipalId, usize>>>, caller: &PrincipalId) -> Option<Self> {
-        let mut held = of.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = held.entry(caller.clone()).or_default();
-        if *count >= REVOKES_OF_ONE {
-            return None;
-        }
-        *count = count.saturating_add(1);
-        Some(Self { caller: caller.clone(), of: Arc::clone(of) })
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        let mut held = self.of.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = held.get_mut(&self.caller) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                held.remove(&self.caller);
-            }
-        }
     }
 }
 
@@ -115,7 +85,7 @@ mod tests {
         assert!(places.for_work(revoke, Some(&bob)).is_some(), "another caller still gets one");
         drop(held);
         assert!(places.for_work(revoke, Some(&ana)).is_some(), "and so does the first, later");
-        assert_eq!(places.revoking.lock().unwrap().len(), 0, "nothing is kept of who left");
+        assert_eq!(places.revoking.callers(), 0, "nothing is kept of who left");
     }
 
     #[test]

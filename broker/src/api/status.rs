@@ -32,6 +32,7 @@ impl From<Refusal> for Status {
                 status(Code::AlreadyExists, "REQUEST_ID_REUSED", &message, [])
             }
             Refusal::InProgress => later("IN_PROGRESS", &message, Some(SHED_WAIT)),
+            Refusal::Halted(_) => later("HALTED", &message, None),
             Refusal::Store(error) => store(&error, &message),
             Refusal::Upstream(error) => upstream(&error, &message),
             Refusal::Internal(private) => internal(&private),
@@ -87,6 +88,7 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::NoGrant
         | StoreError::SessionOver
         | StoreError::GrantsUsedUp(_)
+        | StoreError::NoEntry { .. }
         | StoreError::Conflict(_) => status(Code::FailedPrecondition, "STATE", message, []),
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Nothing absent means "all": a missing scope, an empty list and an unknown enum are errors.
 
+pub(super) mod audit;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     approval::Guard,
@@ -306,6 +308,7 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         upstream_revocation: upstream_revocation(grant.state.upstream()).into(),
         renewals: grant.renewals,
         reason: grant.reason.as_str().to_owned(),
+        entry_index: grant.entry,
     }
 }
 

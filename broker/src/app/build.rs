@@ -27,15 +27,19 @@ use crate::{
         unix::UnixAccounts,
     },
     operation::{
-        Broker, Source,
+        Broker, Source, copy_out,
+        halt::Halt,
         mints::Mints,
+        restore,
         seal::Sealer,
         session_of::Handles,
+        sign_ins::SignIns,
         sweep::{Moment, sweep},
     },
     policy::{Policies, Vocabulary},
     signer::{
         KeyRing,
+        log_key::LogKey,
         schedule::Rotation,
         token::{SignedConfig, SignedMinter},
     },
@@ -73,6 +77,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     let store = Arc::new(SqliteStore::open(&config.store).map_err(unusable)?);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
     let keys = key_ring(config, clock.now())?;
+    let log_key = LogKey::open(&config.audit.key, config.audit.name.clone()).map_err(unusable)?;
     let sources = sources(config, &keys)?;
     let policies =
         Arc::new(Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?);
@@ -86,12 +91,16 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         handles: Handles::new(&derive(&root, "handle")),
         metrics: Arc::new(Metrics::new()),
         mints: Mints::new(),
+        sign_ins: SignIns::default(),
+        log_key,
+        halt: Halt::default(),
         revocations: Notify::new(),
         bearer_handles: config.bearer_handles,
     });
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         policy_hash: broker.policies.current().hash().to_owned(),
+        configuration: config.hash.clone(),
     };
     let now = broker.clock.now();
     store.append(started, now).await.map_err(unusable)?;
@@ -100,7 +109,32 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     if closed > 0 {
         tracing::info!(closed, "what the last run left open is closed");
     }
+    check_log(&broker, config.audit.copy.as_deref()).await?;
     Ok(Parts { broker, tls, keys, store })
+}
+
+/// Holds the log against the checkpoints that were signed before.
+async fn check_log(broker: &Broker, copy: Option<&Path>) -> Result<(), AppError> {
+    let outside = match copy {
+        None => None,
+        Some(path) => copy_out::read(path, broker.log_key.public()).map_err(|error| {
+            let path = path.display();
+            AppError::Unusable(format!(
+                "`{path}` is no checkpoint of this log: {error}; move it away if it is another's"
+            ))
+        })?,
+    };
+    let restored = restore::find(broker, outside.as_ref()).await.map_err(unusable)?;
+    if let (true, Some(outside), Some(path)) = (restored, outside, copy) {
+        // Why kept beside: the next copy replaces the file, and the old one is evidence.
+        let kept = path.with_extension(format!("before-{}", outside.checkpoint().size));
+        copy_out::write(&outside, &kept).map_err(unusable)?;
+        tracing::error!(
+            signed = outside.checkpoint().size,
+            "the store was restored from a backup: every session in it is ended, and nothing is granted until an operator acknowledges it"
+        );
+    }
+    Ok(())
 }
 
 /// The actions that each upstream knows: what policies may name.

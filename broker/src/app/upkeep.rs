@@ -2,19 +2,25 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use jeton_domain::audit::Event;
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use jeton_domain::{audit::Event, merkle::SignedCheckpoint, session::Words};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::build::Parts;
 use crate::{
     config::Config,
     identity::tls::{Reload, TlsState},
-    limits::{RELOAD_EVERY, SWEEP_EVERY},
+    limits::{CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, RELOAD_EVERY, SIGN_INS_EVERY, SWEEP_EVERY},
     operation::{
         Broker,
+        checkpoint::checkpoint,
+        copy_out,
         reload_policy::reload_policy,
         revoke_upstream::revoke_upstream,
+        sign_ins,
         sweep::{Moment, sweep},
     },
     signer::KeyRing,
@@ -27,6 +33,12 @@ const REVOCATIONS_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn start(tasks: &TaskTracker, stop: &CancellationToken, parts: &Parts, config: &Config) {
     tasks.spawn(sweeping(Arc::clone(&parts.broker), stop.clone()));
     tasks.spawn(revoking(Arc::clone(&parts.broker), stop.clone()));
+    tasks.spawn(counting(Arc::clone(&parts.broker), stop.clone()));
+    let (signed, newest) = watch::channel(None);
+    tasks.spawn(vouching(Arc::clone(&parts.broker), signed, stop.clone()));
+    if let Some(copy) = config.audit.copy.clone() {
+        tasks.spawn(copying(Arc::clone(&parts.broker), newest, copy, stop.clone()));
+    }
     tasks.spawn(reloading(
         Arc::clone(&parts.broker),
         Arc::clone(&parts.tls),
@@ -66,6 +78,95 @@ async fn revoking(broker: Arc<Broker>, stop: CancellationToken) {
     }
 }
 
+async fn counting(broker: Arc<Broker>, stop: CancellationToken) {
+    while !stopped_within(&stop, SIGN_INS_EVERY).await {
+        if let Err(error) = sign_ins::record(&broker).await {
+            tracing::error!(%error, "failed sign-ins could not be recorded");
+        }
+    }
+}
+
+/// Signs a checkpoint a second after an entry that none covers, or as soon as those are many.
+async fn vouching(
+    broker: Arc<Broker>,
+    signed: watch::Sender<Option<SignedCheckpoint>>,
+    stop: CancellationToken,
+) {
+    let mut growth = broker.store.growth();
+    let mut covered = 0;
+    loop {
+        let many = async {
+            // An error means that the store has closed, and so that the broker stops.
+            growth.wait_for(|tree| tree.size() > covered).await?;
+            let enough = CHECKPOINT_ENTRIES.saturating_add(covered);
+            let more = growth.wait_for(|tree| tree.size() >= enough);
+            let _ = tokio::time::timeout(CHECKPOINT_EVERY, more).await;
+            Ok::<(), watch::error::RecvError>(())
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            grown = many => if grown.is_err() { return },
+        }
+        match checkpoint(&broker).await {
+            Ok(checkpoint) => {
+                covered = checkpoint.checkpoint().size;
+                signed.send_replace(Some(checkpoint));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the log could not be signed; the next try covers it");
+                if stopped_within(&stop, CHECKPOINT_EVERY).await {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Copies the newest checkpoint out of the house, one a second at most.
+async fn copying(
+    broker: Arc<Broker>,
+    mut newest: watch::Receiver<Option<SignedCheckpoint>>,
+    to: PathBuf,
+    stop: CancellationToken,
+) {
+    let (mut copied, mut failing) = (0, false);
+    loop {
+        let newer = newest
+            .wait_for(|newest| newest.as_ref().is_some_and(|it| it.checkpoint().size > copied));
+        let checkpoint = tokio::select! {
+            () = stop.cancelled() => return,
+            newer = newer => match newer.as_deref() {
+                Ok(Some(checkpoint)) => checkpoint.clone(),
+                Ok(None) | Err(_) => return,
+            },
+        };
+        // Why not over a restored store's: the copy outside is what shows that it was put back.
+        if !broker.halt.is_restored() {
+            copy_out::tell(&broker, true);
+            let (size, path) = (checkpoint.checkpoint().size, to.clone());
+            let written = tokio::task::spawn_blocking(move || copy_out::write(&checkpoint, &path));
+            let written = tokio::select! {
+                () = stop.cancelled() => return,
+                written = written => written.map_err(|error| error.to_string()),
+            };
+            match written.and_then(|written| written.map_err(|error| error.to_string())) {
+                Ok(()) => {
+                    copy_out::tell(&broker, false);
+                    (copied, failing) = (size, false);
+                }
+                Err(error) if !failing => {
+                    tracing::error!(error, to = %to.display(), "checkpoints can't be copied out; soon nothing is granted any more");
+                    failing = true;
+                }
+                Err(_) => {}
+            }
+        }
+        if stopped_within(&stop, CHECKPOINT_EVERY).await {
+            return;
+        }
+    }
+}
+
 async fn reloading(
     broker: Arc<Broker>,
     tls: Arc<TlsState>,
@@ -76,13 +177,14 @@ async fn reloading(
     let mut asked = signal(SignalKind::hangup())
         .inspect_err(|error| tracing::error!(%error, "SIGHUP can't be heard; certificates and keys are still looked at by time"))
         .ok();
+    let mut refused = None;
     loop {
         let by_signal = tokio::select! {
             () = stop.cancelled() => return,
             () = heard(asked.as_mut()) => true,
             () = tokio::time::sleep(RELOAD_EVERY) => false,
         };
-        reload_tls(&tls);
+        reload_tls(&broker, &tls, &mut refused).await;
         tend_keys(&broker, &keys).await;
         if by_signal && let Err(error) = reload_policy(&broker, &policies).await {
             tracing::error!(%error, "a reload of the policies could not be recorded");
@@ -100,15 +202,34 @@ async fn heard(asked: Option<&mut Signal>) {
     }
 }
 
-fn reload_tls(tls: &TlsState) {
-    match tls.reload_if_changed() {
-        Ok(Reload::Unchanged) => {}
-        Ok(Reload::Swapped { generation }) => {
-            tracing::info!(generation, "new certificates are in force")
+/// Takes new certificates. What was refused and still stands is told and recorded once.
+async fn reload_tls(broker: &Broker, tls: &Arc<TlsState>, refused: &mut Option<Words>) {
+    let state = Arc::clone(tls);
+    let outcome = match tokio::task::spawn_blocking(move || state.reload_if_changed()).await {
+        Ok(Ok(Reload::Unchanged)) => {
+            *refused = None;
+            return;
         }
-        Err(error) => {
-            tracing::error!(%error, "the new certificates were refused; the old ones stay in force")
+        Ok(Ok(Reload::Swapped { generation })) => {
+            tracing::info!(generation, "new certificates are in force");
+            None
         }
+        Ok(Err(error)) => Some(Words::new(&error.to_string())),
+        Err(error) => Some(Words::new(&error.to_string())),
+    };
+    if let Some(why) = &outcome {
+        if *refused == outcome {
+            return;
+        }
+        tracing::error!(
+            error = why.as_str(),
+            "the new certificates were refused; the old ones stay in force"
+        );
+    }
+    refused.clone_from(&outcome);
+    let event = Event::CertificatesLoaded { refused: outcome };
+    if let Err(error) = broker.store.append(event, broker.clock.now()).await {
+        tracing::error!(%error, "a change of certificates could not be recorded");
     }
 }
 

@@ -42,6 +42,7 @@ pub async fn open_session(
     caller: &Caller,
     opening: Opening,
 ) -> Result<(SessionRecord, Secret), Refusal> {
+    broker.halt.is_off()?;
     check(broker, &opening)?;
     let opener = &caller.principal;
     let rules = broker.policies.current();

@@ -42,6 +42,7 @@ pub async fn renew(
             grant.state.phase().word()
         )));
     }
+    broker.halt.is_off()?;
     let request = GrantRequest {
         scope: grant.scope.clone(),
         ttl,

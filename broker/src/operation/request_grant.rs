@@ -56,6 +56,7 @@ pub async fn request_grant(
     ask: Ask,
 ) -> Result<Granted, Refusal> {
     let record = caller.session()?;
+    broker.halt.is_off()?;
     let source = broker.source(&ask.scope.upstream)?;
     let rules = broker.policies.current();
     let request = GrantRequest {
@@ -138,6 +139,7 @@ async fn pend(
         decided_by: waiting.decided_by,
         requested: now,
         renewals: 0,
+        entry: None,
         state: waiting.state,
     };
     let recorded = broker.store.record_pending(PendingDraft { grant }, now).await?;

@@ -133,7 +133,6 @@ impl Folder {
 }
 
 fn read(path: &Path) -> Result<SigningKey, KeyRingError> {
-    let at = |source| KeyRingError::Io { path: path.to_owned(), source };
     let created = path
         .file_stem()
         .and_then(|stem| stem.to_str())
@@ -141,6 +140,12 @@ fn read(path: &Path) -> Result<SigningKey, KeyRingError> {
         .and_then(|stem| stem.parse().ok())
         .map(Timestamp::from_seconds)
         .ok_or_else(|| KeyRingError::Name(path.to_owned()))?;
+    parse(path, created, PrivateKey::from_pem(&read_pem(path)?))
+}
+
+/// Reads a file that only its owner may read.
+pub(super) fn read_pem(path: &Path) -> Result<Zeroizing<Vec<u8>>, KeyRingError> {
+    let at = |source| KeyRingError::Io { path: path.to_owned(), source };
     let file = File::open(path).map_err(at)?;
     // Why of the open file: the name could point elsewhere a moment later.
     let mode = file.metadata().map_err(at)?.mode() & 0o7777;
@@ -149,7 +154,7 @@ fn read(path: &Path) -> Result<SigningKey, KeyRingError> {
     }
     let mut pem = Zeroizing::new(Vec::with_capacity(4096));
     file.take(KEY_FILE_BYTES).read_to_end(&mut pem).map_err(at)?;
-    parse(path, created, PrivateKey::from_pem(&pem))
+    Ok(pem)
 }
 
 fn parse(
@@ -162,7 +167,7 @@ fn parse(
 }
 
 /// Writes a file that is there whole or not at all, and never over another.
-fn write(path: &Path, text: &str) -> Result<(), KeyRingError> {
+pub(super) fn write(path: &Path, text: &str) -> Result<(), KeyRingError> {
     let at = |source| KeyRingError::Io { path: path.to_owned(), source };
     let draft = path.with_extension(format!("{}.new", hex(&crypto::random::<8>())));
     let written = OpenOptions::new()
@@ -185,7 +190,7 @@ fn write(path: &Path, text: &str) -> Result<(), KeyRingError> {
     }
 }
 
-fn pem(der: &[u8]) -> Zeroizing<String> {
+pub(super) fn pem(der: &[u8]) -> Zeroizing<String> {
     const BEGIN: &str = "-----BEGIN PRIVATE KEY-----\n";
     const END: &str = "-----END PRIVATE KEY-----\n";
     let body = Zeroizing::new(STANDARD.encode(der));

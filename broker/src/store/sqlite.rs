@@ -1,8 +1,10 @@
 //! The embedded store: one SQLite file, one writer with group commit, readers beside it.
 
+mod edge;
 mod endings;
 mod grants;
 mod live;
+mod log;
 mod log_file;
 mod reads;
 mod reserve;
@@ -23,9 +25,10 @@ use std::{
 
 use async_trait::async_trait;
 use jeton_domain::{
-    audit::{Entry, Event},
+    audit::Event,
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId, Tag},
+    merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
     permit::Permit,
     principal::PrincipalId,
     revocation::Matching,
@@ -33,7 +36,7 @@ use jeton_domain::{
     ttl::Timestamp,
 };
 use rusqlite::Connection;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
     live::Live,
@@ -62,6 +65,7 @@ pub struct SqliteStore {
     next_session: AtomicU64,
     next_grant: AtomicU64,
     last_entry: Timestamp,
+    growth: watch::Receiver<Frontier>,
 }
 
 impl SqliteStore {
@@ -75,11 +79,15 @@ impl SqliteStore {
         let head = writer::read_head(&db)?;
         let start = reads::start(&db)?;
         let live = Arc::new(RwLock::new(start.live));
+        let edge = edge::Edge::read(&db)?;
+        let (grown, growth) = watch::channel(edge.frontier().clone());
         let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
         let writer = Writer {
             _lock: lock,
             db,
             head,
+            edge,
+            grown,
             live: Arc::clone(&live),
             recent: start.recent,
             reserve: reserve::Reserve::new(writer::reserve_path(path)),
@@ -99,6 +107,7 @@ impl SqliteStore {
             next_session: AtomicU64::new(start.next_session),
             next_grant: AtomicU64::new(start.next_grant),
             last_entry: head.at,
+            growth,
         })
     }
 
@@ -225,7 +234,13 @@ impl Store for SqliteStore {
     async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError> {
         self.insistent_step(move |txn| {
             // Why: refusals come as often as anybody likes; they must not eat the reserve.
-            if matches!(event, Event::Denied { .. } | Event::SessionRefused { .. }) {
+            if matches!(
+                event,
+                Event::Denied { .. }
+                    | Event::SessionRefused { .. }
+                    | Event::SignInFailed { .. }
+                    | Event::LogRead { .. }
+            ) {
                 txn.room()?;
             }
             txn.append(event.clone(), now).map(|_| ())
@@ -404,8 +419,36 @@ impl Store for SqliteStore {
         self.read(move |db| reads::list_grants(db, &filter, page)).await
     }
 
-    async fn entries(&self, from: u64, most: u32) -> Result<Vec<(Entry, [u8; 32])>, StoreError> {
-        self.read(move |db| reads::entries(db, from, most)).await
+    fn growth(&self) -> watch::Receiver<Frontier> {
+        self.growth.clone()
+    }
+
+    async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError> {
+        self.read(move |db| log::entries(db, from, most)).await
+    }
+
+    async fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {
+        self.read(move |db| edge::FileTiles(db).tile(id)).await
+    }
+
+    async fn root(&self, size: u64) -> Result<Hash, StoreError> {
+        self.read(move |db| log::root(db, size)).await
+    }
+
+    async fn inclusion(&self, index: u64, size: u64) -> Result<InclusionProof, StoreError> {
+        self.read(move |db| log::inclusion(db, index, size)).await
+    }
+
+    async fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProof, StoreError> {
+        self.read(move |db| log::consistency(db, old, new)).await
+    }
+
+    async fn record_checkpoint(&self, checkpoint: SignedCheckpoint) -> Result<(), StoreError> {
+        self.insistent_step(move |txn| log::record_checkpoint(txn, &checkpoint)).await
+    }
+
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
+        self.read(log::checkpoint).await
     }
 
     fn is_healthy(&self) -> bool {

@@ -101,6 +101,7 @@ pub fn grant(grant: &GrantInfo) -> String {
         ("policies", grant.policy_ids.join(", ")),
         ("ended", grant.end_reason.clone()),
         ("at the upstream", grant.upstream_revocation.clone()),
+        ("log entry", grant.entry.map(|entry| entry.to_string()).unwrap_or_default()),
     ];
     rows.extend(grant.guards.iter().map(|guard| {
         let by = guard.groups.join(", ");

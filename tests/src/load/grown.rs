@@ -69,7 +69,7 @@ async fn grown(grants: u64, state: State) -> Broker {
     db.execute(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
          INSERT INTO grants SELECT g.row + n.i, randomblob(10), g.session, ?2, ?3, g.scope, g.ttl, g.reason,
-             NULL, g.decided_by, g.requested, 0, NULL, g.dies, NULL
+             NULL, g.decided_by, g.requested, 0, NULL, g.dies, NULL, g.entry
          FROM n, (SELECT * FROM grants ORDER BY row DESC LIMIT 1) g",
         rusqlite::params![i64::try_from(grants).unwrap(), phase, text],
     )

@@ -96,6 +96,7 @@ fn grant_of(permit: &Permit, state: GrantState) -> Grant {
         decided_by: permit.decided_by().clone(),
         requested: permit.decided(),
         renewals: 0,
+        entry: None,
         state,
     }
 }

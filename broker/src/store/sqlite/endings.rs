@@ -12,7 +12,7 @@ use jeton_domain::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    grants::{conflict, queue_sealed},
+    grants::{conflict, queue_sealed, subject},
     live::Effect,
     rows,
     writer::{Txn, int},
@@ -55,22 +55,21 @@ pub(super) fn end(
             None => UpstreamRevocation::NotNeeded,
         }
     };
+    let of = subject(&grant);
     let (state, event) = match ending {
         Ending::Released => {
-            (GrantState::Released { at, upstream }, Event::Released { grant: id, upstream })
+            (GrantState::Released { at, upstream }, Event::Released { of, upstream })
         }
-        Ending::Expired => {
-            (GrantState::Expired { at, upstream }, Event::Expired { grant: id, upstream })
-        }
+        Ending::Expired => (GrantState::Expired { at, upstream }, Event::Expired { of, upstream }),
         Ending::Revoked { by, reason } => (
             GrantState::Revoked { at, by: by.clone(), reason: reason.clone(), upstream },
-            Event::Revoked { grant: id, by, reason, upstream },
+            Event::Revoked { of, by, reason, upstream },
         ),
-        Ending::Lapsed => (GrantState::Lapsed { at }, Event::Lapsed { grant: id }),
+        Ending::Lapsed => (GrantState::Lapsed { at }, Event::Lapsed { of }),
     };
     write_state(txn, &mut grant, state, before)?;
     txn.append(event, now)?;
-    interrupt_renewal(txn, id, now)?;
+    interrupt_renewal(txn, &grant, now)?;
     txn.effects.push(Effect::Ended(id));
     Ok(Ended { grant, changed: true })
 }
@@ -118,7 +117,7 @@ pub(super) fn failure(
             write_state(txn, &mut grant, state, ended)?;
         }
     }
-    txn.append(Event::MintFailed { grant: id, reason, upstream }, now)?;
+    txn.append(Event::MintFailed { of: subject(&grant), reason, upstream }, now)?;
     Ok(grant)
 }
 
@@ -185,10 +184,16 @@ pub(super) fn revocation_try(
 ) -> Result<(), StoreError> {
     let at = match outcome {
         RevocationTry::Again { next } => {
-            txn.run(
+            let changed = txn.run(
                 "UPDATE revocation SET attempts = attempts + 1, next = ?2 WHERE place = ?1",
                 params![queued.place, next.millis()],
             )?;
+            // Why not each: a system that stays away for a day must not fill the log.
+            let attempts = queued.attempts.saturating_add(1);
+            if changed == 1 && attempts.is_power_of_two() {
+                let of = subject(&rows::find_grant(txn.db, queued.grant)?);
+                txn.append(Event::UpstreamFailed { of, attempts, again: next }, now)?;
+            }
             return Ok(());
         }
         RevocationTry::Done { at } => at,
@@ -197,7 +202,8 @@ pub(super) fn revocation_try(
         return Ok(());
     }
     let upstream = UpstreamRevocation::Confirmed { at };
-    txn.append(Event::UpstreamAnswered { grant: queued.grant, upstream }, now)?;
+    let mut grant = rows::find_grant(txn.db, queued.grant)?;
+    txn.append(Event::UpstreamAnswered { of: subject(&grant), upstream }, now)?;
     let row = int(queued.grant.row().get());
     let result = txn
         .db
@@ -205,7 +211,6 @@ pub(super) fn revocation_try(
         .optional();
     // Why: after a renewal two credentials of one grant may wait; it is confirmed when both are gone.
     if txn.checked(result)?.is_none() {
-        let mut grant = rows::find_grant(txn.db, queued.grant)?;
         let phase = grant.state.phase();
         if !phase.is_live() {
             let state = grant.state.clone().with_upstream(upstream);
@@ -237,7 +242,7 @@ pub(super) fn close_open_renewals(txn: &mut Txn<'_>, now: Timestamp) -> Result<(
         let until = unseen_dies(Timestamp::from_millis(since));
         let upstream = UpstreamRevocation::Unreachable { until };
         let reason = Words::new("the broker stopped while it renewed");
-        txn.append(Event::MintFailed { grant: grant.id, reason, upstream }, now)?;
+        txn.append(Event::MintFailed { of: subject(&grant), reason, upstream }, now)?;
         txn.run("UPDATE grants SET renewing = NULL WHERE row = ?1", [row])?;
     }
     Ok(())
@@ -264,15 +269,15 @@ fn queue(
 }
 
 /// Notes that a renewal was under way: its credential, if one came to be, was seen by nobody yet.
-fn interrupt_renewal(txn: &mut Txn<'_>, id: GrantId, now: Timestamp) -> Result<(), StoreError> {
+fn interrupt_renewal(txn: &mut Txn<'_>, grant: &Grant, now: Timestamp) -> Result<(), StoreError> {
     let cleared = txn.run(
         "UPDATE grants SET renewing = NULL WHERE row = ?1 AND renewing IS NOT NULL",
-        [int(id.row().get())],
+        [int(grant.id.row().get())],
     )?;
     if cleared == 1 {
         let reason = Words::new("the grant ended while its credential was renewed");
         let upstream = UpstreamRevocation::Unreachable { until: unseen_dies(now) };
-        txn.append(Event::MintFailed { grant: id, reason, upstream }, now)?;
+        txn.append(Event::MintFailed { of: subject(grant), reason, upstream }, now)?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Steps on grants: each checks the state in the statement that changes it.
 
 use jeton_domain::{
-    audit::{About, Event},
+    audit::{About, Event, Subject},
     grant::{Grant, GrantState, Phase},
     id::{GrantId, RequestId, Row, SessionId},
     permit::Permit,
@@ -76,10 +76,10 @@ pub(super) fn signed(
     }
     sessions::use_one(txn, permit.session(), permit.decided())?;
     let until = issue.until;
-    let grant = from_permit(id, permit, request_id, GrantState::Active { until });
+    let mut grant = from_permit(id, permit, request_id, GrantState::Active { until });
     let event =
         Event::Issued { about: about(&grant), fingerprint: issue.fingerprint.clone(), until };
-    txn.append(event, permit.decided())?;
+    grant.entry = Some(txn.append(event, permit.decided())?);
     insert(txn, &grant, Some(&issue))?;
     push_live(txn, &grant, until, key);
     Ok(Signed::Fresh(Issued { grant }))
@@ -95,8 +95,11 @@ pub(super) fn issued(
     let mut grant = rows::find_grant(txn.db, id)?;
     let until = issue.until;
     grant.state = GrantState::Active { until };
+    let event =
+        Event::Issued { about: about(&grant), fingerprint: issue.fingerprint.clone(), until };
+    grant.entry = Some(txn.next_entry());
     let changed = txn.run(
-        "UPDATE grants SET phase = ?2, state = ?3, sealed = ?4, dies = ?5 WHERE row = ?1 AND phase = ?6",
+        "UPDATE grants SET phase = ?2, state = ?3, sealed = ?4, dies = ?5, entry = ?7 WHERE row = ?1 AND phase = ?6",
         params![
             int(id.row().get()),
             rows::phase_number(Phase::Active),
@@ -104,12 +107,13 @@ pub(super) fn issued(
             issue.sealed.as_ref().map(|sealed| &sealed.0),
             issue.dies.millis(),
             rows::phase_number(Phase::Minting),
+            grant.entry.map(int),
         ],
     )?;
     if changed != 1 {
         return Err(conflict(txn, id));
     }
-    txn.append(Event::Issued { about: about(&grant), fingerprint: issue.fingerprint, until }, now)?;
+    txn.append(event, now)?;
     push_live(txn, &grant, until, None);
     Ok(Issued { grant })
 }
@@ -158,8 +162,9 @@ pub(super) fn renewed(
     grant.ttl = issue.ttl;
     grant.decided_by = issue.decided_by;
     grant.renewals = grant.renewals.saturating_add(1);
+    grant.entry = Some(txn.next_entry());
     let changed = txn.run(
-        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, ttl = ?7, decided_by = ?8, renewing = NULL WHERE row = ?1 AND phase = ?6",
+        "UPDATE grants SET state = ?2, sealed = ?3, dies = ?4, renewals = ?5, ttl = ?7, decided_by = ?8, entry = ?9, renewing = NULL WHERE row = ?1 AND phase = ?6",
         params![
             int(id.row().get()),
             rows::text(&grant.state)?,
@@ -169,6 +174,7 @@ pub(super) fn renewed(
             rows::phase_number(Phase::Active),
             issue.ttl.seconds(),
             rows::text(&grant.decided_by)?,
+            grant.entry.map(int),
         ],
     )?;
     if changed != 1 {
@@ -231,7 +237,7 @@ pub(super) fn request_key(session: SessionId, id: Option<&RequestId>) -> Option<
     id.map(|id| sha256(format!("grant\n{session}\n{}", id.as_str()).as_bytes()))
 }
 
-/// The fields that every entry about a grant begins with.
+/// The fields that entries about a decided grant begin with.
 pub(super) fn about(grant: &Grant) -> About {
     About {
         grant: grant.id,
@@ -241,6 +247,17 @@ pub(super) fn about(grant: &Grant) -> About {
         scope: grant.scope.clone(),
         request_id: grant.request_id.clone(),
         decided_by: grant.decided_by.clone(),
+    }
+}
+
+/// What every other entry about a grant begins with.
+pub(super) fn subject(grant: &Grant) -> Subject {
+    Subject {
+        grant: grant.id,
+        session: grant.session,
+        agent: grant.agent.clone(),
+        person: grant.person.clone(),
+        scope: grant.scope.clone(),
     }
 }
 
@@ -262,6 +279,7 @@ fn from_permit(
         decided_by: permit.decided_by().clone(),
         requested: permit.decided(),
         renewals: 0,
+        entry: None,
         state,
     }
 }
@@ -269,7 +287,7 @@ fn from_permit(
 fn insert(txn: &mut Txn<'_>, grant: &Grant, issue: Option<&IssueRecord>) -> Result<(), StoreError> {
     txn.keep_mark_below(grant.id.row())?;
     txn.run(
-        "INSERT INTO grants VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL)",
+        "INSERT INTO grants VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL,?15)",
         params![
             int(grant.id.row().get()),
             grant.id.tag().0,
@@ -285,6 +303,7 @@ fn insert(txn: &mut Txn<'_>, grant: &Grant, issue: Option<&IssueRecord>) -> Resu
             grant.renewals,
             issue.and_then(|issue| issue.sealed.as_ref()).map(|sealed| &sealed.0),
             issue.map(|issue| issue.dies.millis()),
+            grant.entry.map(int),
         ],
     )?;
     Ok(())

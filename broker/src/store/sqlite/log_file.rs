@@ -1,10 +1,16 @@
-//! Reads the log of a store file, also one that a broker is writing, and checks its chain.
+//! Reads the log of a store file, also one that a broker is writing, and checks it entry by entry.
 
 use std::path::Path;
 
-use jeton_domain::audit::{CHAIN_START, Entry};
+use jeton_domain::{
+    audit::Entry,
+    merkle::{Hash, LogVerifier, TILE_WIDTH, TileId, Tiles},
+};
 
-use super::schema::{broken, open_reader};
+use super::{
+    edge::{FileTiles, log_size},
+    schema::{broken, open_reader},
+};
 use crate::store::StoreError;
 
 /// What a whole log amounts to.
@@ -12,42 +18,56 @@ use crate::store::StoreError;
 pub struct LogSummary {
     /// Entries in it.
     pub entries: u64,
-    /// Hash of the last one: it stands for all of them.
-    pub head: [u8; 32],
+    /// Root of the tree over them: it stands for all of them.
+    pub root: Hash,
 }
 
-/// Reads all entries in order and hands each on, once its place and its hash are checked.
+/// Reads all entries in order and hands each on, once its place, its form and its hash in the tree
+/// are checked.
+///
+/// Somebody who rewrote the tree too is found only with a signed checkpoint, which is the business
+/// of the offline verifier.
 ///
 /// # Errors
 /// At the first entry that is missing, out of place, edited or unreadable.
 pub fn read_log(path: &Path, mut each: impl FnMut(&Entry)) -> Result<LogSummary, StoreError> {
     let db = open_reader(path)?;
+    // Why one snapshot: a broker may append while this reads.
+    let db = db.unchecked_transaction().map_err(broken)?;
+    let size = log_size(&db)?;
+    let tiles = FileTiles(&db);
+    let mut kept: Vec<Hash> = Vec::new();
+    let mut missing = None;
+    let mut verifier = LogVerifier::new(vec![]);
     let mut statement =
-        db.prepare("SELECT seq, text, hash FROM entry ORDER BY seq").map_err(broken)?;
+        db.prepare("SELECT place, text FROM entry ORDER BY place").map_err(broken)?;
     let mut rows = statement.query([]).map_err(broken)?;
-    let mut summary = LogSummary { entries: 0, head: CHAIN_START };
     while let Some(row) = rows.next().map_err(broken)? {
-        let seq: i64 = row.get(0).map_err(broken)?;
-        let text: String = row.get(1).map_err(broken)?;
-        let hash: [u8; 32] = row.get(2).map_err(broken)?;
-        summary.entries = summary.entries.saturating_add(1);
-        let wrong = |what: &str| {
-            StoreError::Broken(format!("entry {seq} {what}: somebody changed the log"))
-        };
-        if u64::try_from(seq) != Ok(summary.entries) {
-            return Err(wrong("stands where another should"));
+        let place = verifier.size();
+        let text = row.get_ref(1).map_err(broken)?.as_str().unwrap_or_default();
+        if place % TILE_WIDTH == 0 {
+            let full =
+                TileId::holding(0, place, size).filter(|id| u64::from(id.width) == TILE_WIDTH);
+            // Why not at once: what is wrong with the entries names the place.
+            kept = match full.map(|id| tiles.tile(id)).transpose() {
+                Ok(hashes) => hashes.unwrap_or_default(),
+                Err(error) => {
+                    missing.get_or_insert(error);
+                    Vec::new()
+                }
+            };
         }
-        summary.head = Entry::chain(&summary.head, &text);
-        if summary.head != hash {
-            return Err(wrong("does not fit its hash"));
-        }
-        let entry: Entry = serde_json::from_str(&text).map_err(|_| wrong("can't be read"))?;
-        if entry.seq != summary.entries {
-            return Err(wrong("names another place"));
-        }
+        let hash = usize::try_from(place % TILE_WIDTH).ok().and_then(|at| kept.get(at)).copied();
+        let entry = verifier
+            .feed(text.as_bytes(), hash)
+            .map_err(|fault| StoreError::Broken(format!("{fault}; somebody changed the log")))?;
         each(&entry);
     }
-    Ok(summary)
+    let tree = verifier.finish().map_err(|fault| StoreError::Broken(fault.to_string()))?;
+    if let Some(error) = missing {
+        return Err(error);
+    }
+    Ok(LogSummary { entries: tree.size(), root: tree.root() })
 }
 
 #[cfg(test)]
@@ -58,23 +78,35 @@ mod tests {
     use rusqlite::Connection;
 
     #[tokio::test]
-    async fn an_edit_a_deletion_and_a_swap_are_found() {
+    async fn an_edit_a_deletion_and_a_move_are_found() {
         for (harm, found) in [
             (
-                "UPDATE entry SET text = replace(text, 'k2', 'k9') WHERE seq = 2",
-                "entry 2 does not fit",
+                "UPDATE entry SET text = replace(text, 'k002', 'k902') WHERE place = 2",
+                "entry 2: it is not the entry that was written",
             ),
-            ("DELETE FROM entry WHERE seq = 2", "entry 3 stands where another should"),
-            ("UPDATE entry SET seq = 9 WHERE seq = 3", "entry 9 stands where another should"),
+            (
+                "UPDATE entry SET text = replace(text, '\"v\"', ' \"v\"') WHERE place = 270",
+                "entry 270: it is not written as an entry is",
+            ),
+            (
+                "DELETE FROM entry WHERE place = 260",
+                "entry 260: the entry that stands here calls itself 261",
+            ),
+            ("DELETE FROM entry WHERE place = 2", "entry 2: it is not the entry that was written"),
+            (
+                "UPDATE entry SET place = 900 WHERE place = 270",
+                "entry 270: the entry that stands here calls itself 271",
+            ),
+            ("DELETE FROM tile WHERE place = 0", "tile/0/000 is missing or cut"),
         ] {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("jeton.db");
             let store = SqliteStore::open(&path).unwrap();
-            for kid in ["k1", "k2", "k3"] {
-                let event = Event::KeyRotated { kid: kid.into() };
+            for number in 0..300 {
+                let event = Event::KeyRotated { kid: format!("k{number:03}") };
                 store.append(event, Timestamp::from_millis(5)).await.unwrap();
             }
-            assert_eq!(read_log(&path, |_| {}).unwrap().entries, 3);
+            assert_eq!(read_log(&path, |_| {}).unwrap().entries, 300);
             store.close();
             Connection::open(&path).unwrap().execute(harm, []).unwrap();
             let error = read_log(&path, |_| {}).unwrap_err().to_string();

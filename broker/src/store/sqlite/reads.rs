@@ -3,7 +3,6 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jeton_domain::{
-    audit::Entry,
     grant::Grant,
     id::{GrantId, RequestId, Row, SessionId, Tag},
     principal::PrincipalId,
@@ -252,29 +251,6 @@ fn first_grant(db: &Connection, id: SessionId) -> Result<i64, StoreError> {
         row.get(0)
     })
     .map_err(broken)
-}
-
-/// Entries of the log.
-pub(super) fn entries(
-    db: &Connection,
-    from: u64,
-    most: u32,
-) -> Result<Vec<(Entry, [u8; 32])>, StoreError> {
-    let mut statement = db
-        .prepare_cached("SELECT text, hash FROM entry WHERE seq >= ?1 ORDER BY seq LIMIT ?2")
-        .map_err(broken)?;
-    let rows = statement
-        .query_map(params![int(from), most], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, [u8; 32]>(1)?))
-        })
-        .map_err(broken)?;
-    rows.map(|row| {
-        let (text, hash) = row.map_err(broken)?;
-        let entry = serde_json::from_str(&text)
-            .map_err(|error| StoreError::Broken(format!("an entry can't be read: {error}")))?;
-        Ok((entry, hash))
-    })
-    .collect()
 }
 
 /// The rows that one page looks at.

@@ -17,7 +17,7 @@ use crate::store::{SessionPhase, SessionRecord, StoreError};
 pub(super) const SESSION: &str =
     "row, tag, state, agent, person, opener, task, envelope, binding, handle, opened, deadline";
 /// Columns of a grant with its session's, as [`grant`] reads them.
-pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state";
+pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state, g.entry";
 
 /// Reads the columns [`SESSION`].
 pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
@@ -59,6 +59,10 @@ pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
         requested: Timestamp::from_millis(row.get(11)?),
         renewals: u32::try_from(row.get::<_, i64>(12)?).map_err(|_| odd(12))?,
         state: json(row, 13)?,
+        entry: match row.get::<_, Option<i64>>(14)? {
+            Some(entry) => Some(u64::try_from(entry).map_err(|_| odd(14))?),
+            None => None,
+        },
     })
 }
 

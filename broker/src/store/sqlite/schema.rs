@@ -10,14 +10,23 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// Version of the tables, kept in `PRAGMA user_version`.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-/// The tables of version 1.
+/// The tables of version 2.
 const TABLES: &str = "
 CREATE TABLE entry (
-    seq  INTEGER PRIMARY KEY,
-    text TEXT NOT NULL,
-    hash BLOB NOT NULL
+    place INTEGER PRIMARY KEY, -- from 0
+    text  TEXT NOT NULL
+) STRICT;
+CREATE TABLE tile (
+    place  INTEGER PRIMARY KEY, -- level << 48 | index; full tiles only
+    root   BLOB NOT NULL,
+    hashes BLOB NOT NULL
+) STRICT;
+CREATE TABLE checkpoint (
+    one  INTEGER PRIMARY KEY CHECK (one = 1), -- the newest
+    size INTEGER NOT NULL,
+    note TEXT NOT NULL
 ) STRICT;
 CREATE TABLE session (
     row        INTEGER PRIMARY KEY,
@@ -58,7 +67,8 @@ CREATE TABLE grants (
     renewals   INTEGER NOT NULL,
     sealed     BLOB,
     dies       INTEGER,
-    renewing   INTEGER
+    renewing   INTEGER,
+    entry      INTEGER
 ) STRICT;
 CREATE TABLE revocation (
     place    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a late answer finds nothing

@@ -105,7 +105,8 @@ pub(super) fn end(
             Words::new("its deadline passed"),
         ),
     };
-    txn.append(Event::SessionClosed { session: id, by, reason }, now)?;
+    let (agent, person) = (record.session.agent.clone(), record.session.person.clone());
+    txn.append(Event::SessionClosed { session: id, agent, person, by, reason }, now)?;
     let phase = rows::session_phase_number(phase);
     let row = int(id.row().get());
     // Why both in one commit: `session_use` is what granting asks, so a closed session grants nothing

@@ -10,13 +10,16 @@ use std::{
 };
 
 use jeton_domain::{
-    audit::{CHAIN_START, ENTRY_VERSION, Entry, Event},
+    audit::{ENTRY_VERSION, Entry, Event},
     id::Row,
+    merkle::{Frontier, leaf_hash},
     ttl::Timestamp,
 };
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::watch;
 
 use super::{
+    edge::Edge,
     live::{Effect, Live},
     reserve::Reserve,
     schema::broken,
@@ -33,8 +36,7 @@ pub(super) type RecentKey = [u8; 32];
 /// The end of the log.
 #[derive(Clone, Copy)]
 pub(super) struct Head {
-    pub seq: u64,
-    pub hash: [u8; 32],
+    pub size: u64,
     pub at: Timestamp,
 }
 
@@ -44,6 +46,7 @@ pub(super) struct Txn<'a> {
     pub head: Head,
     pub effects: Vec<Effect>,
     pub live: &'a Arc<RwLock<Live>>,
+    edge: &'a mut Edge,
     recent: &'a mut HashMap<RecentKey, Row>,
     added: Vec<RecentKey>,
     failed: Option<StoreError>,
@@ -52,17 +55,27 @@ pub(super) struct Txn<'a> {
 }
 
 impl Txn<'_> {
-    /// Appends an entry and returns its time, never earlier than the entry before.
-    pub fn append(&mut self, event: Event, now: Timestamp) -> Result<Timestamp, StoreError> {
+    /// Appends an entry and returns its index. Its time is never earlier than the entry before.
+    pub fn append(&mut self, event: Event, now: Timestamp) -> Result<u64, StoreError> {
         let at = now.max(self.head.at);
-        let seq = self.head.seq.saturating_add(1);
-        let text = Entry { v: ENTRY_VERSION, seq, at, event }
+        let index = self.head.size;
+        let text = Entry { v: ENTRY_VERSION, index, at, event }
             .text()
             .map_err(|error| StoreError::Broken(error.to_string()))?;
-        let hash = Entry::chain(&self.head.hash, &text);
-        self.run("INSERT INTO entry VALUES (?1, ?2, ?3)", params![int(seq), text, hash])?;
-        self.head = Head { seq, hash, at };
-        Ok(at)
+        self.run("INSERT INTO entry VALUES (?1, ?2)", params![int(index), text])?;
+        for full in self.edge.push(leaf_hash(text.as_bytes())) {
+            self.run(
+                "INSERT INTO tile VALUES (?1, ?2, ?3)",
+                params![full.place, full.root.0, full.bytes],
+            )?;
+        }
+        self.head = Head { size: index.saturating_add(1), at };
+        Ok(index)
+    }
+
+    /// Index that the next entry will have.
+    pub fn next_entry(&self) -> u64 {
+        self.head.size
     }
 
     /// Runs a statement; an error fails the whole commit, since half a step must never stay.
@@ -117,6 +130,8 @@ pub(super) struct Writer {
     pub _lock: std::fs::File,
     pub db: Connection,
     pub head: Head,
+    pub edge: Edge,
+    pub grown: watch::Sender<Frontier>,
     pub live: Arc<RwLock<Live>>,
     pub recent: HashMap<RecentKey, Row>,
     pub reserve: Reserve,
@@ -153,6 +168,7 @@ impl Writer {
                 let mut txn = self.txn();
                 txn.failed = Some(error.clone());
                 let ack = job(&mut txn);
+                self.take_back_edge();
                 self.forget(&error);
                 ack(Some(error.clone()));
             }
@@ -171,15 +187,20 @@ impl Writer {
         };
         match outcome {
             Ok(()) => {
+                let grown = head.size > self.head.size;
                 self.head = head;
                 self.mark = mark;
                 if let Ok(mut live) = self.live.write() {
                     live.apply(effects, &mut self.recent);
                 }
                 acks.into_iter().for_each(|ack| ack(None));
+                if grown {
+                    self.grown.send_replace(self.edge.frontier().clone());
+                }
             }
             Err(error) => {
                 let _ = self.db.execute_batch("ROLLBACK");
+                self.take_back_edge();
                 for key in added {
                     self.recent.remove(&key);
                 }
@@ -195,11 +216,28 @@ impl Writer {
             head: self.head,
             effects: Vec::new(),
             live: &self.live,
+            edge: &mut self.edge,
             recent: &mut self.recent,
             added: Vec::new(),
             failed: None,
             full: self.reserve.is_spent(),
             mark: self.mark,
+        }
+    }
+
+    /// Forgets what a commit that failed had appended.
+    fn take_back_edge(&mut self) {
+        if self.edge.size() == self.head.size {
+            return;
+        }
+        match Edge::read(&self.db) {
+            Ok(edge) if edge.size() == self.head.size => self.edge = edge,
+            Ok(_) | Err(_) => {
+                tracing::error!(
+                    "the log's edge can't be read again; the process ends so that the next start reads what is on disk"
+                );
+                std::process::abort()
+            }
         }
     }
 
@@ -248,17 +286,18 @@ impl Writer {
 
 /// Reads the end of the log.
 pub(super) fn read_head(db: &Connection) -> Result<Head, StoreError> {
-    let mut statement = db
-        .prepare("SELECT seq, text, hash FROM entry ORDER BY seq DESC LIMIT 1")
+    let last = db
+        .query_row("SELECT text FROM entry ORDER BY place DESC LIMIT 1", [], |row| {
+            row.get::<_, String>(0)
+        })
+        .optional()
         .map_err(broken)?;
-    let mut rows = statement.query([]).map_err(broken)?;
-    let Some(row) = rows.next().map_err(broken)? else {
-        return Ok(Head { seq: 0, hash: CHAIN_START, at: Timestamp::from_millis(0) });
+    let Some(text) = last else {
+        return Ok(Head { size: 0, at: Timestamp::from_millis(0) });
     };
-    let text: String = row.get(1).map_err(broken)?;
-    let entry: Entry = serde_json::from_str(&text)
-        .map_err(|error| StoreError::Broken(format!("the last entry can't be read: {error}")))?;
-    Ok(Head { seq: entry.seq, hash: row.get(2).map_err(broken)?, at: entry.at })
+    let entry = Entry::parse(text.as_bytes())
+        .map_err(|error| StoreError::Broken(format!("the last entry: {error}")))?;
+    Ok(Head { size: entry.index.saturating_add(1), at: entry.at })
 }
 
 /// The path of the reserve beside a store file.

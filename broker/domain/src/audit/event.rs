@@ -1,0 +1,355 @@
+//! What happens, as the log tells it: one closed set of events.
+//!
+//! No event has a place for a secret: credentials appear by their keyed fingerprint.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    approval::Guard,
+    decision::Layer,
+    grant::DecidedBy,
+    id::{GrantId, RequestId, SessionId},
+    principal::{AuthMethod, PrincipalId},
+    revocation::{Matching, UpstreamRevocation},
+    scope::Scope,
+    session::{Envelope, Words},
+    ttl::{Timestamp, Ttl},
+};
+
+/// Everything that is worth an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Event {
+    /// The broker started on this store.
+    Started {
+        /// Its version.
+        version: String,
+        /// Hash of the policy set in force.
+        policy_hash: String,
+        /// SHA-256 of the configuration file, in hex.
+        configuration: String,
+    },
+    /// A policy set came into force, or was refused and the old one kept.
+    PolicyLoaded {
+        /// Hash of the set in force afterwards.
+        policy_hash: String,
+        /// Why the new one was refused, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Words>,
+    },
+    /// New certificates for the broker's own doors came into force, or were refused.
+    CertificatesLoaded {
+        /// Why the new ones were refused and the old ones kept, if they were.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        refused: Option<Words>,
+    },
+    /// Callers could not prove who they are. Counted together, so that a flood of them can't fill
+    /// the log.
+    SignInFailed {
+        /// Why, in the word of the error.
+        reason: Words,
+        /// How many, since the entry before of this kind.
+        count: u64,
+    },
+    /// Somebody looked into the log.
+    LogRead {
+        /// Who.
+        by: PrincipalId,
+        /// How: `list`, `tail`, `export`, `receipt` and so on, with the filter.
+        query: Words,
+    },
+    /// The store is older than a checkpoint that was copied out of it: a backup was put back.
+    RestoreFound {
+        /// Entries that the checkpoint was signed for.
+        signed: u64,
+        /// Entries in the store.
+        found: u64,
+    },
+    /// Somebody answers for the store that was put back: granting goes on.
+    RestoreAcknowledged {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
+    /// A signing key came into use.
+    KeyRotated {
+        /// Its id.
+        kid: String,
+    },
+    /// A session opened.
+    SessionOpened {
+        /// Which.
+        session: SessionId,
+        /// For which agent.
+        agent: PrincipalId,
+        /// Acting for whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        person: Option<PrincipalId>,
+        /// By whom.
+        opener: PrincipalId,
+        /// How the opener proved who it is.
+        method: AuthMethod,
+        /// To do what.
+        task: Words,
+        /// With what at most.
+        envelope: Envelope,
+        /// Bound to what.
+        binding: String,
+        /// Until when.
+        until: Timestamp,
+        /// What decided.
+        decided_by: DecidedBy,
+    },
+    /// Policy did not let a caller open a session.
+    SessionRefused {
+        /// For which agent.
+        agent: PrincipalId,
+        /// By whom.
+        opener: PrincipalId,
+        /// Why.
+        reason: Words,
+        /// What decided.
+        decided_by: DecidedBy,
+    },
+    /// A session ended.
+    SessionClosed {
+        /// Which.
+        session: SessionId,
+        /// Of which agent.
+        agent: PrincipalId,
+        /// Acting for whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        person: Option<PrincipalId>,
+        /// By whom; absent when its deadline passed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<PrincipalId>,
+        /// Why.
+        reason: Words,
+    },
+    /// A request was refused.
+    Denied {
+        /// In which session.
+        session: SessionId,
+        /// By which agent.
+        agent: PrincipalId,
+        /// For whom.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        person: Option<PrincipalId>,
+        /// What it asked for.
+        scope: Scope,
+        /// Which layer refused.
+        layer: Layer,
+        /// Why.
+        reason: Words,
+        /// What decided.
+        decided_by: DecidedBy,
+    },
+    /// A request waits for people.
+    Pending {
+        /// Which grant.
+        #[serde(flatten)]
+        about: About,
+        /// What waits.
+        guards: Vec<Guard>,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// A credential is about to be minted. Durable before the upstream hears of it.
+    Intent {
+        /// Which grant.
+        #[serde(flatten)]
+        about: About,
+        /// For how long.
+        ttl: Ttl,
+    },
+    /// A credential was minted. Durable before anybody gets it.
+    Issued {
+        /// Which grant.
+        #[serde(flatten)]
+        about: About,
+        /// Keyed fingerprint of the credential.
+        fingerprint: String,
+        /// When the grant ends.
+        until: Timestamp,
+    },
+    /// A credential was replaced.
+    Renewed {
+        /// Which grant.
+        #[serde(flatten)]
+        about: About,
+        /// Keyed fingerprint of the new credential.
+        fingerprint: String,
+        /// When the grant ends now.
+        until: Timestamp,
+    },
+    /// No credential came to be, or none that may be used.
+    MintFailed {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// Why.
+        reason: Words,
+        /// What is known of a credential that may exist.
+        upstream: UpstreamRevocation,
+    },
+    /// A grant was given back.
+    Released {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// What is left to do upstream.
+        upstream: UpstreamRevocation,
+    },
+    /// A grant's deadline passed.
+    Expired {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// What is left to do upstream.
+        upstream: UpstreamRevocation,
+    },
+    /// Nobody approved in time.
+    Lapsed {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+    },
+    /// A grant was taken back.
+    Revoked {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// By whom.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+        /// What is left to do upstream.
+        upstream: UpstreamRevocation,
+    },
+    /// Somebody asked to take back all that matches.
+    RevocationAsked {
+        /// What.
+        matching: Matching,
+        /// By whom.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
+    /// A try to revoke a credential upstream failed and will be repeated.
+    UpstreamFailed {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// Tries so far.
+        attempts: u32,
+        /// When it is tried again.
+        again: Timestamp,
+    },
+    /// The upstream answered about a credential that ended.
+    UpstreamAnswered {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// What.
+        upstream: UpstreamRevocation,
+    },
+}
+
+/// Who asked for what: the fields that every entry about a grant's life begins with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct About {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its session.
+    pub session: SessionId,
+    /// The session's agent.
+    pub agent: PrincipalId,
+    /// The session's person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PrincipalId>,
+    /// What it opens.
+    pub scope: Scope,
+    /// The caller's key for a safe retry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// What decided.
+    pub decided_by: DecidedBy,
+}
+
+/// Which grant an entry is about, and whose it is: what is needed to read the entry alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subject {
+    /// The grant.
+    pub grant: GrantId,
+    /// Its session.
+    pub session: SessionId,
+    /// The session's agent.
+    pub agent: PrincipalId,
+    /// The session's person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<PrincipalId>,
+    /// What it opens.
+    pub scope: Scope,
+}
+
+impl Event {
+    /// The words of all events, as the log writes them.
+    pub const WORDS: [&'static str; 24] = [
+        "started",
+        "policy_loaded",
+        "certificates_loaded",
+        "sign_in_failed",
+        "log_read",
+        "restore_found",
+        "restore_acknowledged",
+        "key_rotated",
+        "session_opened",
+        "session_refused",
+        "session_closed",
+        "denied",
+        "pending",
+        "intent",
+        "issued",
+        "renewed",
+        "mint_failed",
+        "released",
+        "expired",
+        "lapsed",
+        "revoked",
+        "revocation_asked",
+        "upstream_failed",
+        "upstream_answered",
+    ];
+
+    /// The word for it, as in the entry's `type`.
+    #[must_use]
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Started { .. } => "started",
+            Self::PolicyLoaded { .. } => "policy_loaded",
+            Self::CertificatesLoaded { .. } => "certificates_loaded",
+            Self::SignInFailed { .. } => "sign_in_failed",
+            Self::LogRead { .. } => "log_read",
+            Self::RestoreFound { .. } => "restore_found",
+            Self::RestoreAcknowledged { .. } => "restore_acknowledged",
+            Self::KeyRotated { .. } => "key_rotated",
+            Self::SessionOpened { .. } => "session_opened",
+            Self::SessionRefused { .. } => "session_refused",
+            Self::SessionClosed { .. } => "session_closed",
+            Self::Denied { .. } => "denied",
+            Self::Pending { .. } => "pending",
+            Self::Intent { .. } => "intent",
+            Self::Issued { .. } => "issued",
+            Self::Renewed { .. } => "renewed",
+            Self::MintFailed { .. } => "mint_failed",
+            Self::Released { .. } => "released",
+            Self::Expired { .. } => "expired",
+            Self::Lapsed { .. } => "lapsed",
+            Self::Revoked { .. } => "revoked",
+            Self::RevocationAsked { .. } => "revocation_asked",
+            Self::UpstreamFailed { .. } => "upstream_failed",
+            Self::UpstreamAnswered { .. } => "upstream_answered",
+        }
+    }
+}

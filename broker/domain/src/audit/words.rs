@@ -1,0 +1,73 @@
+//! Events in one line, for people.
+
+use super::Event;
+use crate::session::Words;
+
+impl Event {
+    /// What happened, in one line. Holds words of agents, cleaned of what is not printable.
+    #[must_use]
+    pub fn line(&self) -> String {
+        Words::new(&self.told()).as_str().to_owned()
+    }
+
+    fn told(&self) -> String {
+        match self {
+            Self::Started { version, policy_hash, configuration } => {
+                let (policies, configuration) = (short(policy_hash), short(configuration));
+                format!("jetond {version}, policies {policies}, configuration {configuration}")
+            }
+            Self::PolicyLoaded { policy_hash, refused: None } => {
+                format!("policies {}", short(policy_hash))
+            }
+            Self::PolicyLoaded { refused: Some(why), .. }
+            | Self::CertificatesLoaded { refused: Some(why) } => {
+                format!("refused: {}", why.as_str())
+            }
+            Self::CertificatesLoaded { refused: None } => "new certificates".to_owned(),
+            Self::SignInFailed { reason, count } => format!("{count} × {}", reason.as_str()),
+            Self::LogRead { by, query } => format!("{by}: {}", query.as_str()),
+            Self::RestoreFound { signed, found } => {
+                format!("the store has {found} entries, a checkpoint was signed for {signed}")
+            }
+            Self::RestoreAcknowledged { by, reason } => format!("by {by}: {}", reason.as_str()),
+            Self::KeyRotated { kid } => format!("signing key {kid}"),
+            Self::SessionOpened { session, agent, opener, task, .. } => {
+                format!("{session} for {agent}, by {opener}: {}", task.as_str())
+            }
+            Self::SessionRefused { reason, .. } => reason.as_str().to_owned(),
+            Self::SessionClosed { session, by, reason, .. } => {
+                let by = by.as_ref().map_or_else(String::new, |by| format!(" by {by}"));
+                format!("{session}{by}: {}", reason.as_str())
+            }
+            Self::Denied { scope, layer, reason, .. } => {
+                format!("{scope}; {}: {}", layer.word(), reason.as_str())
+            }
+            Self::Pending { about, .. } => format!("{} {}", about.grant, about.scope),
+            Self::Intent { about, ttl } => {
+                format!("{} {} for {} s", about.grant, about.scope, ttl.seconds())
+            }
+            Self::Issued { about, fingerprint, .. } | Self::Renewed { about, fingerprint, .. } => {
+                format!("{} {} credential {}", about.grant, about.scope, short(fingerprint))
+            }
+            Self::MintFailed { of, reason, .. } => format!("{}: {}", of.grant, reason.as_str()),
+            Self::Released { of, .. } | Self::Expired { of, .. } | Self::Lapsed { of } => {
+                format!("{} {}", of.grant, of.scope)
+            }
+            Self::Revoked { of, by, reason, .. } => {
+                format!("{} by {by}: {}", of.grant, reason.as_str())
+            }
+            Self::RevocationAsked { by, reason, .. } => format!("by {by}: {}", reason.as_str()),
+            Self::UpstreamFailed { of, attempts, .. } => {
+                format!("{}: {attempts} tries to revoke it upstream failed", of.grant)
+            }
+            Self::UpstreamAnswered { of, upstream } => {
+                format!("{}: upstream revocation {}", of.grant, upstream.word())
+            }
+        }
+    }
+}
+
+/// The start of a hash, for people.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}

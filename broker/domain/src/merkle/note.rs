@@ -1,0 +1,254 @@
+//! Signed notes (C2SP signed-note): a text, and who vouches for it.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use ring::{digest, signature};
+
+/// Largest note, in bytes. Why: a checkpoint with sixteen cosignatures takes 3 KiB.
+const NOTE_BYTES: usize = 64 * 1024;
+/// Signatures of a note. Why: a log has a handful of witnesses.
+const SIGNATURES: usize = 16;
+/// What begins each line of a signature.
+const SIGNED: &str = "\u{2014} ";
+/// Algorithm byte of Ed25519.
+const ED25519: u8 = 1;
+
+/// Name of a key: that of a log or a witness.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct KeyName(String);
+
+/// The public half of a key that signs notes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifierKey {
+    name: KeyName,
+    public: [u8; 32],
+}
+
+/// A text with its signatures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Note {
+    text: String,
+    signatures: Vec<Signature>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Signature {
+    name: KeyName,
+    key_id: [u8; 4],
+    bytes: Vec<u8>,
+}
+
+/// Why a text is no note, or not to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoteError {
+    /// Not a name of a key.
+    #[error("`{0}` can't name a key: it is empty, or holds a space or a `+`")]
+    Name(String),
+    /// Not a public key.
+    #[error("`{0}` is no verifier key; one looks like `NAME+0123abcd+BASE64`")]
+    Key(String),
+    /// Not a signed note.
+    #[error("it is no signed note: {0}")]
+    Shape(&'static str),
+    /// None of the known keys signed it.
+    #[error("it is not signed by `{0}`")]
+    Unsigned(String),
+    /// A known key did not sign this text.
+    #[error("the signature of `{0}` does not fit the text: it was changed, or forged")]
+    Forged(String),
+}
+
+impl KeyName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// When it is empty or holds a space, a control character or a `+`.
+    pub fn parse(text: &str) -> Result<Self, NoteError> {
+        let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
+        if text.is_empty() || text.len() > 256 || text.contains(bad) {
+            return Err(NoteError::Name(crate::id::quote(text)));
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl VerifierKey {
+    /// Joins a name with the 32 bytes of an Ed25519 public key.
+    #[must_use]
+    pub fn new(name: KeyName, public: [u8; 32]) -> Self {
+        Self { name, public }
+    }
+
+    /// Reads `NAME+KEYID+BASE64`.
+    ///
+    /// # Errors
+    /// When it is not of that form, or its id is not that of its key.
+    pub fn parse(text: &str) -> Result<Self, NoteError> {
+        let bad = || NoteError::Key(crate::id::quote(text));
+        let mut parts = text.trim().splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(bad());
+        };
+        let bytes = STANDARD.decode(key).map_err(|_| bad())?;
+        let (first, public) = bytes.split_first().ok_or_else(bad)?;
+        let public = <[u8; 32]>::try_from(public).map_err(|_| bad())?;
+        let key = Self { name: KeyName::parse(name)?, public };
+        // Why compared: a name or a key that was mistyped is found here and not as "unsigned".
+        if *first == ED25519 && crate::secret::hex(&key.id()) == id { Ok(key) } else { Err(bad()) }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// Its id: the first bytes of SHA-256 over name, line feed, algorithm and key.
+    fn id(&self) -> [u8; 4] {
+        let mut context = digest::Context::new(&digest::SHA256);
+        for part in [self.name.0.as_bytes(), b"\n", &[ED25519], &self.public] {
+            context.update(part);
+        }
+        context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+    }
+
+    fn verifies(&self, text: &str, bytes: &[u8]) -> bool {
+        signature::UnparsedPublicKey::new(&signature::ED25519, &self.public)
+            .verify(text.as_bytes(), bytes)
+            .is_ok()
+    }
+}
+
+impl std::fmt::Display for VerifierKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut bytes = vec![ED25519];
+        bytes.extend_from_slice(&self.public);
+        let id = crate::secret::hex(&self.id());
+        write!(f, "{}+{id}+{}", self.name.0, STANDARD.encode(bytes))
+    }
+}
+
+impl Note {
+    /// Signs a text. The text ends with a line feed; `sign` gives the 64 bytes of an Ed25519
+    /// signature by the private half of `key`.
+    #[must_use]
+    pub fn sign(text: String, key: &VerifierKey, sign: impl FnOnce(&[u8]) -> Vec<u8>) -> Self {
+        let bytes = sign(text.as_bytes());
+        let signature = Signature { name: key.name.clone(), key_id: key.id(), bytes };
+        Self { text, signatures: vec![signature] }
+    }
+
+    /// Reads a note, strictly.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(note: &str) -> Result<Self, NoteError> {
+        if note.len() > NOTE_BYTES {
+            return Err(NoteError::Shape("it is too long"));
+        }
+        if note.contains(|c: char| c.is_control() && c != '\n') {
+            return Err(NoteError::Shape("it holds control characters"));
+        }
+        let at = note.rfind("\n\n").ok_or(NoteError::Shape("no empty line before signatures"))?;
+        let (text, lines) = note.split_at(at.saturating_add(1));
+        let lines = lines
+            .strip_prefix('\n')
+            .and_then(|lines| lines.strip_suffix('\n'))
+            .ok_or(NoteError::Shape("it does not end with a line of a signature"))?;
+        let signatures: Vec<Signature> = lines.split('\n').map(line).collect::<Result<_, _>>()?;
+        if signatures.len() > SIGNATURES {
+            return Err(NoteError::Shape("it has too many signatures"));
+        }
+        Ok(Self { text: text.to_owned(), signatures })
+    }
+
+    /// The text, if a key signed it. Signatures of other keys say nothing.
+    ///
+    /// # Errors
+    /// When the key did not sign it, or its signature is of another text.
+    pub fn text_signed_by(&self, key: &VerifierKey) -> Result<&str, NoteError> {
+        let name = || key.name.0.clone();
+        let own =
+            |signature: &&Signature| signature.name == key.name && signature.key_id == key.id();
+        let signature =
+            self.signatures.iter().find(own).ok_or_else(|| NoteError::Unsigned(name()))?;
+        if key.verifies(&self.text, &signature.bytes) {
+            Ok(&self.text)
+        } else {
+            Err(NoteError::Forged(name()))
+        }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(f, "{}", self.text)?;
+        for signature in &self.signatures {
+            let bytes = [&signature.key_id, signature.bytes.as_slice()].concat();
+            writeln!(f, "{SIGNED}{} {}", signature.name.0, STANDARD.encode(bytes))?;
+        }
+        Ok(())
+    }
+}
+
+fn line(line: &str) -> Result<Signature, NoteError> {
+    let shape = NoteError::Shape("a line of a signature is not `— NAME BASE64`");
+    let rest = line.strip_prefix(SIGNED).ok_or_else(|| shape.clone())?;
+    let (name, text) = rest.split_once(' ').ok_or_else(|| shape.clone())?;
+    let bytes = STANDARD.decode(text).map_err(|_| shape.clone())?;
+    let (key_id, bytes) = bytes.split_first_chunk::<4>().ok_or(shape)?;
+    Ok(Signature { name: KeyName::parse(name)?, key_id: *key_id, bytes: bytes.to_vec() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ring::signature::{Ed25519KeyPair, KeyPair};
+
+    fn pair(seed: u8) -> (Ed25519KeyPair, VerifierKey) {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
+        let public = pair.public_key().as_ref().try_into().unwrap();
+        (pair, VerifierKey::new(KeyName::parse("log.acme.dev").unwrap(), public))
+    }
+
+    #[test]
+    fn a_note_is_believed_only_with_the_key_that_signed_it_and_unchanged() {
+        let (private, key) = pair(1);
+        let note = Note::sign("hello\n".into(), &key, |text| private.sign(text).as_ref().to_vec());
+        let text = note.to_string();
+        let read = Note::parse(&text).unwrap();
+        assert_eq!(read, note);
+        assert_eq!(read.text_signed_by(&key), Ok("hello\n"));
+        let (_, other) = pair(2);
+        assert_eq!(read.text_signed_by(&other), Err(NoteError::Unsigned("log.acme.dev".into())));
+        let forged = Note::parse(&text.replace("hello", "hullo")).unwrap();
+        assert_eq!(forged.text_signed_by(&key), Err(NoteError::Forged("log.acme.dev".into())));
+        for odd in [
+            "",
+            "hello\n",
+            "\n\n",
+            "a\n\nb\n",
+            "a\n\n\u{2014} x\n",
+            "a\n\n\u{2014} x !!\n",
+            &text[..text.len() - 1],
+            &format!("{text}\r\n"),
+        ] {
+            assert!(Note::parse(odd).is_err(), "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn a_verifier_key_is_read_as_it_was_written_and_mistyped_ones_are_refused() {
+        let (_, key) = pair(1);
+        let text = key.to_string();
+        assert_eq!(VerifierKey::parse(&text), Ok(key));
+        assert!(VerifierKey::parse(&text.replace("log.acme", "log.acne")).is_err());
+        assert!(VerifierKey::parse("log.acme.dev+00000000+AAAA").is_err());
+        assert!(VerifierKey::parse("").is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! `AuditService`.
+
+use std::sync::Arc;
+
+use jeton_domain::session::Words;
+use jeton_proto::v1::{
+    AcknowledgeRestoreRequest, AcknowledgeRestoreResponse, GetCheckpointRequest,
+    GetCheckpointResponse, GetConsistencyProofRequest, GetConsistencyProofResponse,
+    GetReceiptRequest, GetReceiptResponse, ListEntriesRequest, ListEntriesResponse,
+    TailEntriesRequest, TailEntriesResponse, audit_service_server::AuditService,
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{
+    Api, caller, page,
+    shares::{Share, Shares},
+    status,
+    wire::audit as wire,
+};
+use crate::{
+    limits::{TAILS_AT_ONCE, TAILS_OF_ONE},
+    operation::{
+        Caller, Refusal,
+        read_audit::{self, From},
+        receipt::{self, Of},
+        restore, tail,
+    },
+};
+
+/// Streams of the log that may be open.
+#[derive(Clone)]
+pub(super) struct Tails {
+    places: Arc<Semaphore>,
+    shares: Shares,
+}
+
+impl Tails {
+    pub fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(TAILS_AT_ONCE)), shares: Shares::new(TAILS_OF_ONE) }
+    }
+
+    fn take(&self, caller: &Caller) -> Option<(Share, OwnedSemaphorePermit)> {
+        let share = self.shares.take(&caller.principal.id)?;
+        Some((share, Arc::clone(&self.places).try_acquire_owned().ok()?))
+    }
+}
+
+#[async_trait]
+impl AuditService for Api {
+    async fn list_entries(
+        &self,
+        request: Request<ListEntriesRequest>,
+    ) -> Result<Response<ListEntriesResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let asked = wire::filter(request.filter)?;
+        let oldest_first = request.oldest_first;
+        let filter = read_audit::narrowed(&caller, asked)?;
+        let query = page::query("entries", &format!("{filter:?} {oldest_first}"), &caller);
+        let (place, size) = page::place(&self.broker, request.page, &query)?;
+        if place.is_none() {
+            let how = format!("list {}", filter.words());
+            read_audit::record_reading(&self.broker, &caller, &how).await?;
+        }
+        let from = From { place, oldest_first, size };
+        let found = read_audit::list(&self.broker, &filter, from).await?;
+        Ok(Response::new(ListEntriesResponse {
+            entries: found.entries.into_iter().map(wire::entry).collect(),
+            next_page_token: page::render_place(&self.broker, found.next, &query)?,
+        }))
+    }
+
+    type TailEntriesStream = std::pin::Pin<
+        Box<dyn tokio_stream::Stream<Item = Result<TailEntriesResponse, Status>> + Send>,
+    >;
+
+    async fn tail_entries(
+        &self,
+        request: Request<TailEntriesRequest>,
+    ) -> Result<Response<Self::TailEntriesStream>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let filter = read_audit::narrowed(&caller, wire::filter(request.filter)?)?;
+        let from = request.from_index;
+        tail::check_start(&self.broker, from)?;
+        let place = self.tails.take(&caller).ok_or_else(status::shed)?;
+        let how = format!("tail from {from} {}", filter.words());
+        read_audit::record_reading(&self.broker, &caller, &how).await?;
+        // Why one: a reader that is slow holds one message here and one in the transport.
+        let (out, stream) = mpsc::channel(1);
+        let wanted = tail::Wanted { filter, from, stop_at_end: request.stop_at_end };
+        let (broker, stop) = (Arc::clone(&self.broker), self.stop.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = tail::tail(&broker, &caller, wanted, out) => {}
+                () = stop.cancelled() => {}
+            }
+            drop(place);
+        });
+        let stream =
+            ReceiverStream::new(stream).map(|batch| batch.map(wire::batch).map_err(Status::from));
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn get_receipt(
+        &self,
+        request: Request<GetReceiptRequest>,
+    ) -> Result<Response<GetReceiptResponse>, Status> {
+        let caller = caller(&request)?;
+        let of = wire::of(request.into_inner().of)?;
+        let receipt = receipt::receipt(&self.broker, &caller, of).await?;
+        let how = match of {
+            Of::Index(index) => format!("receipt of {index}"),
+            Of::Grant(id) => format!("receipt of {id}"),
+        };
+        read_audit::record_reading(&self.broker, &caller, &how).await?;
+        Ok(Response::new(wire::receipt(receipt, self.broker.log_key.public().to_string())))
+    }
+
+    async fn get_checkpoint(
+        &self,
+        _: Request<GetCheckpointRequest>,
+    ) -> Result<Response<GetCheckpointResponse>, Status> {
+        let newest = receipt::newest(&self.broker).await?.ok_or(Refusal::InProgress)?;
+        Ok(Response::new(GetCheckpointResponse {
+            checkpoint: newest.to_string(),
+            verifier_key: self.broker.log_key.public().to_string(),
+        }))
+    }
+
+    async fn get_consistency_proof(
+        &self,
+        request: Request<GetConsistencyProofRequest>,
+    ) -> Result<Response<GetConsistencyProofResponse>, Status> {
+        let GetConsistencyProofRequest { old_size, new_size } = request.into_inner();
+        let proof = receipt::consistency(&self.broker, old_size, new_size).await?;
+        let proof = proof.path.iter().map(|hash| hash.0.to_vec()).collect();
+        Ok(Response::new(GetConsistencyProofResponse { proof }))
+    }
+
+    async fn acknowledge_restore(
+        &self,
+        request: Request<AcknowledgeRestoreRequest>,
+    ) -> Result<Response<AcknowledgeRestoreResponse>, Status> {
+        let caller = caller(&request)?;
+        let reason = Words::new(&request.get_ref().reason);
+        restore::acknowledge(&self.broker, &caller, reason).await?;
+        Ok(Response::new(AcknowledgeRestoreResponse {}))
+    }
+}

@@ -1,0 +1,58 @@
+//! Copies checkpoints to a file outside the store: whoever later changes the store is found by it,
+//! and so is a backup that was put back.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use jeton_domain::merkle::{CheckpointError, SignedCheckpoint, VerifierKey};
+
+use super::Broker;
+
+/// Largest copy that is read, in bytes.
+const COPY_BYTES: u64 = 64 * 1024;
+
+/// Why a copy is not to be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    /// It can't be read or written.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is no checkpoint of this log.
+    #[error(transparent)]
+    Foreign(#[from] CheckpointError),
+}
+
+/// Says that a checkpoint waits to be copied, or that none does any more.
+pub fn tell(broker: &Broker, waits: bool) {
+    broker.halt.uncopied(waits);
+}
+
+/// Writes the copy, whole or not at all. Blocks.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write(checkpoint: &SignedCheckpoint, to: &Path) -> Result<(), CopyError> {
+    let draft = to.with_extension("new");
+    let mut file = fs::File::create(&draft)?;
+    file.write_all(checkpoint.to_string().as_bytes())?;
+    file.sync_all()?;
+    Ok(fs::rename(&draft, to)?)
+}
+
+/// Reads the copy, if there is one. Blocks.
+///
+/// # Errors
+/// When it can't be read, or this log's key did not sign it.
+pub fn read(from: &Path, key: &VerifierKey) -> Result<Option<SignedCheckpoint>, CopyError> {
+    use std::io::Read;
+    let file = match fs::File::open(from) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other?,
+    };
+    let mut text = String::new();
+    file.take(COPY_BYTES).read_to_string(&mut text)?;
+    Ok(Some(SignedCheckpoint::open(&text, key)?))
+}
