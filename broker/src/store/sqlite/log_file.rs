@@ -45,7 +45,7 @@ pub fn read_log(path: &Path, mut each: impl FnMut(&Entry)) -> Result<LogSummary,
     while let Some(row) = rows.next().map_err(broken)? {
         let place = verifier.size();
         let text = row.get_ref(1).map_err(broken)?.as_str().unwrap_or_default();
-        if place % TILE_WIDTH == 0 {
+        if place.is_multiple_of(TILE_WIDTH) {
             let full =
                 TileId::holding(0, place, size).filter(|id| u64::from(id.width) == TILE_WIDTH);
             // Why not at once: what is wrong with the entries names the place.
