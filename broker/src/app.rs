@@ -22,7 +22,7 @@ use crate::{
     identity::listener::{Bounds, Incoming, UnixSocket},
     limits::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
-        PENDING_RESETS, REQUEST_BYTES, REQUEST_DEADLINE, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
+        PENDING_RESETS, REQUEST_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
     },
     operation::{Broker, checkpoint::checkpoint},
 };
@@ -187,10 +187,10 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
     .add_service(reflection))
 }
 
-/// tonic sets almost no limit by itself: every one that it has is set here.
+/// tonic sets almost no limit by itself: every one that it has is set here. A call's deadline is the
+/// door's.
 async fn serve_grpc(door: Door, routes: Routes, incoming: Incoming, stop: CancellationToken) {
     let server = Server::builder()
-        .timeout(REQUEST_DEADLINE)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))

@@ -12,6 +12,8 @@ pub const HEADER_BYTES: u32 = 16 * 1024;
 pub const STREAMS_PER_CONNECTION: u32 = 256;
 /// Requests in work at once in the process. Why: each costs at most a page of memory; beyond it shed.
 pub const REQUESTS_AT_ONCE: usize = 2048;
+/// Calls in work at once that need no identity, beside the others. Why: health checks are few.
+pub const PROBES_AT_ONCE: usize = 256;
 /// Connections open at once. Why: each costs about 60 KiB.
 pub const CONNECTIONS: usize = 4096;
 /// Time for a TLS handshake. Why: slow handshakes are attacks.

@@ -145,7 +145,8 @@ async fn renew(held: std::sync::Weak<Held>) {
                 }
             }
             Err(error) if error.is_passing() => {}
-            // Refused or over: what is held stays good until its own end, and is asked for anew then.
+            Err(error) if error.is_over() => return strong.ended(),
+            // Refused: what is held stays good until its own end, and is asked for anew then.
             Err(_) => return,
         }
     }

@@ -130,6 +130,11 @@ impl Error {
         matches!(self.kind, ErrorKind::Busy | ErrorKind::Unavailable) && self.reason != "STORE_FULL"
     }
 
+    /// Whether the grant or the session that was spoken of has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(self.kind, ErrorKind::State | ErrorKind::NotFound | ErrorKind::Unauthenticated)
+    }
+
     fn listed(&self, key: &str, by: char) -> Vec<String> {
         let text = self.metadata.get(key).map_or("", String::as_str);
         text.split(by).filter(|part| !part.is_empty()).map(str::to_owned).collect()

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, Weak},
 };
 
 use jeton_domain::scope::Scope;
@@ -24,8 +24,9 @@ pub struct Session {
     held: Arc<std::sync::Mutex<HashMap<String, Slot>>>,
 }
 
-/// One scope: whoever comes while it is being asked for waits for the same answer.
-type Slot = Arc<Mutex<Option<Arc<Held>>>>;
+/// One scope: whoever comes while it is being asked for waits for the same answer. Weak, so that the
+/// grant is given back when the last hand lets go of it.
+type Slot = Arc<Mutex<Weak<Held>>>;
 
 impl Client {
     /// The session that this client's handle opens.
@@ -50,8 +51,9 @@ impl Session {
         &self.info
     }
 
-    /// A credential for a scope: the one that is held if it is good, else a new one. One request is
-    /// under way for a scope at a time.
+    /// A credential for a scope: the one that somebody holds if it is good, else a new one. One
+    /// request is under way for a scope at a time. Given back when its last hand drops it, so keep it
+    /// for as long as the work takes.
     ///
     /// # Errors
     /// When it is refused or waits for people.
@@ -60,8 +62,8 @@ impl Session {
             .map_err(|error| Error::local(ErrorKind::Invalid, error.to_string()))?;
         let slot = self.slot(&scope.to_string());
         let mut slot = slot.lock().await;
-        if let Some(held) = slot.as_ref().filter(|held| held.is_good()) {
-            return Ok(Credential::new(Arc::clone(held)));
+        if let Some(held) = slot.upgrade().filter(|held| held.is_good()) {
+            return Ok(Credential::new(held));
         }
         let granted = self.client.request_grant(Ask::new(scope)).await?;
         let Some(issued) = granted.secret else {
@@ -73,7 +75,7 @@ impl Session {
             ));
         };
         let held = Held::start(self.client.clone(), granted.grant, issued);
-        *slot = Some(Arc::clone(&held));
+        *slot = Arc::downgrade(&held);
         Ok(Credential::new(held))
     }
 
@@ -85,7 +87,7 @@ impl Session {
         self.client.close_session(&self.info.id, "done").await?;
         let slots = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
         for slot in slots.into_values() {
-            if let Some(held) = slot.lock().await.take() {
+            if let Some(held) = slot.lock().await.upgrade() {
                 held.ended();
             }
         }

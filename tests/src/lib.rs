@@ -4,6 +4,7 @@ pub mod broker;
 pub mod canary;
 pub mod emulate;
 pub mod eventually;
+pub mod frames;
 pub mod git_host;
 pub mod github;
 pub mod github_front;

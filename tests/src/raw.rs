@@ -8,6 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
 use tokio::net::TcpStream;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::broker::Broker;
 
@@ -48,39 +49,57 @@ pub fn address(broker: &Broker) -> String {
     format!("127.0.0.1:{port}")
 }
 
+/// How one of the example's people connects, or somebody without a certificate.
+pub fn tls_config_of(broker: &Broker, who: Option<&str>) -> Arc<ClientConfig> {
+    let tls = broker.data().join("tls");
+    let path = |ending: &str| tls.join(format!("{}.{ending}", who.unwrap_or_default()));
+    let (certificate, key) = (path("pem"), path("key"));
+    tls_config(broker, who.map(|_| Files { certificate: &certificate, key: &key }))
+}
+
+/// How somebody with this certificate connects.
+fn tls_config(broker: &Broker, files: Option<Files<'_>>) -> Arc<ClientConfig> {
+    crate::crypto();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(broker.data().join("tls/ca.pem")).unwrap()).unwrap();
+    let config = ClientConfig::builder().with_root_certificates(roots);
+    let mut config = match files {
+        None => config.with_no_client_auth(),
+        Some(files) => {
+            let certificate =
+                CertificateDer::from_pem_slice(&fs::read(files.certificate).unwrap()).unwrap();
+            let key = PrivateKeyDer::from_pem_file(files.key).unwrap();
+            config.with_client_auth_cert(vec![certificate], key).unwrap()
+        }
+    };
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Arc::new(config)
+}
+
+/// Connects up to the end of the handshake.
+pub async fn tls_stream(
+    broker: &Broker,
+    config: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let stream = TcpStream::connect(address(broker)).await.map_err(|error| error.to_string())?;
+    let name = ServerName::try_from("localhost").unwrap();
+    let connector = TlsConnector::from(Arc::clone(config));
+    connector.connect(name, stream).await.map_err(|error| error.to_string())
+}
+
 impl Raw {
     /// Connects as one of the example's people, or without a certificate.
     pub async fn connect(broker: &Broker, who: Option<&str>) -> Result<Self, String> {
-        let tls = broker.data().join("tls");
-        let path = |ending: &str| tls.join(format!("{}.{ending}", who.unwrap_or_default()));
-        let (certificate, key) = (path("pem"), path("key"));
-        let files = who.map(|_| Files { certificate: &certificate, key: &key });
-        Self::connect_with(broker, files).await
+        let stream = tls_stream(broker, &tls_config_of(broker, who)).await?;
+        Self::over(stream).await
     }
 
     /// Connects with this certificate, whoever signed it.
     pub async fn connect_with(broker: &Broker, files: Option<Files<'_>>) -> Result<Self, String> {
-        crate::crypto();
-        let mut roots = RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_file(broker.data().join("tls/ca.pem")).unwrap())
-            .unwrap();
-        let config = ClientConfig::builder().with_root_certificates(roots);
-        let mut config = match files {
-            None => config.with_no_client_auth(),
-            Some(files) => {
-                let certificate =
-                    CertificateDer::from_pem_slice(&fs::read(files.certificate).unwrap()).unwrap();
-                let key = PrivateKeyDer::from_pem_file(files.key).unwrap();
-                config.with_client_auth_cert(vec![certificate], key).unwrap()
-            }
-        };
-        config.alpn_protocols = vec![b"h2".to_vec()];
-        let stream =
-            TcpStream::connect(address(broker)).await.map_err(|error| error.to_string())?;
-        let name = ServerName::try_from("localhost").unwrap();
-        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let stream = connector.connect(name, stream).await.map_err(|error| error.to_string())?;
+        Self::over(tls_stream(broker, &tls_config(broker, files)).await?).await
+    }
+
+    async fn over(stream: TlsStream<TcpStream>) -> Result<Self, String> {
         let (sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
             .max_header_list_size(1 << 20)
             .handshake(TokioIo::new(stream))

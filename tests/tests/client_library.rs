@@ -87,8 +87,31 @@ async fn a_credential_is_renewed_in_time_and_given_back_when_dropped() {
     until("a renewal", async || credential.expires_at() > ends).await;
     assert_ne!(credential.expose().expose(), first);
     let id = credential.grant_id().to_owned();
-    drop((credential, session));
+    let other_hand = credential.clone();
+    drop(credential);
+    let same = session.credential("git:acme/api contents:read").await.unwrap();
+    assert_eq!(same.grant_id(), id, "shared while somebody holds it");
+    drop((other_hand, same));
     until("a release", async || client.get_grant(&id).await.unwrap().state == "released").await;
+    let fresh = session.credential("git:acme/api contents:read").await.unwrap();
+    assert_ne!(fresh.grant_id(), id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_grant_is_not_handed_out_again_once_its_renewal_was_refused() {
+    let broker = Broker::start();
+    let client = agent(&broker, 6).await;
+    let session = client.session().await.unwrap();
+    let credential = session.credential("git:acme/api contents:read").await.unwrap();
+    let operator = settings(&broker, "ana").connect().await.unwrap();
+    operator.revoke_grant(credential.grant_id(), "enough").await.unwrap();
+    let ends = credential.expires_at();
+    until("another grant", async || {
+        let next = session.credential("git:acme/api contents:read").await.unwrap();
+        next.grant_id() != credential.grant_id()
+    })
+    .await;
+    assert!(jeton_client::now_millis() < ends, "well before the old one's end");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,12 +7,13 @@ use std::{
     convert::Infallible,
     sync::Arc,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use http::{HeaderMap, Request, Response, request::Parts};
 use jeton_domain::{principal::Role, secret::Secret};
 use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
+use tokio::time::timeout;
 use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
@@ -23,6 +24,7 @@ use super::{
 };
 use crate::{
     identity::{Authenticator, Presented, peer::Peer},
+    limits::REQUEST_DEADLINE,
     operation::{Broker, Caller, Refusal, session_of::session_of},
 };
 
@@ -99,6 +101,28 @@ fn verifies(caller: &Caller) -> bool {
     caller.principal.has(Role::Verifier) || caller.principal.has(Role::Operator)
 }
 
+/// How long a call may take: as long as its caller waits, and never longer than any may.
+fn allowed_time(headers: &HeaderMap) -> Duration {
+    let asked = headers.get("grpc-timeout").and_then(|value| value.to_str().ok());
+    asked.and_then(grpc_timeout).unwrap_or(REQUEST_DEADLINE).min(REQUEST_DEADLINE)
+}
+
+/// Reads `grpc-timeout` (gRPC over HTTP/2, Requests): at most eight digits and a unit.
+fn grpc_timeout(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let plain = (1..=8).contains(&number.len()) && number.bytes().all(|b| b.is_ascii_digit());
+    let number: u64 = plain.then(|| number.parse().ok()).flatten()?;
+    Some(match unit {
+        "H" => Duration::from_secs(number.saturating_mul(3600)),
+        "M" => Duration::from_secs(number.saturating_mul(60)),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
 /// The token of `authorization: Bearer …`, if there is one.
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
     match single(headers, "authorization")? {
@@ -168,21 +192,49 @@ where
                 return Ok(status::unknown_rpc().into_http());
             };
             let (mut parts, body) = request.into_parts();
-            let admitted = door.admit(row, &parts).await;
-            let admitted =
-                admitted.and_then(|caller| Ok((door.place(row, caller.as_ref())?, caller)));
-            let answer = match admitted {
-                Ok((_place, caller)) => {
-                    if let Some(caller) = caller {
-                        parts.extensions.insert(Arc::new(caller));
-                    }
-                    inner.call(Request::from_parts(parts, body)).await?
+            let allowed = allowed_time(&parts.headers);
+            let work = async {
+                let admitted = door.admit(row, &parts).await;
+                let admitted =
+                    admitted.and_then(|caller| Ok((door.place(row, caller.as_ref())?, caller)));
+                let (_place, caller) = match admitted {
+                    Ok(admitted) => admitted,
+                    Err(refused) => return Ok(refused.into_http()),
+                };
+                if let Some(caller) = caller {
+                    parts.extensions.insert(Arc::new(caller));
                 }
-                Err(refused) => refused.into_http(),
+                inner.call(Request::from_parts(parts, body)).await
+            };
+            // Why here and not by tonic: it ends the call without a word to the caller or the metrics.
+            let answer = match timeout(allowed, work).await {
+                Ok(answer) => answer?,
+                Err(_) => status::too_late(allowed).into_http(),
             };
             let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code());
             door.broker.metrics.answered(row.path, code, began.elapsed());
             Ok(answer)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_may_wait_shorter_than_the_limit_and_not_longer() {
+        let allowed = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("grpc-timeout", text.parse().unwrap());
+            allowed_time(&headers)
+        };
+        assert_eq!(allowed_time(&HeaderMap::new()), REQUEST_DEADLINE);
+        for (text, millis) in [("500m", 500), ("2S", 2000), ("900000u", 900), ("7000000n", 7)] {
+            assert_eq!(allowed(text), Duration::from_millis(millis), "{text}");
+        }
+        for text in ["9H", "99999999H", "1M", "", "S", "soon", "-1S", "+1S", "123456789m", "1s"] {
+            assert_eq!(allowed(text), REQUEST_DEADLINE, "{text}");
+        }
     }
 }

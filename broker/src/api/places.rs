@@ -1,7 +1,8 @@
 //! Places for requests in work: granting waits or is shed, taking back goes on.
 //!
-//! Three pools, so that none can starve another: callers whose identity is still to be found out,
-//! grants and look-ups, and revocations, of which no single caller may hold more than a few.
+//! Four pools, so that none can starve another: callers whose identity is still to be found out,
+//! health checks of whomever, grants and look-ups, and revocations, of which no single caller may
+//! hold more than a few.
 
 use std::sync::Arc;
 
@@ -9,17 +10,18 @@ use jeton_domain::principal::PrincipalId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
-    rpc_table::RpcRow,
+    rpc_table::{Needs, RpcRow},
     shares::{Share, Shares},
 };
 use crate::{
     identity::peer::Peer,
-    limits::{REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE, UNKNOWN_AT_ONCE},
+    limits::{PROBES_AT_ONCE, REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE, UNKNOWN_AT_ONCE},
 };
 
 /// The pools.
 pub(super) struct Places {
     unknown: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
     work: Arc<Semaphore>,
     revokes: Arc<Semaphore>,
     revoking: Shares,
@@ -36,6 +38,7 @@ impl Places {
         let pool = |size| Arc::new(Semaphore::new(size));
         Self {
             unknown: pool(UNKNOWN_AT_ONCE),
+            probes: pool(PROBES_AT_ONCE),
             work: pool(REQUESTS_AT_ONCE),
             revokes: pool(REVOKES_AT_ONCE),
             revoking: Shares::new(REVOKES_OF_ONE),
@@ -58,7 +61,11 @@ impl Places {
     /// A place for the work itself.
     pub fn for_work(&self, row: &RpcRow, caller: Option<&PrincipalId>) -> Option<Place> {
         let takes_back = row.events.contains("revoked") || row.events.contains("released");
-        let pool = if takes_back { &self.revokes } else { &self.work };
+        let pool = match row.needs {
+            Needs::Nothing => &self.probes,
+            Needs::Identity | Needs::Session | Needs::Verifier if takes_back => &self.revokes,
+            Needs::Identity | Needs::Session | Needs::Verifier => &self.work,
+        };
         let share = match caller.filter(|_| takes_back) {
             Some(caller) => Some(self.revoking.take(caller)?),
             None => None,

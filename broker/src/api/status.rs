@@ -55,6 +55,16 @@ pub fn shed() -> Status {
     later("OVERLOADED", "the broker is busy; try again in a moment", Some(SHED_WAIT))
 }
 
+/// A request that was not done within its time.
+#[must_use]
+pub fn too_late(allowed: Duration) -> Status {
+    let message = format!(
+        "the request was not done within {} ms and is given up; what it asked for may still happen, so ask again with the same request_id",
+        allowed.as_millis()
+    );
+    status(Code::DeadlineExceeded, "DEADLINE", &message, [])
+}
+
 /// A path that has no row in the table.
 #[must_use]
 pub fn unknown_rpc() -> Status {

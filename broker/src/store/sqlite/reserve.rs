@@ -2,16 +2,16 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{self, Read},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
 /// Bytes kept aside. Why: a revocation writes about 10 KiB, so this is hundreds of them.
-const BYTES: usize = 4 * 1024 * 1024;
+const BYTES: u64 = 4 * 1024 * 1024;
 /// Free bytes at which the disk counts as having room again. Why four times: what the reserve freed
 /// must not look like room.
-const ROOM: u64 = 4 * 4 * 1024 * 1024;
+const ROOM: u64 = 4 * BYTES;
 /// Pause between two looks.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -23,10 +23,12 @@ pub(super) struct Reserve {
 }
 
 impl Reserve {
-    /// Makes the file. Without room for it the store starts as full.
+    /// Takes the file that is there, or makes it. Without much more room than it needs the store
+    /// starts as full: what is free may be what the reserve was given up for.
     pub fn new(path: PathBuf) -> Self {
-        let mut reserve = Self { path, spent: true, looked: None };
-        reserve.spent = reserve.fill().is_err();
+        let kept = fs::metadata(&path).is_ok_and(|file| file.len() == BYTES);
+        let mut reserve = Self { path, spent: !kept, looked: None };
+        reserve.restore();
         reserve
     }
 
@@ -56,10 +58,10 @@ impl Reserve {
         }
     }
 
-    fn fill(&self) -> std::io::Result<()> {
+    fn fill(&self) -> io::Result<()> {
         let write = || {
             let mut file = fs::File::create(&self.path)?;
-            file.write_all(&vec![0x5a; BYTES])?;
+            io::copy(&mut io::repeat(0x5a).take(BYTES), &mut file)?;
             file.sync_all()
         };
         write().inspect_err(|_| {

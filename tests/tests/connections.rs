@@ -1,0 +1,333 @@
+//! The bounds of `limits.rs` on connections, streams and requests, and on their time.
+
+use std::time::{Duration, Instant};
+
+use jeton_proto::v1::{
+    GrantState, ListGrantsRequest, RequestGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
+    WhoAmIRequest, revoke_matching_request::Matching,
+};
+use jeton_tests::{
+    broker::{Broker, Caller, scope},
+    eventually::within,
+    frames::{Frame, Frames, body, call, kind, reset},
+    github::Github,
+    github_front::{Call, Script},
+    raw::{Raw, framed, tls_config_of},
+    records::Records,
+};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::time::timeout;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+const WHO_AM_I: &str = "/jeton.v1.SessionService/WhoAmI";
+const REVOKE: &str = "/jeton.v1.GrantService/RevokeGrant";
+const HEALTH: &str = "/grpc.health.v1.Health/Check";
+const READ: &str = "git:acme/api contents:read";
+
+/// `CONNECTIONS` of `limits.rs`.
+const CONNECTIONS: usize = 4096;
+/// `STREAMS_PER_CONNECTION` of `limits.rs`.
+const STREAMS: u32 = 256;
+/// `REQUESTS_AT_ONCE` of `limits.rs`, in full connections.
+const FULL_CONNECTIONS: usize = 8;
+/// `REQUEST_DEADLINE` of `limits.rs`.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// More than anything here takes that is answered at all.
+const SOON: Duration = Duration::from_secs(15);
+
+/// The numbers of a client's streams, first to last.
+fn streams() -> impl Iterator<Item = u32> {
+    (0..).map(|place| 2 * place + 1)
+}
+
+async fn soon<T>(what: &str, work: impl Future<Output = T>) -> T {
+    timeout(SOON, work).await.unwrap_or_else(|_| panic!("not within {SOON:?}: {what}"))
+}
+
+async fn who_am_i(caller: &Caller) -> Result<(), Status> {
+    caller.sessions().who_am_i(WhoAmIRequest {}).await.map(|_| ())
+}
+
+fn is_shed(status: &Status) -> bool {
+    let details = status.get_error_details();
+    let busy = details.error_info().is_some_and(|info| info.reason == "OVERLOADED");
+    let when = details.retry_info().is_some_and(|info| info.retry_delay.is_some());
+    status.code() == Code::Unavailable && busy && when
+}
+
+/// Opens calls whose bodies never come, as many as one connection may have.
+async fn half_open(broker: &Broker, who: Option<&str>, path: &str, count: usize) -> Frames {
+    let mut connection = Frames::connect(broker, who).await.unwrap();
+    let calls: Vec<u8> = streams().take(count).flat_map(|stream| call(stream, path, &[])).collect();
+    connection.write(&calls).await.unwrap();
+    connection
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn load_of_4096_connections_is_held_and_the_next_one_waits_until_one_goes() {
+    // Of the broker too, which inherits it.
+    let files = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: files.maximum, ..files }).unwrap();
+    assert!(files.maximum.is_none_or(|most| most > 5000), "too few open files: {files:?}");
+
+    let broker = Broker::start();
+    let mut honest = Raw::connect(&broker, Some("agent")).await.unwrap();
+    let mut answers = async || {
+        let answer = soon("an answer", honest.call(WHO_AM_I, &[], framed(&WhoAmIRequest {})));
+        assert_eq!(answer.await.unwrap().code, Some(0));
+    };
+    answers().await;
+    let before = resident_kib(&broker);
+    let began = Instant::now();
+    let anonymous = tls_config_of(&broker, None);
+    let open = async || {
+        let mut frames = Frames::connect_by(&broker, &anonymous).await.unwrap();
+        // The server's first word proves that it serves the connection.
+        frames.read_until(|frame| frame.kind == kind::SETTINGS).await.unwrap();
+        frames
+    };
+    let mut held = Vec::new();
+    while held.len() < CONNECTIONS - 1 {
+        let (one, two, three) = tokio::join!(open(), open(), open());
+        held.extend([one, two, three]);
+    }
+    println!(
+        "{} connections in {:?}, {} KiB each",
+        held.len() + 1,
+        began.elapsed(),
+        (resident_kib(&broker) - before) / held.len()
+    );
+
+    let mut next = Box::pin(open());
+    let early = timeout(Duration::from_secs(2), &mut next).await;
+    assert!(early.is_err(), "more than {CONNECTIONS} connections are served");
+    answers().await;
+    held.pop();
+    let mut next = soon("a place for the one that waits", next).await;
+    next.write(&[call(1, HEALTH, &[]), body(1, &[0; 5])].concat()).await.unwrap();
+    is_answered(&mut next, 1).await;
+    answers().await;
+}
+
+fn resident_kib(broker: &Broker) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", broker.pid())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").trim().parse().unwrap()
+}
+
+/// A message comes, and not an error alone.
+async fn is_answered(connection: &mut Frames, stream: u32) {
+    let of_it = |frame: &Frame| frame.stream == stream && frame.kind != kind::HEADERS || frame.ends;
+    let first =
+        soon("an answer", connection.read_until(|frame| frame.stream == stream && of_it(frame)));
+    assert_eq!(first.await.unwrap().kind, kind::DATA, "stream {stream} has no message");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_257th_stream_of_a_connection_is_refused_until_another_ends() {
+    let broker = Broker::start();
+    let mut connection = Frames::connect(&broker, Some("agent")).await.unwrap();
+    let settings = connection.read_until(|frame| frame.kind == kind::SETTINGS).await.unwrap();
+    let [most_streams, most_header] = [3, 6].map(|name| settings.setting(name));
+    assert_eq!((most_streams, most_header), (Some(STREAMS), Some(16 * 1024)));
+
+    let mut numbers = streams();
+    let open: Vec<u32> = numbers.by_ref().take(256).collect();
+    let calls: Vec<u8> = open.iter().flat_map(|stream| call(*stream, WHO_AM_I, &[])).collect();
+    connection.write(&calls).await.unwrap();
+    let over = numbers.next().unwrap();
+    connection.write(&call(over, WHO_AM_I, &[])).await.unwrap();
+    let refused = |frame: &Frame| matches!(frame.kind, kind::HEADERS | kind::RST_STREAM);
+    let refused = soon("a refusal", connection.read_until(refused)).await.unwrap();
+    const REFUSED_STREAM: u32 = 7;
+    assert_eq!((refused.stream, refused.kind), (over, kind::RST_STREAM), "{refused:?}");
+    assert_eq!(refused.error(), REFUSED_STREAM, "which says that it is safe to try again");
+
+    connection.write(&body(open[0], &framed(&WhoAmIRequest {}))).await.unwrap();
+    is_answered(&mut connection, open[0]).await;
+    let next = numbers.next().unwrap();
+    let whole = [call(next, WHO_AM_I, &[]), body(next, &framed(&WhoAmIRequest {}))].concat();
+    connection.write(&whole).await.unwrap();
+    is_answered(&mut connection, next).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_2048_requests_in_work_the_next_is_shed_and_revoking_goes_on() {
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let grant = agent.requests(READ).await.unwrap().grant.unwrap().id;
+    let operator = broker.as_("ana").await;
+    let mut held = Vec::new();
+    for _ in 1..FULL_CONNECTIONS {
+        held.push(half_open(&broker, Some("agent-2"), WHO_AM_I, 256).await);
+    }
+    let mut last = half_open(&broker, Some("agent-2"), WHO_AM_I, 255).await;
+    who_am_i(&agent).await.unwrap();
+    last.write(&call(2 * 255 + 1, WHO_AM_I, &[])).await.unwrap();
+    let shed = async || who_am_i(&agent).await.err().filter(is_shed);
+    let shed = within(SOON, "the next request is shed", shed).await;
+    assert_eq!(
+        shed.get_error_details().retry_info().unwrap().retry_delay.unwrap().as_millis(),
+        250
+    );
+    assert!(agent.requests(READ).await.is_err_and(|status| is_shed(&status)));
+
+    let revoke = RevokeGrantRequest { id: grant, reason: "enough".into() };
+    let revoked = soon("a revocation", async { operator.grants().revoke_grant(revoke).await });
+    let revoked = revoked.await.unwrap().into_inner().grant.unwrap();
+    assert_eq!(revoked.state(), GrantState::Revoked);
+
+    drop(last);
+    let served = async || agent.requests(READ).await.ok();
+    within(SOON, "a request is served once a connection went", served).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_has_no_identity_takes_no_place_of_those_who_have_one() {
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let mut held = Vec::new();
+    for _ in 0..=FULL_CONNECTIONS {
+        held.push(half_open(&broker, None, HEALTH, 256).await);
+    }
+    let shed = async || {
+        let mut nobody = Raw::connect(&broker, None).await.unwrap();
+        let answer = nobody.call(HEALTH, &[], vec![0; 5]).await.unwrap();
+        (answer.code == Some(i32::from(Code::Unavailable))).then_some(())
+    };
+    within(SOON, "health checks are bounded too", shed).await;
+    for _ in 0..100 {
+        agent.requests(READ).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_never_ends_its_calls_keeps_nobody_from_revoking() {
+    let broker = Broker::start();
+    let (agent, session) = broker.agent_with(&[READ]).await;
+    let grant = agent.requests(READ).await.unwrap().grant.unwrap().id;
+    let operator = broker.as_("ana").await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(half_open(&broker, Some("agent"), REVOKE, 256).await);
+    }
+    let release = async || {
+        let request = RevokeGrantRequest { id: grant.clone(), reason: "mine".into() };
+        agent.grants().revoke_grant(request).await.err().filter(is_shed)
+    };
+    within(SOON, "the agents' own places are used up", release).await;
+
+    let revoke = RevokeGrantRequest { id: grant.clone(), reason: "enough".into() };
+    operator.grants().revoke_grant(revoke).await.unwrap();
+    let matching = Matching::Session(session.id);
+    let all = RevokeMatchingRequest { matching: Some(matching), reason: "enough".into() };
+    operator.grants().revoke_matching(all).await.unwrap();
+    who_am_i(&agent).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_resets_end_their_connection_and_touch_no_other() {
+    const RESETS: usize = 10_000;
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let mut connection = Frames::connect(&broker, Some("agent-2")).await.unwrap();
+    let mut storm = streams().take(RESETS).collect::<Vec<u32>>().into_iter();
+    let mut sent = 0;
+    let cut = loop {
+        let some: Vec<u32> = storm.by_ref().take(500).collect();
+        if some.is_empty() {
+            break false;
+        }
+        sent += some.len();
+        let pairs: Vec<u8> = some
+            .iter()
+            .flat_map(|stream| [call(*stream, WHO_AM_I, &[]), reset(*stream)].concat())
+            .collect();
+        if connection.write(&pairs).await.is_err() {
+            break true;
+        }
+        agent.requests(READ).await.unwrap();
+    };
+    const ENHANCE_YOUR_CALM: u32 = 11;
+    let goodbye = soon("the end", connection.read_until(|frame| frame.kind == kind::GOAWAY)).await;
+    match goodbye {
+        Ok(goodbye) => assert_eq!(goodbye.error(), ENHANCE_YOUR_CALM, "{goodbye:?}"),
+        // A reset of TCP may swallow what was said before it.
+        Err(gone) => assert!(cut, "{gone}"),
+    }
+    println!("cut after {sent} of {RESETS} resets at most");
+    soon("the end of the connection", async { while connection.read().await.is_ok() {} }).await;
+    agent.requests(READ).await.unwrap();
+    let metrics = format!("{}/metrics", broker.env("JETON_ADMIN"));
+    assert!(reqwest::get(metrics).await.unwrap().status().is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_ends_at_its_deadline_whatever_the_caller_wishes() {
+    let broker = Broker::start();
+    let mut connection = Frames::connect(&broker, Some("agent")).await.unwrap();
+    let began = Instant::now();
+    let calls = [
+        call(1, WHO_AM_I, &[("grpc-timeout", "500m")]),
+        call(3, WHO_AM_I, &[]),
+        call(5, WHO_AM_I, &[("grpc-timeout", "9H")]),
+        call(7, WHO_AM_I, &[("grpc-timeout", "soon")]),
+    ];
+    connection.write(&calls.concat()).await.unwrap();
+    let mut ended = Vec::new();
+    while ended.len() < calls.len() {
+        let end =
+            timeout(DEADLINE + Duration::from_secs(5), connection.read_until(|frame| frame.ends));
+        let end = end.await.expect("no request outlives the deadline").unwrap();
+        assert_eq!(end.kind, kind::HEADERS, "an error and no message");
+        ended.push((end.stream, began.elapsed()));
+    }
+    println!("{ended:?}");
+    ended.sort_unstable();
+    assert!(ended[0].1 < Duration::from_secs(5), "the caller's own deadline counts: {ended:?}");
+    for (stream, after) in &ended[1..] {
+        assert!(*after >= DEADLINE, "stream {stream} ended early: {after:?}");
+        assert!(*after < DEADLINE + Duration::from_secs(3), "stream {stream}: {after:?}");
+    }
+    let metrics = format!("{}/metrics", broker.env("JETON_ADMIN"));
+    let metrics = reqwest::get(metrics).await.unwrap().text().await.unwrap();
+    assert!(
+        metrics.lines().any(|line| line.contains("WhoAmI") && line.contains("code=\"4\"")),
+        "counted as what they are:\n{metrics}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_whose_deadline_passes_leaves_no_token_without_a_record() {
+    let github = Github::pretended().await;
+    let broker = Broker::start_with(|data| github.configure(data));
+    let (agent, _) = broker.agent_with(&["github:acme/* contents:read"]).await;
+    let operator = broker.as_("ana").await;
+    github.front.next(Call::Mint, Script::Slow(Duration::from_secs(3)));
+    let mut request = tonic::Request::new(RequestGrantRequest {
+        scope: Some(scope("github:acme/web contents:read")),
+        ttl_seconds: 600,
+        reason: "a test".into(),
+        ..Default::default()
+    });
+    request.set_timeout(Duration::from_millis(500));
+    let began = Instant::now();
+    let late = agent.grants().request_grant(request).await.unwrap_err();
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(matches!(late.code(), Code::DeadlineExceeded | Code::Cancelled), "{late:?}");
+
+    let records = Records::open(broker.data());
+    let listed = async || {
+        let list =
+            operator.grants().list_grants(ListGrantsRequest::default()).await.unwrap().into_inner();
+        let grant = list.grants.into_iter().next()?;
+        (grant.state() == GrantState::Active && records.open_mints() == 0).then_some(grant.id)
+    };
+    let id = within(SOON, "the mint is on record though nobody waits for it", listed).await;
+    let revoke = RevokeGrantRequest { id, reason: "nobody got it".into() };
+    operator.grants().revoke_grant(revoke).await.unwrap();
+    let dead = async || github.front.live_tokens().is_empty().then_some(());
+    within(SOON, "its token is dead", dead).await;
+    assert_eq!(github.front.minted().len(), 1);
+}
