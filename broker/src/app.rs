@@ -121,6 +121,12 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
 }
 
 impl Running {
+    /// The public key of its log.
+    #[must_use]
+    pub fn log_key(&self) -> &jeton_domain::merkle::VerifierKey {
+        self.broker.log_key.public()
+    }
+
     /// Stops taking calls, lets those in work finish within a deadline, and closes the store.
     pub async fn drain(self) {
         self.stop.cancel();

@@ -65,11 +65,13 @@ pub fn write_environment(data: &Path, running: &Running) -> Result<(), AppError>
         "export JETON_ENDPOINT=https://localhost:{}\n\
          export JETON_CA={}\n\
          export JETON_JWKS=http://{}/.well-known/jwks.json\n\
-         export JETON_ADMIN=http://{}\n",
+         export JETON_ADMIN=http://{}\n\
+         export JETON_LOG_KEY={}\n",
         running.grpc.port(),
         data.join("tls/ca.pem").display(),
         running.http,
         running.admin,
+        running.log_key(),
     );
     // Why by rename: whoever waits for the file finds it whole.
     let draft = data.join("env.new");

@@ -1,6 +1,7 @@
 //! The command line: what it takes, and which room does it.
 
 mod ask;
+mod audit;
 mod exec;
 mod exit;
 mod failure;
@@ -74,6 +75,9 @@ enum Command {
     /// Set git up.
     #[command(subcommand)]
     Git(git_setup::Command),
+    /// Read, export and verify the audit log.
+    #[command(subcommand)]
+    Audit(Box<audit::Command>),
     /// Tell who the broker takes you for.
     Whoami,
     /// Tell what a credential is good for at this moment.
@@ -176,6 +180,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Exec(exec) => return exec::run(&global, exec).await,
         Command::GitCredential(helper) => git_credential::run(&global, &helper).await,
         Command::Git(command) => git_setup::run(&global, &command)?,
+        Command::Audit(command) => audit::run(&global, *command).await?,
         Command::Whoami => who::am_i(&global).await?,
         Command::Introspect(introspect) => who::introspect(&global, &introspect).await?,
         Command::Completions { shell } => {

@@ -12,7 +12,11 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity, Uri},
 };
 
-use crate::{dpop::DpopKey, error::Error, session_file};
+use crate::{
+    dpop::DpopKey,
+    error::{Error, ErrorKind},
+    session_file,
+};
 
 /// Time to connect.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -153,10 +157,31 @@ impl Client {
         Ok(send(self.channel.clone(), request).await?.into_inner())
     }
 
-    /// Adds who calls to a message.
+    /// Opens a stream. It may last, so only its opening has a deadline.
+    pub(crate) async fn open<M, R, F>(
+        &self,
+        path: &str,
+        message: M,
+        send: impl FnOnce(Channel, Request<M>) -> F,
+    ) -> Result<R, Error>
+    where
+        F: Future<Output = Result<Response<R>, Status>>,
+    {
+        let request = self.signed(path, message)?;
+        let opened = tokio::time::timeout(DEADLINE, send(self.channel.clone(), request)).await;
+        let late = || Error::local(ErrorKind::Unavailable, "the broker does not answer in time");
+        Ok(opened.map_err(|_| late())??.into_inner())
+    }
+
     fn request<M>(&self, path: &str, message: M) -> Result<Request<M>, Error> {
-        let mut request = Request::new(message);
+        let mut request = self.signed(path, message)?;
         request.set_timeout(DEADLINE);
+        Ok(request)
+    }
+
+    /// Adds who calls to a message.
+    fn signed<M>(&self, path: &str, message: M) -> Result<Request<M>, Error> {
+        let mut request = Request::new(message);
         let metadata = request.metadata_mut();
         if let Some(file) = &self.caller.identity_token_file {
             let token = fs::read_to_string(file).map(Secret::new).map_err(|error| {
@@ -245,10 +270,7 @@ fn kept_alive(endpoint: Endpoint) -> Result<Endpoint, Error> {
 }
 
 fn unreachable_at(error: &tonic::transport::Error) -> Error {
-    Error::local(
-        crate::error::ErrorKind::Unavailable,
-        format!("the broker can't be reached: {}", chain(error)),
-    )
+    Error::local(ErrorKind::Unavailable, format!("the broker can't be reached: {}", chain(error)))
 }
 
 /// An error with what is behind it: the outer ones say little.

@@ -6,8 +6,8 @@ use jeton_domain::secret::Secret;
 
 use crate::connect::Settings;
 
-/// The variables that say where the broker is and who calls.
-pub const ENVIRONMENT: [&str; 7] = [
+/// The variables that say where the broker is, who calls, and whose log is believed.
+pub const ENVIRONMENT: [&str; 8] = [
     "JETON_ENDPOINT",
     "JETON_CA",
     "JETON_CERT",
@@ -15,7 +15,14 @@ pub const ENVIRONMENT: [&str; 7] = [
     "JETON_IDENTITY_TOKEN_FILE",
     "JETON_SESSION_FILE",
     "JETON_SESSION",
+    "JETON_LOG_KEY",
 ];
+
+/// The public key of the broker's log, NAME+ID+BASE64, or the path of a file that holds it.
+#[must_use]
+pub fn log_key() -> Option<String> {
+    read("JETON_LOG_KEY")
+}
 
 impl Settings {
     /// Reads the variables of [`ENVIRONMENT`]; an empty one counts as absent.

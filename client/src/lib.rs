@@ -27,6 +27,7 @@
 //!
 //! Nothing here knows the rules: the broker decides, and its words come back in [`Error`].
 
+mod audit;
 mod clock;
 mod connect;
 mod credential;
@@ -34,6 +35,7 @@ mod dpop;
 mod env;
 mod error;
 mod grants;
+pub mod log;
 mod session;
 pub mod session_file;
 mod sessions;
@@ -41,11 +43,12 @@ mod types;
 mod wire;
 
 pub use self::{
+    audit::{CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, Receipt, Tail, Until},
     clock::now_millis,
     connect::{Client, Settings},
     credential::{Credential, Exposed},
     dpop::DpopKey,
-    env::ENVIRONMENT,
+    env::{ENVIRONMENT, log_key},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching},
     session::Session,

@@ -7,6 +7,7 @@ use jeton_domain::{
 use jeton_proto::v1;
 
 use crate::{
+    audit::EntryInfo,
     error::{Error, ErrorKind},
     types::{GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, SessionInfo, WhoAmI},
 };
@@ -122,6 +123,17 @@ pub(crate) fn introspection(found: v1::IntrospectResponse) -> Introspection {
         scope: found.scope.as_ref().map(scope_text).unwrap_or_default(),
         expires_at: millis(found.expire_time),
         confirmation: found.confirmation,
+    }
+}
+
+pub(crate) fn entry(entry: v1::Entry) -> EntryInfo {
+    EntryInfo {
+        index: entry.index,
+        at: millis(entry.time).unwrap_or(0),
+        event: entry.event,
+        outcome: entry.outcome,
+        line: entry.line,
+        text: entry.text,
     }
 }
 

@@ -12,7 +12,7 @@ use jeton_proto::{
     SESSION_METADATA,
     v1::{
         Envelope, OpenSessionRequest, RequestGrantRequest, RequestGrantResponse, Scope, Session,
-        grant_service_client::GrantServiceClient,
+        audit_service_client::AuditServiceClient, grant_service_client::GrantServiceClient,
         introspection_service_client::IntrospectionServiceClient, open_session_request::Binding,
         session_service_client::SessionServiceClient,
     },
@@ -273,6 +273,11 @@ impl Caller {
             self.channel.clone(),
             Handle(self.handle.clone()),
         )
+    }
+
+    /// The audit service.
+    pub fn audit(&self) -> AuditServiceClient<Send_> {
+        AuditServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
     }
 
     /// Asks for a grant.

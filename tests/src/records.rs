@@ -38,7 +38,7 @@ impl Records {
         for row in rows.unwrap() {
             let (place, text) = row.unwrap();
             assert_eq!(u64::try_from(place).unwrap(), head.size(), "the log has a hole");
-            events.push(head.0.feed(text.as_bytes(), None).unwrap().event);
+            events.push(head.0.feed(text.as_bytes(), None).unwrap().entry.event);
         }
         events
     }

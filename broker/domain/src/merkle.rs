@@ -4,6 +4,7 @@
 //! C2SP signed notes, so that verifiers and witnesses that others wrote work with this log. Knows
 //! neither what an entry says nor where it is kept, and holds no private key.
 
+mod builder;
 mod checkpoint;
 mod frontier;
 mod hash;
@@ -14,6 +15,7 @@ mod tree;
 mod verify;
 
 pub use self::{
+    builder::{FullTile, TileBuilder},
     checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint},
     frontier::Frontier,
     hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash},
@@ -21,5 +23,5 @@ pub use self::{
     proof::{ConsistencyProof, InclusionProof, ProofError},
     tile::{BundleId, TILE_WIDTH, TileError, TileId, bundle, unbundle},
     tree::{Tiles, Tree, TreeError},
-    verify::{Anchor, Fault, LogVerifier},
+    verify::{Anchor, Checked, Fault, LogVerifier},
 };

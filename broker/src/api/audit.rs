@@ -86,7 +86,11 @@ impl AuditService for Api {
         let from = request.from_index;
         tail::check_start(&self.broker, from)?;
         let place = self.tails.take(&caller).ok_or_else(status::shed)?;
-        let how = format!("tail from {from} {}", filter.words());
+        let purpose = match request.purpose.as_str() {
+            "" => "tail",
+            other => other,
+        };
+        let how = format!("{purpose} from {from} {}", filter.words());
         read_audit::record_reading(&self.broker, &caller, &how).await?;
         // Why one: a reader that is slow holds one message here and one in the transport.
         let (out, stream) = mpsc::channel(1);

@@ -79,7 +79,7 @@ impl SqliteStore {
         let head = writer::read_head(&db)?;
         let start = reads::start(&db)?;
         let live = Arc::new(RwLock::new(start.live));
-        let edge = edge::Edge::read(&db)?;
+        let edge = edge::read_edge(&db)?;
         let (grown, growth) = watch::channel(edge.frontier().clone());
         let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
         let writer = Writer {

@@ -27,6 +27,8 @@ pub const UNAVAILABLE: Exit =
 pub const INTERNAL: Exit = Exit { code: 70, meaning: "something broke" };
 /// Busy.
 pub const BUSY: Exit = Exit { code: 75, meaning: "too much at once; try again" };
+/// The log is not what was signed.
+pub const TAMPERED: Exit = Exit { code: 74, meaning: "the log is not what was signed" };
 /// A person must approve.
 pub const NEEDS_APPROVAL: Exit = Exit { code: 76, meaning: "a person must approve first" };
 /// Refused.
@@ -34,8 +36,19 @@ pub const DENIED: Exit = Exit { code: 77, meaning: "refused, or the broker does 
 /// Not set up.
 pub const CONFIG: Exit = Exit { code: 78, meaning: "this side is not set up" };
 
-const TABLE: [Exit; 10] =
-    [OK, USAGE, INVALID, NOT_FOUND, UNAVAILABLE, INTERNAL, BUSY, NEEDS_APPROVAL, DENIED, CONFIG];
+const TABLE: [Exit; 11] = [
+    OK,
+    USAGE,
+    INVALID,
+    NOT_FOUND,
+    UNAVAILABLE,
+    INTERNAL,
+    TAMPERED,
+    BUSY,
+    NEEDS_APPROVAL,
+    DENIED,
+    CONFIG,
+];
 
 /// Tells how a kind of error ends the process.
 #[must_use]
@@ -71,7 +84,7 @@ mod tests {
     #[test]
     fn the_exit_codes_are_the_documented_ones() {
         let codes = TABLE.map(|exit| exit.code);
-        assert_eq!(codes, [0, 64, 65, 66, 69, 70, 75, 76, 77, 78]);
+        assert_eq!(codes, [0, 64, 65, 66, 69, 70, 74, 75, 76, 77, 78]);
     }
 
     #[test]

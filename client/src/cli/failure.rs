@@ -1,6 +1,6 @@
 //! Why a command did not do what it was asked, as people and as programs read it.
 
-use jeton_client::{Error, ErrorKind, GrantInfo, Scope};
+use jeton_client::{Error, ErrorKind, GrantInfo, Scope, log::LogError};
 use serde_json::{Value, json};
 
 use super::{
@@ -19,6 +19,8 @@ pub enum Failure {
     Missing(String),
     /// Something broke on this side.
     Broken(String),
+    /// The log is not what was signed.
+    Tampered(String),
     /// The grant waits for a person.
     Pending(Box<GrantInfo>),
 }
@@ -26,6 +28,19 @@ pub enum Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         Self::Told(error)
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        match &error {
+            LogError::Unreadable { .. } => Self::Missing(error.to_string()),
+            LogError::Unsigned => Self::Invalid(error.to_string()),
+            LogError::Fault(_)
+            | LogError::Missing(_)
+            | LogError::Tile { .. }
+            | LogError::Checkpoint(_) => Self::Tampered(error.to_string()),
+        }
     }
 }
 
@@ -43,6 +58,7 @@ impl Failure {
             Self::Invalid(_) => exit::INVALID,
             Self::Missing(_) => exit::NOT_FOUND,
             Self::Broken(_) => exit::INTERNAL,
+            Self::Tampered(_) => exit::TAMPERED,
             Self::Pending(_) => exit::NEEDS_APPROVAL,
         }
     }
@@ -52,6 +68,10 @@ impl Failure {
     pub fn text(&self) -> String {
         match self {
             Self::Told(error) => told(error),
+            Self::Tampered(words) => format!(
+                "jeton: the log is NOT what was signed\n  found:        {}\n  what to do:   keep this copy as it is, and tell whoever answers for the broker\n",
+                clean(words)
+            ),
             Self::Invalid(words) | Self::Missing(words) | Self::Broken(words) => {
                 format!("jeton: {}\n", clean(words))
             }
@@ -75,6 +95,7 @@ impl Failure {
             Self::Invalid(words) => local("invalid", words),
             Self::Missing(words) => local("not_found", words),
             Self::Broken(words) => local("internal", words),
+            Self::Tampered(words) => local("tampered", words),
             Self::Pending(grant) => json!({ "grant": grant, "credential": null }),
         }
     }

@@ -32,11 +32,19 @@ impl Frontier {
 
     /// Appends a leaf.
     pub fn push(&mut self, leaf: Hash) {
+        self.push_with(leaf, |_, _| ());
+    }
+
+    /// Appends a leaf and hands on each perfect subtree that it completes, with its height, itself
+    /// first.
+    pub fn push_with(&mut self, leaf: Hash, mut each: impl FnMut(u32, Hash)) {
         let mut root = leaf;
+        each(0, root);
         // Each trailing one of the size is a perfect subtree that the new leaf completes to a pair.
-        for _ in 0..self.size.trailing_ones() {
+        for height in 1..=self.size.trailing_ones() {
             if let Some(left) = self.roots.pop() {
                 root = node_hash(&left, &root);
+                each(height, root);
             }
         }
         self.roots.push(root);

@@ -6,6 +6,8 @@ use super::hash::Hash;
 
 /// Hashes of a full tile, and entries of a full bundle.
 pub const TILE_WIDTH: u64 = 256;
+/// The same, as widths are counted.
+const FULL: u16 = 256;
 /// Highest level of a tile. Why: 256 to the eighth leaves are more than any log has.
 const LEVEL_MOST: u8 = 7;
 
@@ -54,6 +56,18 @@ impl TileId {
         (level <= LEVEL_MOST && place < hashes)
             .then(|| u16::try_from(width).ok().map(|width| Self { level, index, width }))
             .flatten()
+    }
+
+    /// A full tile.
+    #[must_use]
+    pub fn full(level: u8, index: u64) -> Self {
+        Self { level, index, width: FULL }
+    }
+
+    /// Whether it holds as many hashes as a tile can.
+    #[must_use]
+    pub fn is_full(self) -> bool {
+        self.width == FULL
     }
 
     /// Reads a path below the log's address. Strict: one path for each tile.
@@ -153,14 +167,14 @@ fn write_place(f: &mut fmt::Formatter<'_>, index: u64, width: u16) -> fmt::Resul
     }
     groups.reverse();
     f.write_str(&groups.join("/"))?;
-    if u64::from(width) == TILE_WIDTH { Ok(()) } else { write!(f, ".p/{width}") }
+    if width == FULL { Ok(()) } else { write!(f, ".p/{width}") }
 }
 
 fn parse_place(text: &str) -> Option<(u64, u16)> {
     let (path, width) = match text.split_once(".p/") {
-        None => (text, 256),
+        None => (text, FULL),
         Some((path, width)) => {
-            (path, u16::try_from(number(width)?).ok().filter(|width| (1..256).contains(width))?)
+            (path, u16::try_from(number(width)?).ok().filter(|width| (1..FULL).contains(width))?)
         }
     };
     let mut index = 0_u64;

@@ -5,8 +5,9 @@
 //! entries are at hand, the entry itself is named.
 
 use super::{
-    frontier::Frontier,
+    builder::{FullTile, TileBuilder},
     hash::{Hash, leaf_hash},
+    tile::TileId,
 };
 use crate::{
     audit::{Entry, EntryError},
@@ -57,12 +58,30 @@ pub enum Fault {
         /// Where it stands.
         place: u64,
     },
+    /// A tile that was kept is not the one that the entries make.
+    #[error("{tile}: it is not the tile of the entries from {from} on: it was changed")]
+    Tile {
+        /// Which.
+        tile: TileId,
+        /// The first entry below it.
+        from: u64,
+    },
     /// The entries do not have the root that was signed.
     #[error(
-        "the first {size} entries are not those that the checkpoint of size {size} was signed for: some were changed, or the log was forked or rolled back"
+        "entries {held} to {size}: they are not those that the checkpoint of size {size} was signed for: some were changed, or the log was forked or rolled back"
     )]
     Root {
         /// Size of the checkpoint.
+        size: u64,
+        /// Entries before these, which are as another checkpoint says.
+        held: u64,
+    },
+    /// One size, two roots.
+    #[error(
+        "two checkpoints of size {size} were signed for different entries: whoever signs showed different logs to different people"
+    )]
+    Forked {
+        /// Size of both.
         size: u64,
     },
     /// Fewer entries than were signed.
@@ -81,29 +100,46 @@ pub enum Fault {
 pub struct LogVerifier {
     anchors: Vec<Anchor>,
     held: usize,
-    frontier: Frontier,
+    tiles: TileBuilder,
     last: Timestamp,
+}
+
+/// An entry that was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What it says.
+    pub entry: Entry,
+    /// Tiles that it filled, as they must be.
+    pub full: Vec<FullTile>,
 }
 
 impl LogVerifier {
     /// Will hold a log against all that is known of it. Two anchors of one size must both hold.
     #[must_use]
-    pub fn new(mut anchors: Vec<Anchor>) -> Self {
+    pub fn new(anchors: Vec<Anchor>) -> Self {
+        Self::resume(anchors, TileBuilder::new())
+    }
+
+    /// The same behind entries of which only the hashes are left. Anchors within them are passed
+    /// over: whoever has the tiles holds them against those.
+    #[must_use]
+    pub fn resume(mut anchors: Vec<Anchor>, tiles: TileBuilder) -> Self {
         anchors.sort_unstable();
-        Self { anchors, held: 0, frontier: Frontier::new(), last: Timestamp::from_millis(i64::MIN) }
+        anchors.retain(|anchor| anchor.size >= tiles.size());
+        Self { anchors, held: 0, tiles, last: Timestamp::from_millis(i64::MIN) }
     }
 
     /// Entries checked so far.
     #[must_use]
     pub fn size(&self) -> u64 {
-        self.frontier.size()
+        self.tiles.size()
     }
 
     /// Takes the next entry, with the hash that was kept of it apart from it, if one was.
     ///
     /// # Errors
     /// With what is wrong at this entry.
-    pub fn feed(&mut self, text: &[u8], kept: Option<Hash>) -> Result<Entry, Fault> {
+    pub fn feed(&mut self, text: &[u8], kept: Option<Hash>) -> Result<Checked, Fault> {
         self.hold()?;
         let place = self.size();
         let hash = leaf_hash(text);
@@ -118,21 +154,21 @@ impl LogVerifier {
             return Err(Fault::Backwards { place });
         }
         self.last = entry.at;
-        self.frontier.push(hash);
-        Ok(entry)
+        let full = self.tiles.push(hash);
+        Ok(Checked { entry, full })
     }
 
     /// Ends the check and gives the log's right edge.
     ///
     /// # Errors
     /// When the log is shorter than what was signed, or its root another.
-    pub fn finish(mut self) -> Result<Frontier, Fault> {
+    pub fn finish(mut self) -> Result<TileBuilder, Fault> {
         self.hold()?;
         match self.anchors.last() {
             Some(Anchor { size, .. }) if *size > self.size() => {
                 Err(Fault::Truncated { found: self.size(), signed: *size })
             }
-            Some(_) | None => Ok(self.frontier),
+            Some(_) | None => Ok(self.tiles),
         }
     }
 
@@ -142,8 +178,10 @@ impl LogVerifier {
             if anchor.size != self.size() {
                 break;
             }
-            if anchor.root != self.frontier.root() {
-                return Err(Fault::Root { size: anchor.size });
+            if anchor.root != self.tiles.frontier().root() {
+                let before = self.held.checked_sub(1).and_then(|at| self.anchors.get(at));
+                let held = before.map_or(0, |anchor| anchor.size);
+                return Err(Fault::Root { size: anchor.size, held });
             }
             self.held = self.held.saturating_add(1);
         }

@@ -1,9 +1,9 @@
 //! The right edge of the log's tree, and its tiles in the file.
 //!
 //! A full tile is written in the commit that fills it, so that proofs read a handful of rows however
-//! long the log is. What is not full yet lives here and is read anew from the entries at a start.
+//! long the log is. What is not full yet lives in memory and is read anew from the entries at a start.
 
-use jeton_domain::merkle::{Frontier, Hash, TILE_WIDTH, TileId, Tiles, Tree, leaf_hash};
+use jeton_domain::merkle::{Hash, TILE_WIDTH, TileBuilder, TileId, Tiles, leaf_hash};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{schema::broken, writer::int};
@@ -12,78 +12,10 @@ use crate::store::StoreError;
 /// Bits of a tile's place that hold its index.
 const INDEX_BITS: u32 = 48;
 
-/// The right edge.
-pub(super) struct Edge {
-    frontier: Frontier,
-    levels: Vec<Vec<Hash>>,
-}
-
-/// A tile that became full.
-pub(super) struct Full {
-    pub place: i64,
-    pub root: Hash,
-    pub bytes: Vec<u8>,
-}
-
-impl Edge {
-    /// Reads it from what is committed.
-    pub fn read(db: &Connection) -> Result<Self, StoreError> {
-        let size = log_size(db)?;
-        let tiles = FileTiles(db);
-        let frontier = Tree::new(&tiles, size)
-            .frontier()
-            .map_err(|error| StoreError::Broken(error.to_string()))?;
-        let mut levels = Vec::new();
-        for level in 0_u8.. {
-            let hashes = size.checked_shr(u32::from(level) * 8).unwrap_or(0);
-            if hashes == 0 {
-                break;
-            }
-            levels.push(match hashes % TILE_WIDTH {
-                0 => Vec::new(),
-                _ => match TileId::holding(level, hashes.saturating_sub(1), size) {
-                    Some(id) => tiles.tile(id)?,
-                    None => Vec::new(),
-                },
-            });
-        }
-        Ok(Self { frontier, levels })
-    }
-
-    /// Entries so far.
-    pub fn size(&self) -> u64 {
-        self.frontier.size()
-    }
-
-    /// What appending and roots need.
-    pub fn frontier(&self) -> &Frontier {
-        &self.frontier
-    }
-
-    /// Appends a leaf and gives the tiles that it filled.
-    pub fn push(&mut self, leaf: Hash) -> Vec<Full> {
-        let mut full = Vec::new();
-        let mut hash = leaf;
-        let mut place = self.frontier.size();
-        self.frontier.push(leaf);
-        for level in 0_u8.. {
-            let depth = usize::from(level);
-            if self.levels.len() == depth {
-                self.levels.push(Vec::new());
-            }
-            let Some(row) = self.levels.get_mut(depth) else { break };
-            row.push(hash);
-            if u64::try_from(row.len()).is_ok_and(|count| count < TILE_WIDTH) {
-                break;
-            }
-            hash = root_of(row);
-            let bytes = row.iter().flat_map(|hash| hash.0).collect();
-            full.push(Full { place: tile_place(level, place / TILE_WIDTH), root: hash, bytes });
-            row.clear();
-            place /= TILE_WIDTH;
-        }
-        full
-    }
+/// Reads the right edge from what is committed.
+pub(super) fn read_edge(db: &Connection) -> Result<TileBuilder, StoreError> {
+    TileBuilder::read(&FileTiles(db), log_size(db)?)
+        .map_err(|error| StoreError::Broken(error.to_string()))
 }
 
 /// Tiles of a store file: full ones from their rows, the last of a level from what lies below.
@@ -94,7 +26,7 @@ impl Tiles for FileTiles<'_> {
 
     fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {
         let missing = || StoreError::Broken(format!("the log's {id} is missing or cut"));
-        if u64::from(id.width) == TILE_WIDTH {
+        if id.is_full() {
             let bytes: Option<Vec<u8>> = self
                 .0
                 .prepare_cached("SELECT hashes FROM tile WHERE place = ?1")
@@ -141,12 +73,7 @@ pub(super) fn log_size(db: &Connection) -> Result<u64, StoreError> {
     u64::try_from(next).map_err(|_| StoreError::Broken("the log's size is negative".into()))
 }
 
-fn tile_place(level: u8, index: u64) -> i64 {
+/// The row of a tile.
+pub(super) fn tile_place(level: u8, index: u64) -> i64 {
     int((u64::from(level) << INDEX_BITS) | index)
-}
-
-fn root_of(row: &[Hash]) -> Hash {
-    let mut tree = Frontier::new();
-    row.iter().for_each(|hash| tree.push(*hash));
-    tree.root()
 }

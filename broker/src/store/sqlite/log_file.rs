@@ -46,8 +46,7 @@ pub fn read_log(path: &Path, mut each: impl FnMut(&Entry)) -> Result<LogSummary,
         let place = verifier.size();
         let text = row.get_ref(1).map_err(broken)?.as_str().unwrap_or_default();
         if place.is_multiple_of(TILE_WIDTH) {
-            let full =
-                TileId::holding(0, place, size).filter(|id| u64::from(id.width) == TILE_WIDTH);
+            let full = TileId::holding(0, place, size).filter(|id| id.is_full());
             // Why not at once: what is wrong with the entries names the place.
             kept = match full.map(|id| tiles.tile(id)).transpose() {
                 Ok(hashes) => hashes.unwrap_or_default(),
@@ -58,16 +57,16 @@ pub fn read_log(path: &Path, mut each: impl FnMut(&Entry)) -> Result<LogSummary,
             };
         }
         let hash = usize::try_from(place % TILE_WIDTH).ok().and_then(|at| kept.get(at)).copied();
-        let entry = verifier
+        let checked = verifier
             .feed(text.as_bytes(), hash)
             .map_err(|fault| StoreError::Broken(format!("{fault}; somebody changed the log")))?;
-        each(&entry);
+        each(&checked.entry);
     }
     let tree = verifier.finish().map_err(|fault| StoreError::Broken(fault.to_string()))?;
     if let Some(error) = missing {
         return Err(error);
     }
-    Ok(LogSummary { entries: tree.size(), root: tree.root() })
+    Ok(LogSummary { entries: tree.size(), root: tree.frontier().root() })
 }
 
 #[cfg(test)]

@@ -12,14 +12,14 @@ use std::{
 use jeton_domain::{
     audit::{ENTRY_VERSION, Entry, Event},
     id::Row,
-    merkle::{Frontier, leaf_hash},
+    merkle::{Frontier, TileBuilder, leaf_hash},
     ttl::Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::watch;
 
 use super::{
-    edge::Edge,
+    edge::{read_edge, tile_place},
     live::{Effect, Live},
     reserve::Reserve,
     schema::broken,
@@ -46,7 +46,7 @@ pub(super) struct Txn<'a> {
     pub head: Head,
     pub effects: Vec<Effect>,
     pub live: &'a Arc<RwLock<Live>>,
-    edge: &'a mut Edge,
+    edge: &'a mut TileBuilder,
     recent: &'a mut HashMap<RecentKey, Row>,
     added: Vec<RecentKey>,
     failed: Option<StoreError>,
@@ -64,10 +64,9 @@ impl Txn<'_> {
             .map_err(|error| StoreError::Broken(error.to_string()))?;
         self.run("INSERT INTO entry VALUES (?1, ?2)", params![int(index), text])?;
         for full in self.edge.push(leaf_hash(text.as_bytes())) {
-            self.run(
-                "INSERT INTO tile VALUES (?1, ?2, ?3)",
-                params![full.place, full.root.0, full.bytes],
-            )?;
+            let bytes: Vec<u8> = full.hashes.iter().flat_map(|hash| hash.0).collect();
+            let place = tile_place(full.id.level, full.id.index);
+            self.run("INSERT INTO tile VALUES (?1, ?2, ?3)", params![place, full.root.0, bytes])?;
         }
         self.head = Head { size: index.saturating_add(1), at };
         Ok(index)
@@ -130,7 +129,7 @@ pub(super) struct Writer {
     pub _lock: std::fs::File,
     pub db: Connection,
     pub head: Head,
-    pub edge: Edge,
+    pub edge: TileBuilder,
     pub grown: watch::Sender<Frontier>,
     pub live: Arc<RwLock<Live>>,
     pub recent: HashMap<RecentKey, Row>,
@@ -230,7 +229,7 @@ impl Writer {
         if self.edge.size() == self.head.size {
             return;
         }
-        match Edge::read(&self.db) {
+        match read_edge(&self.db) {
             Ok(edge) if edge.size() == self.head.size => self.edge = edge,
             Ok(_) | Err(_) => {
                 tracing::error!(

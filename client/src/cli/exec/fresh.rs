@@ -54,9 +54,11 @@ fn is_passing(failure: &Failure) -> bool {
             error.kind(),
             ErrorKind::Busy | ErrorKind::Unavailable | ErrorKind::Upstream | ErrorKind::Config
         ),
-        Failure::Invalid(_) | Failure::Missing(_) | Failure::Broken(_) | Failure::Pending(_) => {
-            false
-        }
+        Failure::Invalid(_)
+        | Failure::Missing(_)
+        | Failure::Broken(_)
+        | Failure::Tampered(_)
+        | Failure::Pending(_) => false,
     }
 }
 
