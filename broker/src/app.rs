@@ -24,7 +24,7 @@ use crate::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
         PENDING_RESETS, REQUEST_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
     },
-    operation::{Broker, checkpoint::checkpoint},
+    operation::{Broker, checkpoint::checkpoint, copy_out},
 };
 
 /// Why the broker did not start or stopped.
@@ -51,6 +51,7 @@ pub struct Running {
     stop: CancellationToken,
     tasks: TaskTracker,
     broker: Arc<Broker>,
+    copy: Option<PathBuf>,
     close: Box<dyn FnOnce() + Send>,
 }
 
@@ -95,6 +96,8 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     let tasks = TaskTracker::new();
     let door = Door::new(Arc::clone(&parts.broker), authenticator);
     let routes = services(&Api::new(Arc::clone(&parts.broker), stop.clone()), &stop).await?;
+    let log = http::log::for_auditors(Arc::clone(&parts.broker));
+    let routes = Routes::from(routes.into_axum_router().merge(log));
     let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
     tasks.spawn(serve_grpc(door.clone(), routes.clone(), incoming, stop.clone()));
     if let Some(socket) = unix {
@@ -102,7 +105,8 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         tasks.spawn(serve_grpc(door, routes, incoming, stop.clone()));
     }
     let pages = Pages { broker: Arc::clone(&parts.broker), keys: Arc::clone(&parts.keys) };
-    tasks.spawn(serve_http(public, http::public(pages.clone()), stop.clone()));
+    let everyone = http::public(pages.clone(), config.audit.public_tiles);
+    tasks.spawn(serve_http(public, everyone, stop.clone()));
     tasks.spawn(serve_http(admin, http::admin(pages), stop.clone()));
     upkeep::start(&tasks, &stop, &parts, &config);
     tasks.close();
@@ -116,6 +120,7 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         stop,
         tasks,
         broker: parts.broker,
+        copy: config.audit.copy,
         close: Box::new(move || store.close()),
     })
 }
@@ -133,8 +138,8 @@ impl Running {
         let finished = async {
             self.tasks.wait().await;
             self.broker.mints.finished().await;
-            if let Err(error) = checkpoint(&self.broker).await {
-                tracing::error!(%error, "the log's last entries could not be signed");
+            if let Err(error) = last_checkpoint(&self.broker, self.copy).await {
+                tracing::error!(%error, "the log's last entries could not be signed or copied out");
             }
         };
         if tokio::time::timeout(DRAIN, finished).await.is_err() {
@@ -149,6 +154,17 @@ impl Running {
         }
         tracing::info!("jetond has stopped");
     }
+}
+
+/// Signs the log as it is left, and copies that out: a backup from before this stop is then found.
+async fn last_checkpoint(broker: &Broker, copy: Option<PathBuf>) -> Result<(), AppError> {
+    let broken = |error: &dyn std::fmt::Display| AppError::Broken(error.to_string());
+    let signed = checkpoint(broker).await.map_err(|error| broken(&error))?;
+    let Some(to) = copy.filter(|_| !broker.halt.is_restored()) else { return Ok(()) };
+    tokio::task::spawn_blocking(move || copy_out::write(&signed, &to))
+        .await
+        .map_err(|error| broken(&error))?
+        .map_err(|error| broken(&error))
 }
 
 async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppError> {

@@ -61,6 +61,8 @@ pub struct AuditConfig {
     pub key: PathBuf,
     /// A file that each checkpoint is copied to, best on another machine.
     pub copy: Option<PathBuf>,
+    /// Whether everyone may read the log's hashes and checkpoints, which hold no names.
+    pub public_tiles: bool,
 }
 
 /// The gRPC door.
@@ -416,8 +418,9 @@ fn read_audit(section: &Section<'_>, folder: &Path) -> Option<AuditConfig> {
         "write the file of the key that signs checkpoints; it is made at the first start",
     );
     let copy = section.file("copy", folder);
+    let public_tiles = section.switch("public_tiles").unwrap_or(false);
     section.finish();
-    Some(AuditConfig { name: name?, key: key?, copy })
+    Some(AuditConfig { name: name?, key: key?, copy, public_tiles })
 }
 
 fn read_log(section: &Section<'_>) -> Option<LogConfig> {

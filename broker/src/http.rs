@@ -1,5 +1,7 @@
 //! The HTTP side: public keys for verifiers, and on a loopback port liveness and metrics.
 
+pub mod log;
+
 use std::sync::Arc;
 
 use axum::{
@@ -24,9 +26,11 @@ pub struct Pages {
     pub keys: Arc<KeyRing>,
 }
 
-/// What everyone may see.
-pub fn public(pages: Pages) -> Router {
-    Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(pages)
+/// What everyone may see; the log's hashes and checkpoints only if they are meant to.
+pub fn public(pages: Pages, public_tiles: bool) -> Router {
+    let broker = Arc::clone(&pages.broker);
+    let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(pages);
+    if public_tiles { keys.merge(log::for_everyone(broker)) } else { keys }
 }
 
 /// What only this host may see.

@@ -99,6 +99,8 @@ pub const TAIL_LIFE: Duration = Duration::from_secs(300);
 /// Bytes of entries in one message of a tail or a list. Why: under [`RESPONSE_BYTES`] with one
 /// entry of the largest size more.
 pub const ENTRIES_BYTES: usize = 1024 * 1024;
+/// How often it is recorded that somebody reads the log by tiles.
+pub const READING_EVERY: Duration = Duration::from_secs(60);
 /// How often the sweep looks for what is due.
 pub const SWEEP_EVERY: Duration = Duration::from_millis(500);
 /// Grants that one sweep ends. Why: it must not hold the writer from the callers.

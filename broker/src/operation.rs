@@ -11,6 +11,7 @@ pub mod list;
 pub mod mints;
 pub mod open_session;
 pub mod read_audit;
+pub mod read_tiles;
 pub mod receipt;
 pub mod reload_policy;
 pub mod renew;
@@ -37,7 +38,10 @@ use tokio::sync::Notify;
 
 use crate::{
     clock::Clock,
-    operation::{halt::Halt, mints::Mints, seal::Sealer, session_of::Handles, sign_ins::SignIns},
+    operation::{
+        halt::Halt, mints::Mints, read_tiles::Readers, seal::Sealer, session_of::Handles,
+        sign_ins::SignIns,
+    },
     policy::Policies,
     signer::{log_key::LogKey, token::SignedMinter},
     store::{SessionRecord, Store, StoreError},
@@ -77,6 +81,8 @@ pub struct Broker {
     pub log_key: LogKey,
     /// Callers that could not prove who they are.
     pub sign_ins: SignIns,
+    /// Who reads the log by tiles.
+    pub readers: Readers,
     /// What speaks against granting, whatever the policies say.
     pub halt: Halt,
     /// Woken when something waits to be revoked upstream.

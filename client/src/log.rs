@@ -4,6 +4,7 @@
 mod folder;
 mod store_file;
 mod verify;
+mod web;
 
 use jeton_domain::merkle::{BundleId, CheckpointError, Fault, Hash, TileError, TileId};
 
@@ -11,7 +12,11 @@ pub use self::{
     folder::{Folder, FolderWriter},
     store_file::StoreFile,
     verify::{Report, verify},
+    web::Web,
 };
+
+/// Largest piece of a log, in bytes. Why: a full bundle of the longest entries.
+const FILE_BYTES: u64 = 256 * (65_535 + 2);
 
 /// Where a log is read from, by the names that tiles and bundles have (C2SP tlog-tiles).
 pub trait LogSource {

@@ -97,6 +97,17 @@ impl Door {
     }
 }
 
+/// A refusal as the caller's protocol tells it.
+fn told(row: &RpcRow, refused: Status) -> Response<Body> {
+    if row.path != rpc_table::LOG.path {
+        return refused.into_http();
+    }
+    let (code, text) = status::plain(&refused);
+    let mut answer = Response::new(Body::new(text));
+    *answer.status_mut() = code;
+    answer
+}
+
 fn verifies(caller: &Caller) -> bool {
     caller.principal.has(Role::Verifier) || caller.principal.has(Role::Operator)
 }
@@ -199,7 +210,7 @@ where
                     admitted.and_then(|caller| Ok((door.place(row, caller.as_ref())?, caller)));
                 let (_place, caller) = match admitted {
                     Ok(admitted) => admitted,
-                    Err(refused) => return Ok(refused.into_http()),
+                    Err(refused) => return Ok(told(row, refused)),
                 };
                 if let Some(caller) = caller {
                     parts.extensions.insert(Arc::new(caller));
@@ -209,7 +220,7 @@ where
             // Why here and not by tonic: it ends the call without a word to the caller or the metrics.
             let answer = match timeout(allowed, work).await {
                 Ok(answer) => answer?,
-                Err(_) => status::too_late(allowed).into_http(),
+                Err(_) => told(row, status::too_late(allowed)),
             };
             let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code());
             door.broker.metrics.answered(row.path, code, began.elapsed());

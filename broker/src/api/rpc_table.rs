@@ -60,10 +60,14 @@ pub const RPCS: &[RpcRow] = &[
     row("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Needs::Identity, ""),
 ];
 
+/// The log over HTTP, on the same port: every path below it.
+pub const LOG: RpcRow = row("/log/", Needs::Identity, "log_read");
+
 /// The row of a path, compared byte for byte: no other spelling of a path is known.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static RpcRow> {
-    RPCS.iter().find(|row| row.path == path)
+    let log = path.starts_with(LOG.path).then_some(&LOG);
+    RPCS.iter().find(|row| row.path == path).or(log)
 }
 
 #[cfg(test)]
@@ -104,6 +108,8 @@ mod tests {
             "/jeton.v1.GrantService%2FRequestGrant",
             "/jeton.v1.GrantService/RequestGrant.",
             "/jeton.v1.GrantService/RequestGrant?x",
+            "/log",
+            "//log/checkpoint",
         ] {
             assert_eq!(find(path), None, "{path}");
         }

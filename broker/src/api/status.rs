@@ -65,6 +65,28 @@ pub fn too_late(allowed: Duration) -> Status {
     status(Code::DeadlineExceeded, "DEADLINE", &message, [])
 }
 
+/// The same refusal for callers of plain HTTP: code and text.
+#[must_use]
+pub fn plain(status: &Status) -> (http::StatusCode, String) {
+    let code = match status.code() {
+        Code::Unauthenticated => http::StatusCode::UNAUTHORIZED,
+        Code::PermissionDenied => http::StatusCode::FORBIDDEN,
+        Code::NotFound | Code::Unimplemented => http::StatusCode::NOT_FOUND,
+        Code::InvalidArgument | Code::OutOfRange => http::StatusCode::BAD_REQUEST,
+        Code::Unavailable | Code::ResourceExhausted => http::StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => http::StatusCode::GATEWAY_TIMEOUT,
+        Code::Ok
+        | Code::Cancelled
+        | Code::Unknown
+        | Code::AlreadyExists
+        | Code::FailedPrecondition
+        | Code::Aborted
+        | Code::Internal
+        | Code::DataLoss => http::StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    (code, format!("{}\n", status.message()))
+}
+
 /// A path that has no row in the table.
 #[must_use]
 pub fn unknown_rpc() -> Status {

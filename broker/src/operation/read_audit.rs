@@ -73,7 +73,8 @@ pub async fn record_reading(broker: &Broker, caller: &Caller, how: &str) -> Resu
     if !caller.sees_all() {
         return Ok(());
     }
-    let event = Event::LogRead { by: caller.principal.id.clone(), query: Words::new(how) };
+    let event =
+        Event::LogRead { by: caller.principal.id.clone(), query: Words::new(how.trim_end()) };
     match broker.store.append(event, broker.clock.now()).await {
         Err(StoreError::Full) => {
             tracing::warn!(by = %caller.principal.id, how, "the log was read and the disk is too full to record it");

@@ -10,10 +10,7 @@ use jeton_domain::merkle::{
     BundleId, Hash, TILE_WIDTH, TileBuilder, TileId, bundle, leaf_hash, unbundle,
 };
 
-use super::{LogError, LogSource};
-
-/// Largest file of a folder, in bytes. Why: a full bundle of the longest entries.
-const FILE_BYTES: u64 = 256 * (65_535 + 2);
+use super::{FILE_BYTES, LogError, LogSource};
 
 /// The folder.
 #[derive(Debug, Clone)]

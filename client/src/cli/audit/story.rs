@@ -85,7 +85,7 @@ fn story(entries: &[EntryInfo], paint: Paint) -> String {
             paint.outcome(&entry.outcome, &event),
             clean(&entry.line)
         ));
-        for policy in policies(&stored(entry)) {
+        if let Some(policy) = policies(&stored(entry)) {
             text.push_str(&format!("{:<53}  {}\n", "", paint.dim(&policy)));
         }
     }

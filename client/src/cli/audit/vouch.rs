@@ -10,7 +10,7 @@ use std::{
 use clap::Args;
 use jeton_client::{
     EntryFilter, Error, Until,
-    log::{Folder, LogError, LogSource, Report, StoreFile, verify as verify_log},
+    log::{Folder, LogError, LogSource, Report, StoreFile, Web, verify as verify_log},
 };
 use jeton_domain::merkle::{Anchor, LogVerifier, SignedCheckpoint, VerifierKey};
 use serde_json::json;
@@ -30,11 +30,14 @@ const WORD: Duration = Duration::from_millis(200);
 #[derive(Args)]
 pub struct Verify {
     /// A store's file; the broker may run or be gone.
-    #[arg(long, value_name = "FILE", conflicts_with = "tiles")]
+    #[arg(long, value_name = "FILE")]
     store: Option<PathBuf>,
     /// A folder of tiles; with --store, where its old entries were moved to.
     #[arg(long, value_name = "FOLDER")]
     tiles: Option<PathBuf>,
+    /// An address that serves the log's tiles, such as https://jeton.acme.dev:7443/log.
+    #[arg(long, value_name = "URL", conflicts_with_all = ["store", "tiles"])]
+    url: Option<String>,
     /// The log's public key, NAME+ID+BASE64, or a file that holds it [env: JETON_LOG_KEY]
     #[arg(long, value_name = "KEY")]
     log_key: Option<String>,
@@ -78,11 +81,13 @@ pub async fn verify(global: &Global, asked: Verify) -> Result<(), Failure> {
         asked.checkpoint.iter().map(|file| kept(file, &key)).collect::<Result<Vec<_>, _>>()?;
     let began = Instant::now();
     let folder = asked.tiles.as_deref().map(Folder::new);
-    let report = match (&asked.store, folder) {
-        (Some(store), moved) => offline(&StoreFile::open(store, moved)?, &key, &kept)?,
-        (None, Some(folder)) => offline(&folder, &key, &kept)?,
-        (None, None) => online(global, &key, &kept).await?,
+    let report = match (&asked.store, folder, &asked.url) {
+        (Some(store), moved, _) => offline(StoreFile::open(store, moved)?, &key, kept).await?,
+        (None, Some(folder), _) => offline(folder, &key, kept).await?,
+        (None, None, Some(url)) => offline(Web::new(url, &global.settings())?, &key, kept).await?,
+        (None, None, None) => online(global, &key, &kept).await?,
     };
+
     let told = json!({
         "entries": report.size,
         "root": report.root.to_string(),
@@ -94,15 +99,20 @@ pub async fn verify(global: &Global, asked: Verify) -> Result<(), Failure> {
     global.output().result(&told, || words(&report, &key, began.elapsed()))
 }
 
-fn offline(
-    source: &dyn LogSource,
+async fn offline(
+    source: impl LogSource + Send + 'static,
     key: &VerifierKey,
-    kept: &[SignedCheckpoint],
-) -> Result<Report, LogError> {
-    let mut bar = Bar::new();
-    let report = verify_log(source, key, kept, |done, of| bar.show(done, of));
-    bar.clear();
-    report
+    kept: Vec<SignedCheckpoint>,
+) -> Result<Report, Failure> {
+    let key = key.clone();
+    let verified = tokio::task::spawn_blocking(move || {
+        let mut bar = Bar::new();
+        let report = verify_log(&source, &key, &kept, |done, of| bar.show(done, of));
+        bar.clear();
+        report
+    });
+    let verified = verified.await.map_err(|error| Failure::Broken(error.to_string()))?;
+    Ok(verified?)
 }
 
 /// Reads the entries from the broker itself. It can't lie about what a kept checkpoint vouches for.

@@ -1,0 +1,405 @@
+//! The audit log over real gRPC: who may read what, that nothing is skipped, and what proves it.
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+    time::Duration,
+};
+
+use jeton_client::{Client, EntryFilter, EntryInfo, PageOf, Settings, Until};
+use jeton_domain::merkle::{SignedCheckpoint, VerifierKey};
+use jeton_proto::v1::{
+    AcknowledgeRestoreRequest, EntryFilter as WireFilter, GetGrantRequest, GrantState,
+    ListEntriesRequest, RevokeGrantRequest, TailEntriesRequest,
+};
+use jeton_tests::{
+    broker::{AGENT, Broker, Caller, program},
+    eventually::within,
+    raw::{Raw, framed},
+};
+use rusqlite::Connection;
+use tonic::Code;
+use tonic_types::StatusExt;
+
+const READ: &str = "git:acme/api contents:read";
+const SOON: Duration = Duration::from_secs(20);
+
+async fn client(broker: &Broker, who: &str) -> Client {
+    jeton_tests::crypto();
+    let tls = broker.data().join("tls");
+    let settings = Settings {
+        endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
+        ca: Some(tls.join("ca.pem")),
+        certificate: Some(tls.join(format!("{who}.pem"))),
+        key: Some(tls.join(format!("{who}.key"))),
+        ..Settings::default()
+    };
+    settings.connect().await.unwrap()
+}
+
+fn key(broker: &Broker) -> VerifierKey {
+    VerifierKey::parse(broker.env("JETON_LOG_KEY")).unwrap()
+}
+
+async fn all(client: &Client, filter: EntryFilter) -> Vec<EntryInfo> {
+    let (mut found, mut token) = (Vec::new(), None);
+    loop {
+        let page = client.list_entries(filter.clone(), true, PageOf { size: 3, token }).await;
+        let page = page.unwrap();
+        found.extend(page.items);
+        token = page.next;
+        if token.is_none() {
+            return found;
+        }
+    }
+}
+
+fn reason(status: &tonic::Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+async fn granted(agent: &Caller) -> String {
+    agent.requests(READ).await.unwrap().grant.unwrap().id
+}
+
+fn jeton(broker: &Broker, who: &str, words: &[&str]) -> Output {
+    let tls = broker.data().join("tls");
+    Command::new(program("jeton"))
+        .args(words)
+        .envs(broker.envs().iter().cloned())
+        .env("JETON_CERT", tls.join(format!("{who}.pem")))
+        .env("JETON_KEY", tls.join(format!("{who}.key")))
+        .output()
+        .unwrap()
+}
+
+fn verified(broker: &Broker, more: &[&str]) -> Output {
+    let store = broker.data().join("jeton.db");
+    let words = ["--json", "audit", "verify", "--store", store.to_str().unwrap()];
+    jeton(broker, "audrey", &[&words[..], more].concat())
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_auditor_sees_all_and_is_on_record_and_a_session_sees_its_own() {
+    let broker = Broker::start();
+    let (one, session) = broker.agent_with(&[READ]).await;
+    let (other, foreign) = broker.agent_with(&[READ]).await;
+    let (id, _) = (granted(&one).await, granted(&other).await);
+    one.requests("git:other/api contents:read").await.unwrap_err();
+
+    let audrey = client(&broker, "audrey").await;
+    let entries = all(&audrey, EntryFilter::default()).await;
+    let indexes: Vec<u64> = entries.iter().map(|entry| entry.index).collect();
+    assert_eq!(indexes, (0..entries.len() as u64).collect::<Vec<_>>(), "none is left out");
+    let last = entries.last().unwrap();
+    assert_eq!(last.event, "log_read");
+    assert!(last.line.contains("person/audrey: list"), "{}", last.line);
+
+    let only = |filter: EntryFilter| all(&audrey, filter);
+    let words =
+        |entries: Vec<EntryInfo>| entries.into_iter().map(|entry| entry.event).collect::<Vec<_>>();
+    let some = |text: &str| Some(text.to_owned());
+    let filter = EntryFilter { session: Some(session.id.clone()), ..Default::default() };
+    assert_eq!(words(only(filter).await), ["session_opened", "issued", "denied"]);
+    let filter = EntryFilter { grant: Some(id.clone()), ..Default::default() };
+    assert_eq!(words(only(filter).await), ["issued"]);
+    let filter = EntryFilter { outcome: some("denied"), ..Default::default() };
+    assert_eq!(words(only(filter).await), ["denied"]);
+    let filter = EntryFilter { resource: some("acme/**"), ..Default::default() };
+    assert_eq!(words(only(filter).await), ["issued", "issued"]);
+    let filter = EntryFilter { policy: some("builders-read"), ..Default::default() };
+    assert_eq!(words(only(filter).await), ["issued", "issued"]);
+    let filter = EntryFilter { agent: some(AGENT), event: some("issued"), ..Default::default() };
+    assert_eq!(words(only(filter).await), ["issued", "issued"]);
+    let filter =
+        EntryFilter { since: Some(jeton_client::now_millis() + 60_000), ..Default::default() };
+    assert!(only(filter).await.is_empty());
+    let filter = EntryFilter { event: some("isued"), ..Default::default() };
+    let error = audrey.list_entries(filter, false, PageOf::default()).await.unwrap_err();
+    assert!(error.to_string().contains("`isued` is no event; there are started,"), "{error}");
+
+    let mut own = one.audit();
+    let seen = own.list_entries(ListEntriesRequest::default()).await.unwrap().into_inner().entries;
+    let seen: Vec<&str> = seen.iter().map(|entry| entry.event.as_str()).collect();
+    assert_eq!(seen, ["denied", "issued", "session_opened"], "newest first, its own only");
+    let session = Some(WireFilter { session: foreign.id, ..Default::default() });
+    let foreign = ListEntriesRequest { filter: session, ..Default::default() };
+    assert_eq!(own.list_entries(foreign).await.unwrap_err().code(), Code::NotFound);
+    let nobody = broker.as_("agent").await;
+    let refused = nobody.audit().list_entries(ListEntriesRequest::default()).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::PermissionDenied, "ROLE_MISSING")
+    );
+    let refused = nobody.audit().tail_entries(TailEntriesRequest::default()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_goes_on_where_it_stood_and_skips_nothing() {
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let audrey = client(&broker, "audrey").await;
+    let writing = tokio::spawn(async move {
+        for _ in 0..600 {
+            granted(&agent).await;
+        }
+    });
+    let (mut next, mut seen, mut streams) = (0, Vec::new(), 0);
+    let filter = EntryFilter { event: Some("issued".to_owned()), ..Default::default() };
+    while seen.len() < 600 {
+        let mut stream = audrey.tail_entries(filter.clone(), next, Until::Stopped).await.unwrap();
+        streams += 1;
+        // Each stream is left after a few batches, as one that breaks.
+        for _ in 0..7 {
+            if seen.len() >= 600 {
+                break;
+            }
+            let batch = stream.next().await.unwrap().unwrap();
+            seen.extend(batch.entries.into_iter().map(|entry| entry.index));
+            next = batch.next;
+        }
+    }
+    writing.await.unwrap();
+    assert!(streams > 2, "{streams}");
+    let listed = all(&audrey, filter).await;
+    assert_eq!(seen, listed.iter().map(|entry| entry.index).collect::<Vec<_>>());
+    let beyond = audrey.tail_entries(EntryFilter::default(), 1 << 40, Until::Stopped).await;
+    let error = beyond.map(drop).unwrap_err().to_string();
+    assert!(error.contains("from_index: the log has"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_credential_has_a_receipt_that_holds_without_trust() {
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let (audrey, key) = (client(&broker, "audrey").await, key(&broker));
+    let first = agent.requests(READ).await.unwrap().grant.unwrap();
+    let receipt = audrey.receipt_of_grant(&first.id).await.unwrap();
+    assert_eq!(Some(receipt.entry.index), first.entry_index);
+    assert_eq!(receipt.key, key, "the key that the operator published");
+    SignedCheckpoint::open(&receipt.checkpoint.to_string(), &key).unwrap();
+    assert!(receipt.entry.text.contains(&first.id));
+    let before = receipt.checkpoint.checkpoint().clone();
+    for _ in 0..300 {
+        granted(&agent).await;
+    }
+    let newer = async || {
+        let now = audrey.checkpoint().await.unwrap().checkpoint.checkpoint().clone();
+        (now.size > before.size + 300).then_some(now)
+    };
+    let now = within(SOON, "a checkpoint of all of them", newer).await;
+    let proof = audrey.consistency(before.size, now.size).await.unwrap();
+    proof.verify(&before.root, &now.root).unwrap();
+    let again = audrey.receipt(receipt.entry.index).await.unwrap();
+    assert_eq!(again.entry.text, receipt.entry.text);
+
+    let (stranger, _) = broker.agent_with(&[READ]).await;
+    let get = |of| jeton_proto::v1::GetReceiptRequest { of: Some(of) };
+    use jeton_proto::v1::get_receipt_request::Of;
+    let own = Of::Index(receipt.entry.index);
+    assert!(agent.audit().get_receipt(get(own.clone())).await.is_ok());
+    let foreign = stranger.audit().get_receipt(get(own)).await.unwrap_err();
+    let absent = stranger.audit().get_receipt(get(Of::Index(1 << 50))).await.unwrap_err();
+    assert_eq!((foreign.code(), foreign.message()), (absent.code(), absent.message()));
+    assert_eq!(foreign.code(), Code::NotFound);
+    let back = audrey.consistency(now.size, before.size).await.unwrap_err();
+    assert!(back.to_string().contains("swap them"), "{back}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_edits_removes_or_cuts_off_entries_is_found_by_the_file_alone() {
+    let mut broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    for _ in 0..600 {
+        granted(&agent).await;
+    }
+    let kept = broker.data().join("kept");
+    let keep =
+        || jeton(&broker, "audrey", &["audit", "checkpoint", "--out", kept.to_str().unwrap()]);
+    let kept_one = keep();
+    assert!(kept_one.status.success(), "{}", text(&kept_one));
+    granted(&agent).await;
+    assert!(keep().status.success(), "a newer one takes its place, proved to have grown from it");
+    let online =
+        jeton(&broker, "audrey", &["audit", "verify", "--checkpoint", kept.to_str().unwrap()]);
+    assert!(online.status.success(), "{}", text(&online));
+    let url = format!("{}/log", broker.env("JETON_ENDPOINT"));
+    let tiles = jeton(&broker, "audrey", &["audit", "verify", "--url", &url]);
+    assert!(tiles.status.success(), "{}", text(&tiles));
+    let refused = jeton(&broker, "agent", &["audit", "verify", "--url", &url]);
+    assert_eq!(refused.status.code(), Some(66), "{}", text(&refused));
+    assert!(
+        text(&refused).contains("403 Forbidden: the log's tiles and entries need the role auditor"),
+        "{}",
+        text(&refused)
+    );
+    let good = verified(&broker, &["--checkpoint", kept.to_str().unwrap()]);
+    assert!(good.status.success(), "{}", text(&good));
+    assert_eq!(broker.stop(), Some(0));
+    let good = verified(&broker, &[]);
+    assert!(good.status.success(), "{}", text(&good));
+
+    let store = broker.data().join("jeton.db");
+    let untouched = fs::read(&store).unwrap();
+    let bulk = "UPDATE entry SET text = replace(text, 'contents:read', 'contents:reed')";
+    for (harm, named) in [
+        (format!("{bulk} WHERE place = 5"), "entry 5:"),
+        (format!("{bulk} WHERE place = 560"), "they are not those that the checkpoint of size"),
+        ("DELETE FROM entry WHERE place = 100".to_owned(), "entry 100:"),
+        ("DELETE FROM entry WHERE place > 300".to_owned(), "the log ends after 301 entries"),
+        (
+            "UPDATE entry SET place = -1 WHERE place = 10; UPDATE entry SET place = 10 WHERE place = 11; UPDATE entry SET place = 11 WHERE place = -1".to_owned(),
+            "entry 10:",
+        ),
+        ("UPDATE tile SET hashes = zeroblob(8192) WHERE place = 1".to_owned(), "entry 256:"),
+        ("UPDATE tile SET root = zeroblob(32) WHERE place = 0".to_owned(), "tile/1/000.p/2"),
+        ("DELETE FROM tile WHERE place = 1".to_owned(), "tile/0/001 is missing"),
+        ("UPDATE checkpoint SET note = replace(note, 'dev.jeton', 'dev.jiton')".to_owned(), "not signed by"),
+    ] {
+        fs::write(&store, &untouched).unwrap();
+        let db = Connection::open(&store).unwrap();
+        db.execute_batch(&harm).unwrap();
+        drop(db);
+        let found = verified(&broker, &["--checkpoint", kept.to_str().unwrap()]);
+        assert_eq!(found.status.code(), Some(74), "{harm}: {}", text(&found));
+        assert!(text(&found).contains(named), "{harm}: {}", text(&found));
+    }
+    let wrong = "other+00000000+AAAA";
+    let refused = verified(&broker, &["--log-key", wrong]);
+    assert_eq!(refused.status.code(), Some(65), "{}", text(&refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_checkpoint_that_can_not_leave_the_house_stops_granting_and_not_revoking() {
+    let broker = Broker::start_with(|data| {
+        let file = data.join("jetond.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        assert!(text.contains("copy = \"run/checkpoint\""));
+        fs::create_dir(data.join("elsewhere")).unwrap();
+        fs::write(&file, text.replace("run/checkpoint", "elsewhere/checkpoint")).unwrap();
+    });
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let id = granted(&agent).await;
+    let elsewhere = broker.data().join("elsewhere");
+    let copied = async || elsewhere.join("checkpoint").exists().then_some(());
+    within(SOON, "a copy", copied).await;
+
+    fs::remove_dir_all(&elsewhere).unwrap();
+    granted(&agent).await;
+    let halted = async || agent.requests(READ).await.err();
+    let halted = within(Duration::from_secs(40), "granting stops", halted).await;
+    assert_eq!((halted.code(), reason(&halted).as_str()), (Code::Unavailable, "HALTED"));
+    assert!(halted.message().contains("checkpoints can't be copied out"), "{}", halted.message());
+    let operator = broker.as_("ana").await;
+    let revoke = RevokeGrantRequest { id, reason: "enough".into() };
+    operator.grants().revoke_grant(revoke).await.unwrap();
+
+    fs::create_dir(&elsewhere).unwrap();
+    let again = async || agent.requests(READ).await.ok();
+    within(SOON, "granting goes on by itself", again).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_put_back_from_a_backup_brings_nothing_back_and_waits_for_an_operator() {
+    let mut broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let id = granted(&agent).await;
+    assert_eq!(broker.stop(), Some(0));
+    let store = broker.data().join("jeton.db");
+    let backup = fs::read(&store).unwrap();
+    broker.run();
+    let operator = broker.as_("ana").await;
+    let revoke = RevokeGrantRequest { id: id.clone(), reason: "leaked".into() };
+    operator.grants().revoke_grant(revoke).await.unwrap();
+    assert_eq!(broker.stop(), Some(0));
+    let kept = broker.data().join("kept");
+    fs::copy(broker.data().join("run/checkpoint"), &kept).unwrap();
+
+    fs::write(&store, backup).unwrap();
+    broker.run();
+    let found = verified(&broker, &["--checkpoint", kept.to_str().unwrap()]);
+    assert_eq!(found.status.code(), Some(74), "{}", text(&found));
+    let mut again = broker.as_("agent").await;
+    again.handle = agent.handle.clone();
+    let refused = again.requests(READ).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "its session ended: {refused:?}");
+    let operator = broker.as_("ana").await;
+    let get = GetGrantRequest { id };
+    let grant = operator.grants().get_grant(get).await.unwrap().into_inner().grant.unwrap();
+    assert_eq!(grant.state(), GrantState::Revoked, "what was revoked stays so");
+    let orchestrator = broker.as_("orchestrator").await;
+    let mut open = jeton_tests::broker::opening(&[READ]);
+    open.binding = Some(jeton_proto::v1::open_session_request::Binding::CertificateSha256(
+        broker.thumbprint("agent"),
+    ));
+    let refused = orchestrator.sessions().open_session(open).await.unwrap_err();
+    assert_eq!(reason(&refused), "HALTED", "{refused:?}");
+
+    let acknowledge = |who: &str, why: &str| {
+        jeton(&broker, who, &["audit", "acknowledge-restore", "--reason", why])
+    };
+    assert_eq!(acknowledge("audrey", "I looked").status.code(), Some(77), "not an auditor's");
+    assert!(!acknowledge("ana", "").status.success(), "a reason is asked for");
+    assert!(acknowledge("ana", "the disk broke").status.success());
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    granted(&agent).await;
+    let audrey = client(&broker, "audrey").await;
+    let words: Vec<String> =
+        all(&audrey, EntryFilter::default()).await.into_iter().map(|entry| entry.event).collect();
+    let found = words.iter().position(|word| word == "restore_found").unwrap();
+    let known = words.iter().position(|word| word == "restore_acknowledged").unwrap();
+    assert!(found < known, "{words:?}");
+    assert!(!acknowledge("ana", "again").status.success(), "nothing waits any more");
+    assert_eq!(broker.stop(), Some(0));
+    broker.run();
+    assert!(
+        broker
+            .as_("agent")
+            .await
+            .audit()
+            .get_checkpoint(jeton_proto::v1::GetCheckpointRequest {})
+            .await
+            .is_ok()
+    );
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    granted(&agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callers_that_can_not_say_who_they_are_are_counted_in_the_log() {
+    let broker = Broker::start();
+    let mut nobody = Raw::connect(&broker, None).await.unwrap();
+    for _ in 0..25 {
+        let bad = [("authorization", "Bearer not-a-token")];
+        let path = "/jeton.v1.SessionService/WhoAmI";
+        let request = framed(&jeton_proto::v1::WhoAmIRequest {});
+        assert_ne!(nobody.call(path, &bad, request).await.unwrap().code, Some(0));
+    }
+    let audrey = client(&broker, "audrey").await;
+    let filter = EntryFilter { event: Some("sign_in_failed".into()), ..Default::default() };
+    let counted = async || {
+        let found = all(&audrey, filter.clone()).await;
+        (!found.is_empty()).then_some(found)
+    };
+    let found = within(SOON, "an entry", counted).await;
+    assert!(found.len() < 5, "together, not one by one: {}", found.len());
+    assert!(found[0].line.contains('×'), "{}", found[0].line);
+    let refused = broker.as_("audrey").await;
+    let refused = refused
+        .audit()
+        .acknowledge_restore(AcknowledgeRestoreRequest { reason: "x".into() })
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(Path::new(&broker.data().join("run/checkpoint")).exists());
+}
