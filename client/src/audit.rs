@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Which entries. Every field that is set must fit.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
 pub struct EntryFilter {
     pub agent: Option<String>,

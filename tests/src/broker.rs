@@ -285,6 +285,20 @@ impl Caller {
         self.requests_with_id(text, "").await
     }
 
+    /// Asks for a grant with a reason of its own.
+    pub async fn requests_with_reason(
+        &self,
+        text: &str,
+        reason: &str,
+    ) -> Result<RequestGrantResponse, Status> {
+        let request = RequestGrantRequest {
+            scope: Some(scope(text)),
+            reason: reason.into(),
+            ..Default::default()
+        };
+        self.grants().request_grant(request).await.map(tonic::Response::into_inner)
+    }
+
     /// Asks for a grant under a request id.
     pub async fn requests_with_id(
         &self,

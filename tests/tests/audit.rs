@@ -403,3 +403,92 @@ async fn callers_that_can_not_say_who_they_are_are_counted_in_the_log() {
     assert_eq!(refused.code(), Code::PermissionDenied);
     assert!(Path::new(&broker.data().join("run/checkpoint")).exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn exports_hold_every_entry_go_on_after_a_break_and_are_on_record() {
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    for _ in 0..600 {
+        granted(&agent).await;
+    }
+    let hostile = agent.requests_with_reason(READ, "=cmd|'/c calc'!A1, \"quoted\"\n").await;
+    hostile.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let export = |format: &str, name: &str, more: &[&str]| {
+        let out = path(name);
+        let words = ["audit", "export", "--format", format, "--out", out.to_str().unwrap()];
+        jeton(&broker, "audrey", &[&words[..], more].concat())
+    };
+    let upto = ["--until", "2100-01-01T00:00:00Z", "--event", "issued"];
+    for (format, name) in [("jsonl", "log.jsonl"), ("csv", "log.csv"), ("ocsf", "log.ocsf")] {
+        let made = export(format, name, &upto);
+        assert!(made.status.success(), "{}", text(&made));
+        let whole = fs::read_to_string(path(name)).unwrap();
+        let header = usize::from(format == "csv");
+        assert_eq!(whole.lines().count(), 601 + header, "{format}");
+        let again = export(format, name, &upto);
+        assert_eq!(again.status.code(), Some(65), "{}", text(&again));
+        // As a break in the middle of a line leaves it.
+        let cut = whole.len() / 3;
+        fs::write(path(name), &whole[..cut]).unwrap();
+        let resumed = export(format, name, &[&upto[..], &["--resume"]].concat());
+        assert!(resumed.status.success(), "{}", text(&resumed));
+        assert_eq!(fs::read_to_string(path(name)).unwrap(), whole, "{format}");
+    }
+    let csv = fs::read_to_string(path("log.csv")).unwrap();
+    assert!(!csv.lines().any(|line| line.contains(",=") || line.starts_with('=')));
+    let event: serde_json::Value =
+        serde_json::from_str(fs::read_to_string(path("log.ocsf")).unwrap().lines().next().unwrap())
+            .unwrap();
+    assert_eq!(
+        (event["class_uid"].as_u64(), event["type_uid"].as_u64()),
+        (Some(3003), Some(300_301))
+    );
+    assert_eq!(event["user"]["uid"], AGENT);
+
+    let made = export("parquet", "parts", &upto);
+    assert!(made.status.success(), "{}", text(&made));
+    let resumed = export("parquet", "parts", &[&upto[..], &["--resume"]].concat());
+    assert!(text(&resumed).contains("0 entries"), "{}", text(&resumed));
+    use parquet::file::reader::{FileReader, SerializedFileReader};
+    let mut rows = 0;
+    for part in fs::read_dir(path("parts")).unwrap() {
+        let file = fs::File::open(part.unwrap().path()).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        rows += reader.get_row_iter(None).unwrap().map(|row| row.unwrap()).count();
+    }
+    assert_eq!(rows, 601);
+
+    let made = export("tiles", "tiles", &[]);
+    assert!(made.status.success(), "{}", text(&made));
+    let tiles = path("tiles");
+    let check =
+        || jeton(&broker, "audrey", &["audit", "verify", "--tiles", tiles.to_str().unwrap()]);
+    assert!(check().status.success(), "{}", text(&check()));
+    for _ in 0..300 {
+        granted(&agent).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let grown = export("tiles", "tiles", &["--resume"]);
+    assert!(grown.status.success(), "{}", text(&grown));
+    assert!(check().status.success(), "{}", text(&check()));
+    let bundle = tiles.join("tile/entries/001");
+    let mut bytes = fs::read(&bundle).unwrap();
+    let at = bytes.windows(13).position(|some| some == b"contents:read").unwrap();
+    bytes[at] = b'k';
+    fs::write(&bundle, bytes).unwrap();
+    assert_eq!(check().status.code(), Some(74), "{}", text(&check()));
+    assert!(
+        text(&check()).contains("entry 256: it is not the entry that was written"),
+        "{}",
+        text(&check())
+    );
+
+    let audrey = client(&broker, "audrey").await;
+    let read = EntryFilter { event: Some("log_read".into()), ..Default::default() };
+    let lines: Vec<String> = all(&audrey, read).await.into_iter().map(|entry| entry.line).collect();
+    let exports = lines.iter().filter(|line| line.contains("export from")).count();
+    assert_eq!(exports, 10, "{lines:?}");
+    assert!(lines.iter().any(|line| line.contains("event=issued")), "{lines:?}");
+}

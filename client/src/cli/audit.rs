@@ -1,5 +1,6 @@
 //! `jeton audit`.
 
+mod export;
 mod filter;
 mod read;
 mod row;
@@ -26,6 +27,8 @@ pub enum Command {
     },
     /// Follow the log as it is written.
     Tail(read::Tail),
+    /// Write the log to a file or folder for other programs.
+    Export(export::Export),
     /// Verify a log from a store's file, a folder of tiles, or the broker itself.
     Verify(vouch::Verify),
     /// Print the newest signed checkpoint; keep it elsewhere to hold the log against later.
@@ -49,6 +52,7 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::List(list) => read::list(global, list).await?,
         Command::Show { grant } => story::show(global, &grant).await?,
         Command::Tail(tail) => read::tail(global, tail).await?,
+        Command::Export(export) => export::export(global, export).await?,
         Command::Verify(verify) => vouch::verify(global, verify).await?,
         Command::Checkpoint(checkpoint) => vouch::checkpoint(global, checkpoint).await?,
         Command::Receipt(receipt) => vouch::receipt(global, receipt).await?,

@@ -155,6 +155,12 @@ impl FolderWriter {
         self.edge.size()
     }
 
+    /// Root over the entries so far.
+    #[must_use]
+    pub fn root(&self) -> Hash {
+        self.edge.frontier().root()
+    }
+
     /// Takes the next entry.
     ///
     /// # Errors
