@@ -99,6 +99,8 @@ pub const TAIL_LIFE: Duration = Duration::from_secs(300);
 /// Bytes of entries in one message of a tail or a list. Why: under [`RESPONSE_BYTES`] with one
 /// entry of the largest size more.
 pub const ENTRIES_BYTES: usize = 1024 * 1024;
+/// Time between two looks at what the log's index lacks. Why: many entries at once cost less each.
+pub const INDEX_EVERY: Duration = Duration::from_millis(200);
 /// How often it is recorded that somebody reads the log by tiles.
 pub const READING_EVERY: Duration = Duration::from_secs(60);
 /// How often the sweep looks for what is due.

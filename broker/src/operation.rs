@@ -22,6 +22,7 @@ pub mod revoke_upstream;
 pub mod seal;
 pub mod session_of;
 pub mod sign_ins;
+pub mod summarise;
 pub mod sweep;
 pub mod tail;
 
@@ -44,7 +45,7 @@ use crate::{
     },
     policy::Policies,
     signer::{log_key::LogKey, token::SignedMinter},
-    store::{SessionRecord, Store, StoreError},
+    store::{SessionRecord, Store, StoreError, index::LogIndex},
     telemetry::Metrics,
     upstream::{MintError, Minter},
 };
@@ -81,6 +82,8 @@ pub struct Broker {
     pub log_key: LogKey,
     /// Callers that could not prove who they are.
     pub sign_ins: SignIns,
+    /// Finds entries of the log.
+    pub index: Arc<LogIndex>,
     /// Who reads the log by tiles.
     pub readers: Readers,
     /// What speaks against granting, whatever the policies say.

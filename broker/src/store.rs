@@ -4,6 +4,7 @@
 //! on disk. [`RecordedPermit`] and [`Issued`] can be made in this module only: they are the proofs
 //! that minting and releasing ask for.
 
+pub mod index;
 pub mod sqlite;
 
 use std::sync::Arc;
@@ -473,6 +474,9 @@ pub trait Store: Send + Sync {
 
     /// Texts of the log's entries from `from` on, at most `most`.
     async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError>;
+
+    /// Texts of the entries at these indexes, in this order.
+    async fn entries_at(&self, places: Vec<u64>) -> Result<Vec<String>, StoreError>;
 
     /// Hashes of one tile of the log.
     async fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError>;

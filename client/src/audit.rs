@@ -67,6 +67,26 @@ pub struct EntryBatch {
     pub next: u64,
 }
 
+/// How many entries there are.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Parts of the time, those without entries left out.
+    pub parts: Vec<SummaryPart>,
+    /// Entries that were looked at, from the first on.
+    pub looked_at: u64,
+}
+
+/// One part of the time.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct SummaryPart {
+    /// When it begins, in milliseconds since 1970.
+    pub start: i64,
+    /// Values and how many entries have them, the most first.
+    pub counts: Vec<(String, u64)>,
+}
+
 /// How long a stream goes on.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
@@ -128,6 +148,32 @@ impl Client {
             .await?;
         let next = Some(answer.next_page_token).filter(|token| !token.is_empty());
         Ok(Page { items: answer.entries.into_iter().map(wire::entry).collect(), next })
+    }
+
+    /// Counts entries by what they say (`event`, `agent`, `policy` …), in parts of a length.
+    ///
+    /// # Errors
+    /// When they can't be counted by that, or the caller may not look.
+    pub async fn summarise(
+        &self,
+        filter: EntryFilter,
+        by: &str,
+        every: Option<std::time::Duration>,
+    ) -> Result<Summary, Error> {
+        let every = every.map_or(Ok(0), |every| u32::try_from(every.as_secs()));
+        let request = v1::SummariseRequest {
+            filter: Some(filter.into()),
+            by: by.to_owned(),
+            every_seconds: every
+                .map_err(|_| Error::config("the parts are longer than a century"))?,
+        };
+        let path = "/jeton.v1.AuditService/Summarise";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                AuditServiceClient::new(channel).summarise(request).await
+            })
+            .await?;
+        Ok(wire::summary(answer))
     }
 
     /// Follows the log from an index on. The broker ends a stream after some minutes; go on at the

@@ -43,7 +43,10 @@ mod types;
 mod wire;
 
 pub use self::{
-    audit::{CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, Receipt, Tail, Until},
+    audit::{
+        CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, Receipt, Summary, SummaryPart, Tail,
+        Until,
+    },
     clock::now_millis,
     connect::{Client, Settings},
     credential::{Credential, Exposed},

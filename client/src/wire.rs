@@ -7,7 +7,7 @@ use jeton_domain::{
 use jeton_proto::v1;
 
 use crate::{
-    audit::EntryInfo,
+    audit::{EntryInfo, Summary, SummaryPart},
     error::{Error, ErrorKind},
     types::{GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, SessionInfo, WhoAmI},
 };
@@ -135,6 +135,14 @@ pub(crate) fn entry(entry: v1::Entry) -> EntryInfo {
         line: entry.line,
         text: entry.text,
     }
+}
+
+pub(crate) fn summary(summary: v1::SummariseResponse) -> Summary {
+    let part = |part: v1::summarise_response::Part| SummaryPart {
+        start: millis(part.start_time).unwrap_or(0),
+        counts: part.counts.into_iter().map(|count| (count.value, count.count)).collect(),
+    };
+    Summary { parts: summary.parts.into_iter().map(part).collect(), looked_at: summary.looked_at }
 }
 
 fn scope_text(scope: &v1::Scope) -> String {

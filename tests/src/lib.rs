@@ -5,6 +5,7 @@ pub mod canary;
 pub mod emulate;
 pub mod eventually;
 pub mod frames;
+pub mod generate;
 pub mod git_host;
 pub mod github;
 pub mod github_front;

@@ -7,7 +7,8 @@ use jeton_proto::v1::{
     AcknowledgeRestoreRequest, AcknowledgeRestoreResponse, GetCheckpointRequest,
     GetCheckpointResponse, GetConsistencyProofRequest, GetConsistencyProofResponse,
     GetReceiptRequest, GetReceiptResponse, ListEntriesRequest, ListEntriesResponse,
-    TailEntriesRequest, TailEntriesResponse, audit_service_server::AuditService,
+    SummariseRequest, SummariseResponse, TailEntriesRequest, TailEntriesResponse,
+    audit_service_server::AuditService,
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
@@ -25,7 +26,7 @@ use crate::{
         Caller, Refusal,
         read_audit::{self, From},
         receipt::{self, Of},
-        restore, tail,
+        restore, summarise, tail,
     },
 };
 
@@ -70,6 +71,20 @@ impl AuditService for Api {
             entries: found.entries.into_iter().map(wire::entry).collect(),
             next_page_token: page::render_place(&self.broker, found.next, &query)?,
         }))
+    }
+
+    async fn summarise(
+        &self,
+        request: Request<SummariseRequest>,
+    ) -> Result<Response<SummariseResponse>, Status> {
+        let caller = caller(&request)?;
+        let wanted = wire::wanted(request.into_inner())?;
+        let filter = read_audit::narrowed(&caller, wanted.filter)?;
+        let how = format!("summary by {} {}", wanted.by.word(), filter.words());
+        read_audit::record_reading(&self.broker, &caller, &how).await?;
+        let summary = summarise::Wanted { filter, ..wanted };
+        let summary = summarise::summarise(&self.broker, summary).await?;
+        Ok(Response::new(wire::summary(summary)))
     }
 
     type TailEntriesStream = std::pin::Pin<

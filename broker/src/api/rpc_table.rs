@@ -48,6 +48,7 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.GrantService/RevokeMatching", Needs::Identity, "revocation_asked revoked"),
     row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
     row("/jeton.v1.AuditService/ListEntries", Needs::Identity, "log_read"),
+    row("/jeton.v1.AuditService/Summarise", Needs::Identity, "log_read"),
     row("/jeton.v1.AuditService/TailEntries", Needs::Identity, "log_read"),
     row("/jeton.v1.AuditService/GetReceipt", Needs::Identity, "log_read"),
     row("/jeton.v1.AuditService/GetCheckpoint", Needs::Identity, ""),

@@ -44,7 +44,7 @@ use crate::{
         schedule::Rotation,
         token::{SignedConfig, SignedMinter},
     },
-    store::{Store, sqlite::SqliteStore},
+    store::{Store, index::LogIndex, sqlite::SqliteStore},
     telemetry::Metrics,
     upstream::github::{GithubConfig, GithubMinter},
 };
@@ -82,6 +82,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     let sources = sources(config, &keys)?;
     let policies =
         Arc::new(Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?);
+    let index = LogIndex::open(&config.store, &*store).await.map_err(unusable)?;
     let broker = Arc::new(Broker {
         store: Arc::<SqliteStore>::clone(&store),
         clock,
@@ -94,6 +95,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         mints: Mints::new(),
         sign_ins: SignIns::default(),
         readers: Readers::default(),
+        index: Arc::new(index),
         log_key,
         halt: Halt::default(),
         revocations: Notify::new(),

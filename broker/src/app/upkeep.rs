@@ -13,7 +13,10 @@ use super::build::Parts;
 use crate::{
     config::Config,
     identity::tls::{Reload, TlsState},
-    limits::{CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, RELOAD_EVERY, SIGN_INS_EVERY, SWEEP_EVERY},
+    limits::{
+        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, RELOAD_EVERY, SIGN_INS_EVERY,
+        SWEEP_EVERY,
+    },
     operation::{
         Broker,
         checkpoint::checkpoint,
@@ -33,6 +36,7 @@ const REVOCATIONS_EVERY: Duration = Duration::from_secs(1);
 pub(super) fn start(tasks: &TaskTracker, stop: &CancellationToken, parts: &Parts, config: &Config) {
     tasks.spawn(sweeping(Arc::clone(&parts.broker), stop.clone()));
     tasks.spawn(revoking(Arc::clone(&parts.broker), stop.clone()));
+    tasks.spawn(indexing(Arc::clone(&parts.broker), stop.clone()));
     tasks.spawn(counting(Arc::clone(&parts.broker), stop.clone()));
     let (signed, newest) = watch::channel(None);
     tasks.spawn(vouching(Arc::clone(&parts.broker), signed, stop.clone()));
@@ -74,6 +78,23 @@ async fn revoking(broker: Arc<Broker>, stop: CancellationToken) {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// Keeps the log's index near its end. Whoever searches reads what it lacks from the log itself.
+async fn indexing(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut growth = broker.store.growth();
+    loop {
+        match broker.index.keep_up(&*broker.store).await {
+            Ok(true) if !stop.is_cancelled() => continue,
+            Ok(_) => {}
+            Err(error) => {
+                tracing::error!(%error, "the log's index is behind; searches read the log itself")
+            }
+        }
+        if stopped_within(&stop, INDEX_EVERY).await || growth.changed().await.is_err() {
+            return;
         }
     }
 }

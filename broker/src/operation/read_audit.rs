@@ -1,18 +1,31 @@
 //! Reads the log: auditors all of it, the holder of a session its own entries.
 
+use std::sync::Arc;
+
 use jeton_domain::{
     audit::{Entry, EntryFilter, Event},
     session::Words,
+    ttl::Timestamp,
 };
 
 use super::{Broker, Caller, Refusal, receipt::read};
-use crate::{limits::ENTRIES_BYTES, store::StoreError};
+use crate::{
+    limits::ENTRIES_BYTES,
+    store::{
+        StoreError,
+        index::{LogIndex, Query, Span},
+    },
+};
 
 /// Entries that one page looks at. Why: a rare filter must not read a log of millions in one call; a
 /// short page with a token goes on where it stopped.
-const LOOKED_AT: u64 = 20_000;
-/// Entries read in one go.
-const CHUNK: u32 = 500;
+const LOOKED_AT: usize = 20_000;
+/// Searches of one page.
+const SEARCHES: usize = 64;
+/// Candidates read in one go.
+const CHUNK: usize = 500;
+/// Entries read in one go to find a moment.
+const NEAR: u32 = 256;
 
 /// An entry as stored and as read.
 pub struct Found {
@@ -90,39 +103,91 @@ pub async fn record_reading(broker: &Broker, caller: &Caller, how: &str) -> Resu
 /// When the store can't be read.
 pub async fn list(broker: &Broker, filter: &EntryFilter, from: From) -> Result<Entries, Refusal> {
     let size = broker.store.growth().borrow().size();
-    let mut place = from.place.unwrap_or(if from.oldest_first { 0 } else { size }).min(size);
-    let mut found = Vec::new();
-    let (mut looked_at, mut bytes) = (0_u64, 0);
-    loop {
-        let (first, count) = if from.oldest_first {
-            (place, size.saturating_sub(place).min(CHUNK.into()))
-        } else {
-            let count = place.min(CHUNK.into());
-            (place.saturating_sub(count), count)
-        };
-        if count == 0 {
-            return Ok(Entries { entries: found, next: None });
-        }
-        let mut texts = broker.store.entries(first, u32::try_from(count).unwrap_or(CHUNK)).await?;
-        if !from.oldest_first {
-            texts.reverse();
-        }
-        for text in texts {
+    let (low, high) = bounds(broker, filter, size).await?;
+    let place = from.place.unwrap_or(if from.oldest_first { low } else { high });
+    let span = if from.oldest_first {
+        Span { low: place.max(low), high, oldest_first: true }
+    } else {
+        Span { low, high: place.min(high), oldest_first: false }
+    };
+    let mut rest = (span.low < span.high).then_some(span);
+    let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0_usize, 0);
+    let wanted = usize::try_from(from.size).unwrap_or(usize::MAX);
+    for _ in 0..SEARCHES {
+        let Some(span) = rest else { break };
+        let (query, most) = (Query::of(filter), wanted.clamp(1, CHUNK));
+        let candidates =
+            searching(broker, move |index| index.candidates(&query, span, most)).await?;
+        rest = candidates.rest;
+        let last = candidates.places.last().copied();
+        for text in broker.store.entries_at(candidates.places).await? {
             let entry = read(&text)?;
-            place = if from.oldest_first { entry.index.saturating_add(1) } else { entry.index };
             looked_at = looked_at.saturating_add(1);
-            if filter.matches(&entry) {
-                bytes = record_bytes(bytes, &text);
-                found.push(Found { text, entry });
+            if !filter.matches(&entry) {
+                continue;
             }
-            let full = u32::try_from(found.len()).is_ok_and(|count| count >= from.size)
-                || bytes > ENTRIES_BYTES;
-            if full || looked_at >= LOOKED_AT {
-                let end = if from.oldest_first { place >= size } else { place == 0 };
-                return Ok(Entries { entries: found, next: (!end).then_some(place) });
+            let place = entry.index;
+            bytes = record_bytes(bytes, &text);
+            found.push(Found { text, entry });
+            if found.len() >= wanted || bytes > ENTRIES_BYTES {
+                let left = if Some(place) == last { rest } else { span.behind(place) };
+                return Ok(Entries { entries: found, next: left.map(Span::begin) });
             }
+        }
+        if looked_at >= LOOKED_AT {
+            break;
         }
     }
+    Ok(Entries { entries: found, next: rest.map(Span::begin) })
+}
+
+/// The part of a log that a filter's times leave: the first index, and the one behind the last.
+pub(super) async fn bounds(
+    broker: &Broker,
+    filter: &EntryFilter,
+    size: u64,
+) -> Result<(u64, u64), Refusal> {
+    let low = match filter.from {
+        Some(from) => first_not_before(broker, from, size).await?,
+        None => 0,
+    };
+    let high = match filter.until {
+        Some(until) => first_not_before(broker, until, size).await?,
+        None => size,
+    };
+    Ok((low, high.max(low)))
+}
+
+/// The first entry at or after a moment, below a size: times never go back in the log.
+pub(super) async fn first_not_before(
+    broker: &Broker,
+    at: Timestamp,
+    size: u64,
+) -> Result<u64, Refusal> {
+    let mut place = searching(broker, move |index| index.near(at)).await?;
+    while place < size {
+        let texts = broker.store.entries(place, NEAR).await?;
+        if texts.is_empty() {
+            break;
+        }
+        for text in texts {
+            if read(&text)?.at >= at {
+                return Ok(place.min(size));
+            }
+            place = place.saturating_add(1);
+        }
+    }
+    Ok(size)
+}
+
+/// Runs a search off the async threads.
+pub(super) async fn searching<T: Send + 'static>(
+    broker: &Broker,
+    search: impl FnOnce(&LogIndex) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let index = Arc::clone(&broker.index);
+    let found = tokio::task::spawn_blocking(move || search(&index)).await;
+    Ok(found.map_err(|error| Refusal::Internal(error.to_string()))??)
 }
 
 /// Bytes of an answer with one entry more: its text and the line for people, which is shorter.

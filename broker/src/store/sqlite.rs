@@ -427,6 +427,10 @@ impl Store for SqliteStore {
         self.read(move |db| log::entries(db, from, most)).await
     }
 
+    async fn entries_at(&self, places: Vec<u64>) -> Result<Vec<String>, StoreError> {
+        self.read(move |db| log::entries_at(db, &places)).await
+    }
+
     async fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {
         self.read(move |db| edge::FileTiles(db).tile(id)).await
     }

@@ -5,6 +5,7 @@ mod filter;
 mod read;
 mod row;
 mod story;
+mod summary;
 mod vouch;
 
 use clap::Subcommand;
@@ -27,6 +28,8 @@ pub enum Command {
     },
     /// Follow the log as it is written.
     Tail(read::Tail),
+    /// Count entries by what they say, over time.
+    Summary(summary::Summarise),
     /// Write the log to a file or folder for other programs.
     Export(export::Export),
     /// Verify a log from a store's file, a folder of tiles, or the broker itself.
@@ -52,6 +55,7 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::List(list) => read::list(global, list).await?,
         Command::Show { grant } => story::show(global, &grant).await?,
         Command::Tail(tail) => read::tail(global, tail).await?,
+        Command::Summary(asked) => summary::summary(global, asked).await?,
         Command::Export(export) => export::export(global, export).await?,
         Command::Verify(verify) => vouch::verify(global, verify).await?,
         Command::Checkpoint(checkpoint) => vouch::checkpoint(global, checkpoint).await?,

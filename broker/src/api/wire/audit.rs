@@ -1,19 +1,25 @@
 //! The wire's side of the audit log.
 
+use std::collections::BTreeMap;
+
 use jeton_domain::{
     audit::{EntryFilter, Event, Outcome},
     decision::PolicyId,
     pattern::Pattern,
     scope::{Action, Upstream},
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 use jeton_proto::v1;
 
 use super::{Parsed, grant_id, invalid, optional, principal, session_id, time};
-use crate::operation::{
-    read_audit::Found,
-    receipt::{Of, Receipt},
-    tail::Batch,
+use crate::{
+    operation::{
+        read_audit::Found,
+        receipt::{Of, Receipt},
+        summarise::{Summary, Wanted},
+        tail::Batch,
+    },
+    store::index::Kind,
 };
 
 /// Reads which entries are wanted. Absent fits everything, so each field that is there must parse.
@@ -51,6 +57,32 @@ pub(crate) fn filter(filter: Option<v1::EntryFilter>) -> Parsed<EntryFilter> {
         from: filter.from_time.map(|time| moment("filter.from_time", time)).transpose()?,
         until: filter.until_time.map(|time| moment("filter.until_time", time)).transpose()?,
     })
+}
+
+/// Reads what is to be counted.
+pub(crate) fn wanted(request: v1::SummariseRequest) -> Parsed<Wanted> {
+    let by = Kind::COUNTED.into_iter().find(|kind| kind.word() == request.by).ok_or_else(|| {
+        let known = Kind::COUNTED.map(Kind::word).join(", ");
+        let asked = quoted(&request.by);
+        invalid("by", format!("`{asked}` can't be counted by; there are {known}"))
+    })?;
+    let every = Ttl::from_seconds(request.every_seconds);
+    Ok(Wanted { filter: filter(request.filter)?, by, every })
+}
+
+/// Counts, the highest first.
+pub(crate) fn summary(summary: Summary) -> v1::SummariseResponse {
+    use v1::summarise_response::{Count, Part};
+    let part = |(start, counts): (Timestamp, BTreeMap<String, u64>)| {
+        let mut counts: Vec<Count> =
+            counts.into_iter().map(|(value, count)| Count { value, count }).collect();
+        counts.sort_by_key(|count| std::cmp::Reverse(count.count));
+        Part { start_time: Some(time(start)), counts }
+    };
+    v1::SummariseResponse {
+        parts: summary.parts.into_iter().map(part).collect(),
+        looked_at: summary.looked_at,
+    }
 }
 
 /// The start of a word of the caller's, for an error.

@@ -20,6 +20,18 @@ pub(super) fn entries(db: &Connection, from: u64, most: u32) -> Result<Vec<Strin
     rows.collect::<rusqlite::Result<_>>().map_err(broken)
 }
 
+/// Texts of entries that lie apart.
+pub(super) fn entries_at(db: &Connection, places: &[u64]) -> Result<Vec<String>, StoreError> {
+    let mut statement =
+        db.prepare_cached("SELECT text FROM entry WHERE place = ?1").map_err(broken)?;
+    let mut texts = Vec::with_capacity(places.len());
+    for place in places {
+        let text = statement.query_row([int(*place)], |row| row.get(0)).optional();
+        texts.extend(text.map_err(broken)?);
+    }
+    Ok(texts)
+}
+
 /// Root over the first entries.
 pub(super) fn root(db: &Connection, size: u64) -> Result<Hash, StoreError> {
     within(db, size)?;
