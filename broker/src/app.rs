@@ -22,7 +22,7 @@ use crate::{
     identity::listener::{Bounds, Incoming, UnixSocket},
     limits::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
-        PENDING_RESETS, REQUEST_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION,
+        PENDING_RESETS, REQUEST_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION, VOUCH,
     },
     operation::{Broker, checkpoint::checkpoint, copy_out},
 };
@@ -138,15 +138,20 @@ impl Running {
         let finished = async {
             self.tasks.wait().await;
             self.broker.mints.finished().await;
-            if let Err(error) = last_checkpoint(&self.broker, self.copy).await {
-                tracing::error!(%error, "the log's last entries could not be signed or copied out");
-            }
         };
         if tokio::time::timeout(DRAIN, finished).await.is_err() {
             tracing::warn!(
                 seconds = DRAIN.as_secs(),
                 "some calls did not finish in time and are cut"
             );
+        }
+        // Why apart: a caller that never lets go must not keep the last entries from being signed.
+        match tokio::time::timeout(VOUCH, last_checkpoint(&self.broker, self.copy)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::error!(%error, "the log's last entries could not be signed or copied out");
+            }
+            Err(_) => tracing::error!("signing and copying the log's last entries took too long"),
         }
         let close = self.close;
         if tokio::task::spawn_blocking(close).await.is_err() {

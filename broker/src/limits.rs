@@ -122,6 +122,8 @@ pub const UNKNOWN_AT_ONCE: usize = 1024;
 pub const MINTS_AT_ONCE: usize = 512;
 /// Longest time that a stop waits for calls in work.
 pub const DRAIN: Duration = Duration::from_secs(20);
+/// Longest time that a stop takes to sign and copy the log's last entries.
+pub const VOUCH: Duration = Duration::from_secs(5);
 /// How often certificates and signing keys are looked at. Policies are loaded anew on SIGHUP.
 pub const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Largest configuration file, in bytes.

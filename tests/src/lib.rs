@@ -10,6 +10,7 @@ pub mod git_host;
 pub mod github;
 pub mod github_front;
 pub mod load;
+pub mod log_bench;
 pub mod loopback;
 pub mod openapi;
 pub mod raw;

@@ -7,6 +7,8 @@
 mod event;
 mod facts;
 mod filter;
+#[cfg(test)]
+mod golden;
 mod words;
 
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Path, State},
-    http::header::{CACHE_CONTROL, CONTENT_TYPE},
+    http::{
+        StatusCode,
+        header::{CACHE_CONTROL, CONTENT_TYPE},
+    },
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -37,6 +40,11 @@ pub fn for_auditors(broker: Arc<Broker>) -> Router {
     Router::new()
         .route("/log/checkpoint", get(checkpoint_for))
         .route("/log/tile/{*place}", get(tile_for))
+        // Why: below this port's other paths an unknown one is answered as gRPC does.
+        .route(
+            "/log/{*other}",
+            get(|| async { (StatusCode::NOT_FOUND, "no such piece of a log\n") }),
+        )
         .with_state(broker)
 }
 

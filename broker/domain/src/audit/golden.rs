@@ -1,0 +1,178 @@
+//! Every event as it is written: changing one of these lines changes what is hashed.
+
+use super::{About, ENTRY_VERSION, Entry, Event, Subject};
+use crate::{
+    approval::Guard,
+    decision::{Layer, PolicyId},
+    grant::DecidedBy,
+    id::{GrantId, RequestId, Row, SessionId, Tag},
+    merkle::leaf_hash,
+    principal::{AuthMethod, PrincipalId},
+    revocation::{Matching, UpstreamRevocation},
+    scope::{Scope, ScopeBound},
+    secret::hex,
+    session::{Envelope, Words},
+    ttl::{Timestamp, Ttl},
+};
+
+/// Entry and leaf hash of each event, a line each.
+const GOLDEN: &str = include_str!("golden.txt");
+
+fn events() -> Vec<Event> {
+    let session = SessionId::new(Row::new(2).unwrap(), Tag([2; 10]));
+    let grant = GrantId::new(Row::new(3).unwrap(), Tag([1; 10]));
+    let name = |text: &str| PrincipalId::parse(text).unwrap();
+    let agent = name("spiffe://acme.dev/agent/build-42");
+    let person = Some(name("ana@acme.dev"));
+    let operator = name("oz@acme.dev");
+    let scope = Scope::parse("github:acme/api contents:write ref=agent/*").unwrap();
+    let until = Timestamp::from_millis(1_700_000_600_000);
+    let words = |text: &str| Words::new(text);
+    let decided_by = || DecidedBy {
+        policies: vec![PolicyId::new("builders-write")],
+        policy_hash: "ab607d02b1e4faed8ad04b9c60be8c7d".into(),
+    };
+    let of = || Subject {
+        grant,
+        session,
+        agent: agent.clone(),
+        person: person.clone(),
+        scope: scope.clone(),
+    };
+    let about = || About {
+        grant,
+        session,
+        agent: agent.clone(),
+        person: person.clone(),
+        scope: scope.clone(),
+        request_id: Some(RequestId::parse("once").unwrap()),
+        decided_by: decided_by(),
+    };
+    let fingerprint = "cd".repeat(32);
+    let upstream = UpstreamRevocation::Pending { until };
+    vec![
+        Event::Started {
+            version: "0.1.0".into(),
+            policy_hash: "ab".into(),
+            configuration: "cd".into(),
+        },
+        Event::PolicyLoaded { policy_hash: "ab".into(), refused: Some(words("line 3")) },
+        Event::CertificatesLoaded { refused: None },
+        Event::SignInFailed { reason: words("TOKEN_EXPIRED"), count: 25 },
+        Event::LogRead { by: operator.clone(), query: words("list event=revoked") },
+        Event::RestoreFound { signed: 900, found: 700 },
+        Event::RestoreAcknowledged { by: operator.clone(), reason: words("the disk broke") },
+        Event::KeyRotated { kid: "k2".into() },
+        Event::SessionOpened {
+            session,
+            agent: agent.clone(),
+            person: person.clone(),
+            opener: name("spiffe://acme.dev/orchestrator"),
+            method: AuthMethod::Mtls,
+            task: words("fix \"the\" build\u{e9}"),
+            envelope: Envelope::new(
+                vec![ScopeBound::parse("github:acme/* contents:write ref=agent/*").unwrap()],
+                10,
+                900,
+            )
+            .unwrap(),
+            binding: "certificate".into(),
+            until,
+            decided_by: decided_by(),
+        },
+        Event::SessionRefused {
+            agent: agent.clone(),
+            opener: operator.clone(),
+            reason: words("no policy allows it"),
+            decided_by: decided_by(),
+        },
+        Event::SessionClosed {
+            session,
+            agent: agent.clone(),
+            person: None,
+            by: None,
+            reason: words("its deadline passed"),
+        },
+        Event::Denied {
+            session,
+            agent: agent.clone(),
+            person: person.clone(),
+            scope: scope.clone(),
+            layer: Layer::Policy,
+            reason: words("main is not the agent's"),
+            decided_by: decided_by(),
+        },
+        Event::Pending {
+            about: about(),
+            guards: vec![Guard {
+                policy: PolicyId::new("prod-needs-security"),
+                groups: vec![crate::approval::GroupName::new("security")],
+                reason: words("tier prod"),
+            }],
+            until,
+        },
+        Event::Intent { about: about(), ttl: Ttl::from_seconds(600).unwrap() },
+        Event::Issued { about: about(), fingerprint: fingerprint.clone(), until },
+        Event::Renewed { about: about(), fingerprint, until },
+        Event::MintFailed { of: of(), reason: words("502"), upstream: upstream.clone() },
+        Event::Released { of: of(), upstream: upstream.clone() },
+        Event::Expired { of: of(), upstream: UpstreamRevocation::NotNeeded },
+        Event::Lapsed { of: of() },
+        Event::Revoked {
+            of: of(),
+            by: operator.clone(),
+            reason: words("seen enough"),
+            upstream: upstream.clone(),
+        },
+        Event::RevocationAsked {
+            matching: Matching::All,
+            by: operator,
+            reason: words("stop everything"),
+        },
+        Event::UpstreamFailed { of: of(), attempts: 3, again: until },
+        Event::UpstreamAnswered { of: of(), upstream: UpstreamRevocation::Confirmed { at: until } },
+    ]
+}
+
+fn written() -> String {
+    let entry = |(index, event): (u64, Event)| {
+        let at = Timestamp::from_millis(1_700_000_000_000);
+        let text = Entry { v: ENTRY_VERSION, index, at, event }.text().unwrap();
+        format!("{} {text}\n", hex(&leaf_hash(text.as_bytes()).0))
+    };
+    (0..).zip(events()).map(entry).collect()
+}
+
+#[test]
+fn every_event_is_written_as_it_always_was() {
+    let words: Vec<&str> = events().iter().map(Event::word).collect();
+    assert_eq!(words, Event::WORDS, "each event stands here once, in order");
+    let written = written();
+    for (line, golden) in written.lines().zip(GOLDEN.lines()) {
+        assert_eq!(line, golden);
+        let (_, text) = golden.split_once(' ').unwrap();
+        assert_eq!(Entry::parse(text.as_bytes()).unwrap().text().unwrap(), text);
+    }
+    assert_eq!(written.lines().count(), GOLDEN.lines().count(), "{written}");
+}
+
+#[test]
+fn an_entry_in_other_bytes_is_none() {
+    for line in GOLDEN.lines() {
+        let (_, text) = line.split_once(' ').unwrap();
+        for odd in [
+            text.replacen(',', ", ", 1),
+            text.replacen("{\"v\":1,", "{", 1),
+            text.replacen("\"v\":1", "\"v\":2", 1),
+            text.replacen("\"v\":1", "\"v\":1.0", 1),
+            text.replacen("\"event\":{", "\"event\":{\"more\":1,", 1),
+            text.replacen("1700000000000", "1700000000000.0", 1),
+            text.replacen("\"type\"", "\"\\u0074ype\"", 1),
+            format!("{text}\n"),
+            format!(" {text}"),
+            text[..text.len() - 1].to_owned(),
+        ] {
+            assert!(Entry::parse(odd.as_bytes()).is_err(), "{odd}");
+        }
+    }
+}
