@@ -45,7 +45,7 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Show the log of a store file, also of a running broker, and check its chain of hashes.
+    /// Show the log of a store file, also of a running broker, and check that each entry fits the tree.
     Log {
         /// The store's file.
         #[arg(long, value_name = "FILE")]

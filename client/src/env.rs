@@ -41,6 +41,12 @@ impl Settings {
     }
 }
 
+/// Whether colours are not wanted (no-color.org).
+#[must_use]
+pub fn no_color() -> bool {
+    read("NO_COLOR").is_some()
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one reader of the environment")]
 fn read(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())

@@ -51,7 +51,7 @@ pub use self::{
     connect::{Client, Settings},
     credential::{Credential, Exposed},
     dpop::DpopKey,
-    env::{ENVIRONMENT, log_key},
+    env::{ENVIRONMENT, log_key, no_color},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching},
     session::Session,

@@ -59,8 +59,8 @@ impl Frame {
 
     /// A value of `SETTINGS`.
     pub fn setting(&self, name: u16) -> Option<u32> {
-        let pairs = self.payload.chunks_exact(6);
-        let found = pairs.filter(|pair| pair[..2] == name.to_be_bytes()).next_back();
+        let mut pairs = self.payload.chunks_exact(6);
+        let found = pairs.rfind(|pair| pair[..2] == name.to_be_bytes());
         found.map(|pair| u32::from_be_bytes(pair[2..].try_into().unwrap()))
     }
 }

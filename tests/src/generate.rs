@@ -62,7 +62,7 @@ impl Company {
         let decided = ["builders-read", "builders-write", "orders-read", "only-agent-refs"];
         let hash: Arc<str> = "ab607d02b1e4faed8ad04b9c60be8c7d".into();
         let by = |id: &&str| DecidedBy {
-            policies: vec![PolicyId::new(*id)],
+            policies: vec![PolicyId::new(id)],
             policy_hash: Arc::clone(&hash),
         };
         Self {

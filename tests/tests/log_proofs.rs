@@ -21,9 +21,8 @@ use ring::signature::{Ed25519KeyPair, KeyPair};
 use rusqlite::Connection;
 use signed_note::{Note, StandardVerifier, VerifierList};
 use tlog_tiles::{
-    Checkpoint as TheirCheckpoint, Error as TheirError, Hash as TheirHash, HashReader, Tile,
-    TileHashReader, TileReader, check_record, check_tree, prove_record, prove_tree, record_hash,
-    tree_hash,
+    Checkpoint as TheirCheckpoint, Error as TheirError, Hash as TheirHash, Tile, TileHashReader,
+    TileReader, check_record, check_tree, prove_record, prove_tree, record_hash, tree_hash,
 };
 
 const READ: &str = "git:acme/api contents:read";

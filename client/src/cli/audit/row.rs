@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stdout};
 
-use jeton_client::EntryInfo;
+use jeton_client::{EntryInfo, no_color};
 use serde_json::{Value, json};
 
 use crate::cli::output::clean;
@@ -15,8 +15,7 @@ impl Paint {
     /// On a terminal only, and not where `NO_COLOR` says otherwise (no-color.org).
     #[must_use]
     pub fn for_stdout() -> Self {
-        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Self(stdout().is_terminal() && !refused)
+        Self(stdout().is_terminal() && !no_color())
     }
 
     /// Paints a word by how it went.

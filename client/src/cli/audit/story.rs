@@ -25,7 +25,7 @@ pub async fn show(global: &Global, grant: &str) -> Result<(), Failure> {
     let first = entries.first().map(stored).ok_or_else(|| {
         Failure::Missing(format!("the log has no entry of `{}` for you", clean(grant)))
     })?;
-    let session = first["session"].as_str().map(str::to_owned);
+    let session = first.get("session").and_then(Value::as_str).map(str::to_owned);
     let opening = EntryFilter {
         session: session.clone(),
         event: Some("session_opened".to_owned()),
@@ -56,16 +56,16 @@ async fn all(client: &Client, filter: EntryFilter) -> Result<Vec<EntryInfo>, Fai
 /// The event as it is stored.
 fn stored(entry: &EntryInfo) -> Value {
     let value: Value = serde_json::from_str(&entry.text).unwrap_or(Value::Null);
-    value["event"].clone()
+    value.get("event").cloned().unwrap_or_default()
 }
 
 fn head(grant: &str, first: &Value) -> String {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let text = |name| first.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
     list([
         ("grant", clean(grant)),
-        ("agent", text(&first["agent"])),
-        ("person", text(&first["person"])),
-        ("session", text(&first["session"])),
+        ("agent", text("agent")),
+        ("person", text("person")),
+        ("session", text("session")),
     ])
 }
 
@@ -94,9 +94,9 @@ fn story(entries: &[EntryInfo], paint: Paint) -> String {
 
 /// What decided, for entries of a decision.
 fn policies(event: &Value) -> Option<String> {
-    let ids = event["decided_by"]["policies"].as_array()?;
+    let ids = event.pointer("/decided_by/policies")?.as_array()?;
     let ids: Vec<&str> = ids.iter().filter_map(Value::as_str).collect();
-    let hash = event["decided_by"]["policy_hash"].as_str()?.get(..12)?;
+    let hash = event.pointer("/decided_by/policy_hash")?.as_str()?.get(..12)?;
     Some(clean(&match ids.as_slice() {
         [] => format!("no policy of set {hash} allowed it"),
         ids => format!("decided by {} of set {hash}", ids.join(", ")),

@@ -28,12 +28,12 @@ pub struct Lines {
 impl Lines {
     /// Lines of entries as they are stored.
     pub fn stored(path: &Path) -> Result<Self, Failure> {
-        Self::open(path, |entry| Ok(entry.text.clone()), |line| line["index"].as_u64())
+        Self::open(path, |entry| Ok(entry.text.clone()), |line| line.get("index")?.as_u64())
     }
 
     /// Lines of OCSF events.
     pub fn ocsf(path: &Path) -> Result<Self, Failure> {
-        Self::open(path, ocsf::event, |line| line["metadata"]["sequence"].as_u64())
+        Self::open(path, ocsf::event, |line| line.pointer("/metadata/sequence")?.as_u64())
     }
 
     fn open(path: &Path, render: Render, index_of: IndexOf) -> Result<Self, Failure> {
