@@ -22,7 +22,8 @@ use toml::de::DeTable;
 use self::reader::{Problems, Section};
 pub use self::{identity::IdentityConfig, reader::Problem};
 use crate::{
-    identity::tls::TlsFiles, limits::CONFIG_BYTES, signer::SigningAlgorithm, telemetry::LogFormat,
+    identity::tls::TlsFiles, limits::CONFIG_BYTES, operation::move_out::Retention,
+    signer::SigningAlgorithm, telemetry::LogFormat,
 };
 
 /// What `jetond serve` runs with.
@@ -61,6 +62,10 @@ pub struct AuditConfig {
     pub key: PathBuf,
     /// A file that each checkpoint is copied to, best on another machine.
     pub copy: Option<PathBuf>,
+    /// How long entries stay in the store; for ever if absent or on hold.
+    pub retention: Option<Retention>,
+    /// Where older entries are, also while none are moved.
+    pub archive: Option<PathBuf>,
     /// Whether everyone may read the log's hashes and checkpoints, which hold no names.
     pub public_tiles: bool,
 }
@@ -418,9 +423,27 @@ fn read_audit(section: &Section<'_>, folder: &Path) -> Option<AuditConfig> {
         "write the file of the key that signs checkpoints; it is made at the first start",
     );
     let copy = section.file("copy", folder);
+    let archive = section.file("archive", folder);
+    let retention = read_retention(section, archive.clone());
     let public_tiles = section.switch("public_tiles").unwrap_or(false);
     section.finish();
-    Some(AuditConfig { name: name?, key: key?, copy, public_tiles })
+    Some(AuditConfig { name: name?, key: key?, copy, retention, archive, public_tiles })
+}
+
+fn read_retention(section: &Section<'_>, archive: Option<PathBuf>) -> Option<Retention> {
+    let hold = section.switch("legal_hold").unwrap_or(false);
+    let days = section.number("keep_days")?;
+    let keep = u32::try_from(days.saturating_mul(86_400)).ok().and_then(Ttl::from_seconds);
+    if keep.is_none() {
+        section.wrong("keep_days", "1 to 49,000 days are allowed");
+    }
+    let archive = section.require(
+        "archive",
+        archive,
+        "write the folder that entries older than keep_days go to",
+    );
+    // Why read all the same: a hold must not hide a mistake until it is lifted.
+    Some(Retention { keep: keep?, archive: archive? }).filter(|_| !hold)
 }
 
 fn read_log(section: &Section<'_>) -> Option<LogConfig> {

@@ -101,6 +101,8 @@ pub const TAIL_LIFE: Duration = Duration::from_secs(300);
 pub const ENTRIES_BYTES: usize = 1024 * 1024;
 /// Time between two looks at what the log's index lacks. Why: many entries at once cost less each.
 pub const INDEX_EVERY: Duration = Duration::from_millis(200);
+/// How often it is looked which entries may leave the store.
+pub const MOVE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// How often it is recorded that somebody reads the log by tiles.
 pub const READING_EVERY: Duration = Duration::from_secs(60);
 /// How often the sweep looks for what is due.

@@ -9,6 +9,7 @@ pub mod halt;
 pub mod introspect;
 pub mod list;
 pub mod mints;
+pub mod move_out;
 pub mod open_session;
 pub mod read_audit;
 pub mod read_tiles;

@@ -4,6 +4,7 @@
 //! on disk. [`RecordedPermit`] and [`Issued`] can be made in this module only: they are the proofs
 //! that minting and releasing ask for.
 
+pub mod archive;
 pub mod index;
 pub mod sqlite;
 
@@ -472,7 +473,21 @@ pub trait Store: Send + Sync {
     /// The right edge of the log, told anew after each commit that appended to it.
     fn growth(&self) -> watch::Receiver<Frontier>;
 
-    /// Texts of the log's entries from `from` on, at most `most`.
+    /// The first entry that is still in the store; older ones are in the archive.
+    fn first_entry(&self) -> u64;
+
+    /// Writes entries to the archive, in whole bundles, and reads them back.
+    async fn archive(&self, from: u64, until: u64) -> Result<(), StoreError>;
+
+    /// Takes archived entries out of the store and records that.
+    async fn drop_entries(
+        &self,
+        below: u64,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<(), StoreError>;
+
+    /// Texts of the log's entries from `from` on, at most `most`, perhaps fewer than there are.
     async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError>;
 
     /// Texts of the entries at these indexes, in this order.

@@ -37,6 +37,7 @@ pub struct Broker {
     child: Option<Child>,
     environment: Vec<(String, String)>,
     variables: Vec<(String, String)>,
+    jetond: PathBuf,
 }
 
 /// Where a program of this workspace was built: beside this test.
@@ -62,15 +63,27 @@ impl Broker {
 
     /// Makes the folder and starts nothing.
     pub fn make() -> Self {
+        Self::make_of(program("jetond"))
+    }
+
+    /// The same with another build of `jetond`.
+    pub fn make_of(jetond: PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path().join("data");
-        let made = Command::new(program("jetond"))
+        let made = Command::new(&jetond)
             .args(["dev", "--only-make", "--free-ports", "--data"])
             .arg(&data)
             .output()
             .unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        Self { data, _folder: Some(folder), child: None, environment: vec![], variables: vec![] }
+        Self {
+            data,
+            _folder: Some(folder),
+            child: None,
+            environment: vec![],
+            variables: vec![],
+            jetond,
+        }
     }
 
     /// Sets a variable of the broker's environment, such as a log filter.
@@ -89,7 +102,7 @@ impl Broker {
         let _ = fs::remove_file(&env);
         let log =
             fs::OpenOptions::new().create(true).append(true).open(self.data.join("log")).unwrap();
-        let child = Command::new(program("jetond"))
+        let child = Command::new(&self.jetond)
             .args(["dev", "--free-ports", "--data"])
             .arg(&self.data)
             .envs(self.variables.iter().cloned())

@@ -5,7 +5,7 @@ mod grown;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
@@ -33,6 +33,8 @@ pub struct Plan {
     pub concurrency: Vec<usize>,
     /// Grants of the grown stores, if they are measured.
     pub grown: Option<u64>,
+    /// Another build of `jetond` that ours is compared with.
+    pub against: Option<PathBuf>,
 }
 
 /// What was measured.
@@ -73,7 +75,14 @@ impl Report {
                 number("ratio"),
             );
         }
-        text + &format!("ratio at 64: {}", self.0["ratio"])
+        text += &format!("ratio at 64: {}", self.0["ratio"]);
+        for row in self.0["against"].as_array().into_iter().flatten() {
+            text += &format!(
+                "\nagainst the other build, {} at once: rate {}, processor {}",
+                row["concurrency"], row["rate_ratio"], row["cpu_ratio"]
+            );
+        }
+        text
     }
 }
 
@@ -109,6 +118,10 @@ pub async fn run(plan: &Plan) -> Report {
     }
     let ratio = runs.iter().find(|run| run["concurrency"] == 64).map(|run| run["ratio"].clone());
     let memory = resident_mib(broker.pid());
+    let against = match &plan.against {
+        Some(jetond) => against(plan, &agents, broker.pid(), jetond).await,
+        None => Value::Null,
+    };
     let grown = match plan.grown {
         Some(grants) => grown::measure(plan.window, plan.rounds, grants).await,
         None => Value::Null,
@@ -126,7 +139,39 @@ pub async fn run(plan: &Plan) -> Report {
         "ratio": ratio,
         "resident_mib": memory,
         "grown": grown,
+        "against": against,
     }))
+}
+
+/// Our rate and cost over those of another build, in pairs side by side.
+async fn against(plan: &Plan, agents: &[Caller], pid: u32, jetond: &Path) -> Value {
+    let mut other = Broker::make_of(jetond.to_owned());
+    many_policies(other.data(), POLICIES);
+    other.run();
+    let others = self::agents(&other).await;
+    let mut runs = Vec::new();
+    for at_once in &plan.concurrency {
+        let (mut rates, mut costs) = (Vec::new(), Vec::new());
+        for round in 0..plan.rounds.max(3) {
+            // Now one first, now the other: whoever is second may find a warmer machine.
+            let (ours, theirs) = if round.is_multiple_of(2) {
+                let ours = drive(agents, *at_once, plan.window, pid).await;
+                (ours, drive(&others, *at_once, plan.window, other.pid()).await)
+            } else {
+                let theirs = drive(&others, *at_once, plan.window, other.pid()).await;
+                (drive(agents, *at_once, plan.window, pid).await, theirs)
+            };
+            rates.push(ours.per_second / theirs.per_second);
+            costs.push(theirs.cpu_us / ours.cpu_us);
+        }
+        let thousandths = |number: f64| (number * 1000.0).round() / 1000.0;
+        runs.push(json!({
+            "concurrency": at_once,
+            "rate_ratio": thousandths(median(rates)),
+            "cpu_ratio": thousandths(median(costs)),
+        }));
+    }
+    Value::Array(runs)
 }
 
 /// Agents with a session each, spread over the connections.

@@ -492,3 +492,80 @@ async fn exports_hold_every_entry_go_on_after_a_break_and_are_on_record() {
     assert_eq!(exports, 10, "{lines:?}");
     assert!(lines.iter().any(|line| line.contains("event=issued")), "{lines:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_entries_leave_the_store_and_everything_still_holds() {
+    const COUNT: u64 = 10_000;
+    let mut written = Vec::new();
+    let mut broker = Broker::start_with(|data| {
+        jeton_tests::generate::store(&data.join("jeton.db"), 3, COUNT, |entry| {
+            written.push(entry.text().unwrap());
+        });
+        let file = data.join("jetond.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let kept = "[audit]\nkeep_days = 100\narchive = \"old\"";
+        fs::write(&file, text.replace("[audit]", kept)).unwrap();
+    });
+    let audrey = client(&broker, "audrey").await;
+    let store = broker.data().join("jeton.db");
+    let moved = async || {
+        let db = Connection::open(&store).unwrap();
+        let first = db.query_row("SELECT MIN(place) FROM entry", [], |row| row.get::<_, i64>(0));
+        (first.ok()?.unsigned_abs() == COUNT / 256 * 256).then_some(())
+    };
+    within(SOON, "all whole bundles are moved", moved).await;
+    let mut seen = Vec::new();
+    let mut stream = audrey
+        .tail_entries(EntryFilter::default(), 0, Until::End { purpose: "test" })
+        .await
+        .unwrap();
+    while let Some(batch) = stream.next().await.unwrap() {
+        seen.extend(batch.entries.into_iter().map(|entry| entry.text));
+    }
+    assert_eq!(seen[..written.len()], written, "a tail reads across the border");
+    let entry: serde_json::Value = serde_json::from_str(&written[700]).unwrap();
+    let session = entry["event"]["session"].as_str().unwrap();
+    let own = EntryFilter { session: Some(session.to_owned()), ..Default::default() };
+    let found: Vec<String> = all(&audrey, own).await.into_iter().map(|entry| entry.text).collect();
+    let wanted: Vec<&String> = written.iter().filter(|text| text.contains(session)).collect();
+    assert_eq!(found.iter().collect::<Vec<_>>(), wanted, "searches do too");
+    assert_eq!(audrey.receipt(700).await.unwrap().entry.text, written[700]);
+    assert!(seen.iter().any(|text| text.contains("\"entries_moved\"")), "it is on record");
+
+    let old = broker.data().join("old");
+    let kept = broker.data().join("kept");
+    let keep = ["audit", "checkpoint", "--out", kept.to_str().unwrap()];
+    assert!(jeton(&broker, "audrey", &keep).status.success());
+    let with = ["--tiles", old.to_str().unwrap(), "--checkpoint", kept.to_str().unwrap()];
+    for (more, hashes) in [(&with[..], "\"by_hash_only\": 0"), (&[], "\"by_hash_only\": 9984")] {
+        let good = verified(&broker, more);
+        assert!(good.status.success() && text(&good).contains(hashes), "{}", text(&good));
+    }
+    assert_eq!(broker.stop(), Some(0));
+    broker.run();
+    let audrey = client(&broker, "audrey").await;
+    assert_eq!(audrey.receipt(5).await.unwrap().entry.text, written[5]);
+    assert_eq!(broker.stop(), Some(0));
+
+    let bundle = old.join("tile/entries/002");
+    let mut bytes = fs::read(&bundle).unwrap();
+    bytes[40] ^= 1;
+    fs::write(&bundle, bytes).unwrap();
+    let bad = verified(&broker, &with);
+    assert_eq!(bad.status.code(), Some(74), "{}", text(&bad));
+    assert!(text(&bad).contains("entry 512:"), "{}", text(&bad));
+    assert!(verified(&broker, &[]).status.success(), "by hash the rest still holds");
+
+    let file = broker.data().join("jetond.toml");
+    let config =
+        fs::read_to_string(&file).unwrap().replace("keep_days = 100\narchive = \"old\"", "");
+    fs::write(&file, config).unwrap();
+    let start =
+        Command::new(program("jetond")).args(["serve", "--config"]).arg(&file).output().unwrap();
+    assert_eq!(start.status.code(), Some(64));
+    assert!(
+        text(&start).contains("name the folder where they are with `archive`"),
+        "{}",
+        text(&start)
+    );
+}

@@ -44,7 +44,7 @@ use crate::{
         schedule::Rotation,
         token::{SignedConfig, SignedMinter},
     },
-    store::{Store, index::LogIndex, sqlite::SqliteStore},
+    store::{Store, archive::Archive, index::LogIndex, sqlite::SqliteStore},
     telemetry::Metrics,
     upstream::github::{GithubConfig, GithubMinter},
 };
@@ -75,7 +75,16 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     crypto::install();
     let root = read_key(&config.keys.sealing)?;
     let tls = Arc::new(TlsState::load(config.grpc.tls.clone()).map_err(unusable)?);
-    let store = Arc::new(SqliteStore::open(&config.store).map_err(unusable)?);
+    let store = Arc::new(
+        SqliteStore::open_with(&config.store, config.audit.archive.as_deref().map(Archive::new))
+            .map_err(unusable)?,
+    );
+    if store.first_entry() > 0 && config.audit.archive.is_none() {
+        return Err(AppError::Unusable(format!(
+            "entries before {} were moved out of the store; name the folder where they are with `archive` in [audit]",
+            store.first_entry()
+        )));
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
     let keys = key_ring(config, clock.now())?;
     let log_key = LogKey::open(&config.audit.key, config.audit.name.clone()).map_err(unusable)?;

@@ -14,13 +14,14 @@ use crate::{
     config::Config,
     identity::tls::{Reload, TlsState},
     limits::{
-        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, RELOAD_EVERY, SIGN_INS_EVERY,
-        SWEEP_EVERY,
+        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, MOVE_EVERY, RELOAD_EVERY,
+        SIGN_INS_EVERY, SWEEP_EVERY,
     },
     operation::{
         Broker,
         checkpoint::checkpoint,
         copy_out,
+        move_out::{Retention, move_out},
         reload_policy::reload_policy,
         revoke_upstream::revoke_upstream,
         sign_ins,
@@ -37,6 +38,9 @@ pub(super) fn start(tasks: &TaskTracker, stop: &CancellationToken, parts: &Parts
     tasks.spawn(sweeping(Arc::clone(&parts.broker), stop.clone()));
     tasks.spawn(revoking(Arc::clone(&parts.broker), stop.clone()));
     tasks.spawn(indexing(Arc::clone(&parts.broker), stop.clone()));
+    if let Some(retention) = config.audit.retention.clone() {
+        tasks.spawn(moving(Arc::clone(&parts.broker), retention, stop.clone()));
+    }
     tasks.spawn(counting(Arc::clone(&parts.broker), stop.clone()));
     let (signed, newest) = watch::channel(None);
     tasks.spawn(vouching(Arc::clone(&parts.broker), signed, stop.clone()));
@@ -94,6 +98,20 @@ async fn indexing(broker: Arc<Broker>, stop: CancellationToken) {
             }
         }
         if stopped_within(&stop, INDEX_EVERY).await || growth.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Moves entries out of the store that are older than they need to be there.
+async fn moving(broker: Arc<Broker>, retention: Retention, stop: CancellationToken) {
+    loop {
+        match move_out(&broker, &retention).await {
+            Ok(true) if !stop.is_cancelled() => continue,
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "old entries can't be moved out; they stay"),
+        }
+        if stopped_within(&stop, MOVE_EVERY).await {
             return;
         }
     }

@@ -74,7 +74,6 @@ impl LogIndex {
     pub async fn keep_up(&self, log: &dyn Store) -> Result<bool, StoreError> {
         let next = self.size();
         let texts = log.entries(next, BATCH).await?;
-        let more = u32::try_from(texts.len()).is_ok_and(|count| count == BATCH);
         for text in &texts {
             let entry: Entry = serde_json::from_str(text)
                 .map_err(|error| StoreError::Broken(format!("an entry: {error}")))?;
@@ -92,7 +91,7 @@ impl LogIndex {
                     Segment::new(segment.number.saturating_add(1));
             }
         }
-        Ok(more)
+        Ok(!texts.is_empty() && self.size() < log.growth().borrow().size())
     }
 
     /// Entries that it has taken in.

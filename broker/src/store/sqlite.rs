@@ -48,7 +48,7 @@ use crate::{
     store::{
         Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued, PageAt, PageOf,
         PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry, Sealed, SessionDraft,
-        SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError,
+        SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError, archive::Archive,
     },
 };
 
@@ -66,6 +66,9 @@ pub struct SqliteStore {
     next_grant: AtomicU64,
     last_entry: Timestamp,
     growth: watch::Receiver<Frontier>,
+    /// The first entry of the file.
+    first: AtomicU64,
+    archive: Option<Archive>,
 }
 
 impl SqliteStore {
@@ -74,11 +77,20 @@ impl SqliteStore {
     /// # Errors
     /// When the file can't be opened, is of another version or holds what this program never writes.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, None)
+    }
+
+    /// The same for a store whose old entries are in an archive.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_with(path: &Path, archive: Option<Archive>) -> Result<Self, StoreError> {
         let lock = lock(path)?;
         let db = schema::open_writer(path)?;
         let head = writer::read_head(&db)?;
         let start = reads::start(&db)?;
         let live = Arc::new(RwLock::new(start.live));
+        let first = log::first(&db)?;
         let edge = edge::read_edge(&db)?;
         let (grown, growth) = watch::channel(edge.frontier().clone());
         let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
@@ -108,6 +120,8 @@ impl SqliteStore {
             next_grant: AtomicU64::new(start.next_grant),
             last_entry: head.at,
             growth,
+            first: AtomicU64::new(first),
+            archive,
         })
     }
 
@@ -206,6 +220,10 @@ fn lock(path: &Path) -> Result<std::fs::File, StoreError> {
         StoreError::Broken(format!("`{path}` is in use by another broker; stop that one first"))
     })?;
     Ok(file)
+}
+
+fn no_archive() -> StoreError {
+    StoreError::Broken("no archive is configured".into())
 }
 
 fn poisoned() -> StoreError {
@@ -423,12 +441,38 @@ impl Store for SqliteStore {
         self.growth.clone()
     }
 
+    fn first_entry(&self) -> u64 {
+        self.first.load(Ordering::Acquire)
+    }
+
+    async fn archive(&self, from: u64, until: u64) -> Result<(), StoreError> {
+        let archive = self.archive.clone().ok_or_else(no_archive)?;
+        self.read(move |db| log::archive(db, &archive, from, until)).await
+    }
+
+    async fn drop_entries(
+        &self,
+        below: u64,
+        event: Event,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        // Why before: from now on readers look into the archive, which has them already.
+        self.first.fetch_max(below, Ordering::AcqRel);
+        self.step(move |txn| log::drop_entries(txn, below, event.clone(), now)).await
+    }
+
     async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError> {
-        self.read(move |db| log::entries(db, from, most)).await
+        let old = self.archive.clone().filter(|_| from < self.first_entry());
+        self.read(move |db| match old {
+            Some(archive) => archive.entries(from, most),
+            None => log::entries(db, from, most),
+        })
+        .await
     }
 
     async fn entries_at(&self, places: Vec<u64>) -> Result<Vec<String>, StoreError> {
-        self.read(move |db| log::entries_at(db, &places)).await
+        let (first, archive) = (self.first_entry(), self.archive.clone());
+        self.read(move |db| log::entries_at(db, archive.as_ref(), first, &places)).await
     }
 
     async fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {

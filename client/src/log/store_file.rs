@@ -95,12 +95,14 @@ impl LogSource for StoreFile {
 
     fn tile(&self, id: TileId) -> Result<Option<Vec<Hash>>, LogError> {
         let missing = || LogError::Missing(id.to_string());
+        let full = TileId::full(id.level, id.index);
+        if let Some(bytes) = self.full_tile(full).map_err(|error| self.bad(&error))? {
+            let bad = |error| LogError::Tile { name: full.to_string(), error };
+            let hashes = full.hashes(&bytes).map_err(bad)?;
+            return Ok(Some(hashes.into_iter().take(id.width.into()).collect()));
+        }
         if id.is_full() {
-            let bytes = self.full_tile(id).map_err(|error| self.bad(&error))?;
-            let hashes = id.hashes(&bytes.ok_or_else(missing)?);
-            return hashes
-                .map(Some)
-                .map_err(|error| LogError::Tile { name: id.to_string(), error });
+            return Err(missing());
         }
         // A store keeps full tiles only; the others follow from what lies below them.
         let hashes = match id.level.checked_sub(1) {

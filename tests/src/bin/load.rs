@@ -28,6 +28,9 @@ struct Cli {
     /// Grants of the grown stores.
     #[arg(long, default_value_t = 1_000_000)]
     grants: u64,
+    /// Another build of jetond to compare with, in pairs side by side.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
     /// Serve the echo with the certificates of this folder; used by the tool itself.
     #[arg(long, hide = true)]
     echo: Option<PathBuf>,
@@ -44,6 +47,7 @@ fn main() {
         rounds: cli.rounds,
         concurrency: cli.concurrency,
         grown: cli.grown.then_some(cli.grants),
+        against: cli.against,
     };
     let report = runtime.block_on(load::run(&plan));
     let text = if cli.json { report.json() } else { report.table() };

@@ -72,6 +72,15 @@ pub enum Event {
         /// Why.
         reason: Words,
     },
+    /// Old entries left the store for a folder; their hashes stayed.
+    EntriesMoved {
+        /// The first.
+        first: u64,
+        /// Behind the last.
+        until: u64,
+        /// Where to.
+        to: Words,
+    },
     /// A signing key came into use.
     KeyRotated {
         /// Its id.
@@ -295,7 +304,7 @@ pub struct Subject {
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 24] = [
+    pub const WORDS: [&'static str; 25] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -303,6 +312,7 @@ impl Event {
         "log_read",
         "restore_found",
         "restore_acknowledged",
+        "entries_moved",
         "key_rotated",
         "session_opened",
         "session_refused",
@@ -333,6 +343,7 @@ impl Event {
             Self::LogRead { .. } => "log_read",
             Self::RestoreFound { .. } => "restore_found",
             Self::RestoreAcknowledged { .. } => "restore_acknowledged",
+            Self::EntriesMoved { .. } => "entries_moved",
             Self::KeyRotated { .. } => "key_rotated",
             Self::SessionOpened { .. } => "session_opened",
             Self::SessionRefused { .. } => "session_refused",

@@ -106,7 +106,7 @@ impl Event {
             }
             Self::CertificatesLoaded { refused } => Facts::NONE.went(kept(refused.is_none())),
             Self::SignInFailed { .. } => Facts::NONE.went(Outcome::Denied),
-            Self::KeyRotated { .. } => Facts::NONE,
+            Self::EntriesMoved { .. } | Self::KeyRotated { .. } => Facts::NONE,
             Self::RestoreFound { .. } => Facts::NONE.went(Outcome::Failure),
             Self::LogRead { by, .. }
             | Self::RestoreAcknowledged { by, .. }

@@ -62,6 +62,7 @@ fn events() -> Vec<Event> {
         Event::LogRead { by: operator.clone(), query: words("list event=revoked") },
         Event::RestoreFound { signed: 900, found: 700 },
         Event::RestoreAcknowledged { by: operator.clone(), reason: words("the disk broke") },
+        Event::EntriesMoved { first: 0, until: 4096, to: words("/var/lib/jeton/old") },
         Event::KeyRotated { kid: "k2".into() },
         Event::SessionOpened {
             session,

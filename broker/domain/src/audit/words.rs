@@ -30,6 +30,10 @@ impl Event {
                 format!("the store has {found} entries, a checkpoint was signed for {signed}")
             }
             Self::RestoreAcknowledged { by, reason } => format!("by {by}: {}", reason.as_str()),
+            Self::EntriesMoved { first, until, to } => {
+                let last = until.saturating_sub(1);
+                format!("{first} to {last}, to {}", to.as_str())
+            }
             Self::KeyRotated { kid } => format!("signing key {kid}"),
             Self::SessionOpened { session, agent, opener, task, .. } => {
                 format!("{session} for {agent}, by {opener}: {}", task.as_str())

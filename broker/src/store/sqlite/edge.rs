@@ -26,17 +26,21 @@ impl Tiles for FileTiles<'_> {
 
     fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {
         let missing = || StoreError::Broken(format!("the log's {id} is missing or cut"));
+        // Why also for a part of one: the entries below it may have left the file.
+        let full = TileId::full(id.level, id.index);
+        let kept: Option<Vec<u8>> = self
+            .0
+            .prepare_cached("SELECT hashes FROM tile WHERE place = ?1")
+            .and_then(|mut statement| {
+                statement.query_row([tile_place(id.level, id.index)], |row| row.get(0)).optional()
+            })
+            .map_err(broken)?;
+        if let Some(bytes) = kept {
+            let hashes = full.hashes(&bytes).map_err(|_| missing())?;
+            return Ok(hashes.into_iter().take(id.width.into()).collect());
+        }
         if id.is_full() {
-            let bytes: Option<Vec<u8>> = self
-                .0
-                .prepare_cached("SELECT hashes FROM tile WHERE place = ?1")
-                .and_then(|mut statement| {
-                    statement
-                        .query_row([tile_place(id.level, id.index)], |row| row.get(0))
-                        .optional()
-                })
-                .map_err(broken)?;
-            return id.hashes(&bytes.ok_or_else(missing)?).map_err(|_| missing());
+            return Err(missing());
         }
         let first = id.index.saturating_mul(TILE_WIDTH);
         let hashes = match id.level.checked_sub(1) {

@@ -1,7 +1,12 @@
 //! The log as it is asked for: entries, proofs, the newest checkpoint.
 
-use jeton_domain::merkle::{
-    ConsistencyProof, Hash, InclusionProof, SignedCheckpoint, Tree, TreeError,
+use jeton_domain::{
+    audit::Event,
+    merkle::{
+        ConsistencyProof, Hash, InclusionProof, SignedCheckpoint, TILE_WIDTH, TileId, Tiles, Tree,
+        TreeError,
+    },
+    ttl::Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,7 +15,10 @@ use super::{
     schema::broken,
     writer::{Txn, int},
 };
-use crate::store::StoreError;
+use crate::store::{StoreError, archive::Archive};
+
+/// Entries of a full bundle.
+const FULL: u32 = 256;
 
 /// Texts of entries.
 pub(super) fn entries(db: &Connection, from: u64, most: u32) -> Result<Vec<String>, StoreError> {
@@ -20,16 +28,76 @@ pub(super) fn entries(db: &Connection, from: u64, most: u32) -> Result<Vec<Strin
     rows.collect::<rusqlite::Result<_>>().map_err(broken)
 }
 
-/// Texts of entries that lie apart.
-pub(super) fn entries_at(db: &Connection, places: &[u64]) -> Result<Vec<String>, StoreError> {
+/// Texts of entries that lie apart; those before `first` from the archive.
+pub(super) fn entries_at(
+    db: &Connection,
+    archive: Option<&Archive>,
+    first: u64,
+    places: &[u64],
+) -> Result<Vec<String>, StoreError> {
     let mut statement =
         db.prepare_cached("SELECT text FROM entry WHERE place = ?1").map_err(broken)?;
     let mut texts = Vec::with_capacity(places.len());
+    let mut opened: Option<(u64, Vec<String>)> = None;
     for place in places {
-        let text = statement.query_row([int(*place)], |row| row.get(0)).optional();
-        texts.extend(text.map_err(broken)?);
+        let Some(archive) = archive.filter(|_| *place < first) else {
+            let text = statement.query_row([int(*place)], |row| row.get(0)).optional();
+            texts.extend(text.map_err(broken)?);
+            continue;
+        };
+        let index = place / TILE_WIDTH;
+        if opened.as_ref().is_none_or(|(known, _)| *known != index) {
+            opened = Some((index, archive.bundle(index)?));
+        }
+        let at = usize::try_from(place % TILE_WIDTH).unwrap_or(usize::MAX);
+        texts.extend(opened.as_ref().and_then(|(_, bundle)| bundle.get(at)).cloned());
     }
     Ok(texts)
+}
+
+/// The first entry of the file.
+pub(super) fn first(db: &Connection) -> Result<u64, StoreError> {
+    let sql = "SELECT COALESCE(MIN(place), 0) FROM entry";
+    let first: i64 = db.query_row(sql, [], |row| row.get(0)).map_err(broken)?;
+    u64::try_from(first).map_err(|_| StoreError::Broken("an entry has a negative place".into()))
+}
+
+/// Writes whole bundles to the archive, with the tiles over them and the newest checkpoint.
+pub(super) fn archive(
+    db: &Connection,
+    archive: &Archive,
+    from: u64,
+    until: u64,
+) -> Result<(), StoreError> {
+    let tiles = FileTiles(db);
+    for index in from / TILE_WIDTH..until / TILE_WIDTH {
+        let texts = entries(db, index.saturating_mul(TILE_WIDTH), FULL)?;
+        archive.write_bundle(index, &texts, &tiles.tile(TileId::full(0, index))?)?;
+    }
+    let mut above = until / TILE_WIDTH;
+    for level in 1_u8.. {
+        above /= TILE_WIDTH;
+        if above == 0 {
+            break;
+        }
+        let first = from.checked_shr(8 * (u32::from(level) + 1)).unwrap_or(0);
+        for index in first..above {
+            let id = TileId::full(level, index);
+            archive.write_tile(id, &tiles.tile(id)?)?;
+        }
+    }
+    checkpoint(db)?.map_or(Ok(()), |note| archive.write_checkpoint(&note))
+}
+
+/// Takes entries out of the file. Their hashes stay.
+pub(super) fn drop_entries(
+    txn: &mut Txn<'_>,
+    below: u64,
+    event: Event,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    txn.run("DELETE FROM entry WHERE place < ?1", [int(below)])?;
+    txn.append(event, now).map(|_| ())
 }
 
 /// Root over the first entries.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use jeton_domain::{
     audit::Entry,
-    merkle::{Hash, LogVerifier, TILE_WIDTH, TileId, Tiles},
+    merkle::{Hash, LogVerifier, TILE_WIDTH, TileBuilder, TileId, Tiles},
 };
 
 use super::{
@@ -38,7 +38,11 @@ pub fn read_log(path: &Path, mut each: impl FnMut(&Entry)) -> Result<LogSummary,
     let tiles = FileTiles(&db);
     let mut kept: Vec<Hash> = Vec::new();
     let mut missing = None;
-    let mut verifier = LogVerifier::new(vec![]);
+    // What was moved out is here by its hashes only.
+    let first = super::log::first(&db)?;
+    let edge =
+        TileBuilder::read(&tiles, first).map_err(|error| StoreError::Broken(error.to_string()))?;
+    let mut verifier = LogVerifier::resume(vec![], edge);
     let mut statement =
         db.prepare("SELECT place, text FROM entry ORDER BY place").map_err(broken)?;
     let mut rows = statement.query([]).map_err(broken)?;
