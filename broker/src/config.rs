@@ -12,11 +12,12 @@ use std::{
 };
 
 use jeton_domain::{
-    merkle::KeyName,
+    merkle::{KeyName, WitnessKey},
     scope::{Action, Upstream},
     secret::{hex, sha256},
     ttl::Ttl,
 };
+use reqwest::Url;
 use toml::de::DeTable;
 
 use self::reader::{Problems, Section};
@@ -66,8 +67,21 @@ pub struct AuditConfig {
     pub retention: Option<Retention>,
     /// Where older entries are, also while none are moved.
     pub archive: Option<PathBuf>,
+    /// Where each checkpoint is posted to.
+    pub copy_url: Option<Url>,
+    /// Who cosigns checkpoints.
+    pub witnesses: Vec<WitnessConfig>,
     /// Whether everyone may read the log's hashes and checkpoints, which hold no names.
     pub public_tiles: bool,
+}
+
+/// A witness of the log (C2SP tlog-witness).
+#[derive(Clone)]
+pub struct WitnessConfig {
+    /// Where it takes checkpoints.
+    pub url: Url,
+    /// The key that it cosigns with.
+    pub key: WitnessKey,
 }
 
 /// The gRPC door.
@@ -426,8 +440,40 @@ fn read_audit(section: &Section<'_>, folder: &Path) -> Option<AuditConfig> {
     let archive = section.file("archive", folder);
     let retention = read_retention(section, archive.clone());
     let public_tiles = section.switch("public_tiles").unwrap_or(false);
+    let copy_url = section.parse("copy_url", outside_url);
+    let witnesses = section.sections("witness").iter().filter_map(read_witness).collect();
     section.finish();
-    Some(AuditConfig { name: name?, key: key?, copy, retention, archive, public_tiles })
+    Some(AuditConfig {
+        name: name?,
+        key: key?,
+        copy,
+        retention,
+        archive,
+        copy_url,
+        witnesses,
+        public_tiles,
+    })
+}
+
+fn read_witness(section: &Section<'_>) -> Option<WitnessConfig> {
+    let url = section.parse("url", outside_url);
+    let url = section.require("url", url, "write where the witness takes checkpoints");
+    let key = section.parse("key", WitnessKey::parse);
+    let key = section.require("key", key, "write the witness's public key, `NAME+0123abcd+BASE64`");
+    section.finish();
+    Some(WitnessConfig { url: url?, key: key? })
+}
+
+/// An address outside. It is sent no secret, but what it says back must be its own word.
+fn outside_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("`{text}` is no address: {error}"))?;
+    let own_hosts = ["localhost", "127.0.0.1", "[::1]"];
+    let own_host = url.host_str().is_some_and(|host| own_hosts.contains(&host));
+    match url.scheme() {
+        "https" => Ok(url),
+        "http" if own_host => Ok(url),
+        _ => Err(format!("`{text}` must begin with https://")),
+    }
 }
 
 fn read_retention(section: &Section<'_>, archive: Option<PathBuf>) -> Option<Retention> {

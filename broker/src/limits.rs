@@ -78,6 +78,9 @@ pub const STORE_READERS: usize = 16;
 pub const STORE_QUEUE: usize = 4096;
 /// Writes that share one commit. Why: one fsync then costs each of them little.
 pub const STORE_BATCH: usize = 256;
+/// Commits whose entries may wait for the log's index. Why: those of a second; beyond it the index
+/// reads them from the file.
+pub const STORE_FEED: usize = 8192;
 /// Rows of a page when the caller names none.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Most rows of a page.
@@ -103,6 +106,10 @@ pub const ENTRIES_BYTES: usize = 1024 * 1024;
 pub const INDEX_EVERY: Duration = Duration::from_millis(200);
 /// How often it is looked which entries may leave the store.
 pub const MOVE_EVERY: Duration = Duration::from_secs(15 * 60);
+/// Longest answer of a witness, in bytes. Why: a few lines of signatures.
+pub const WITNESS_BYTES: usize = 16 * 1024;
+/// How often witnesses are asked.
+pub const WITNESS_EVERY: Duration = Duration::from_secs(10);
 /// How often it is recorded that somebody reads the log by tiles.
 pub const READING_EVERY: Duration = Duration::from_secs(60);
 /// How often the sweep looks for what is due.

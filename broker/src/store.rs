@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use jeton_domain::{
-    audit::Event,
+    audit::{Entry, Event},
     grant::{DecidedBy, Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId},
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId},
@@ -23,7 +23,16 @@ use jeton_domain::{
     session::{Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
 };
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+
+/// Which checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CheckpointKind {
+    /// The newest.
+    Newest,
+    /// The newest that witnesses cosigned.
+    Witnessed,
+}
 
 /// A permit whose intent is durable. Minting uses it up.
 pub struct RecordedPermit {
@@ -473,6 +482,10 @@ pub trait Store: Send + Sync {
     /// The right edge of the log, told anew after each commit that appended to it.
     fn growth(&self) -> watch::Receiver<Frontier>;
 
+    /// The entries of each commit, for one reader; whoever is slow misses some and reads them with
+    /// [`Store::entries`].
+    fn feed(&self) -> Option<mpsc::Receiver<Vec<Entry>>>;
+
     /// The first entry that is still in the store; older ones are in the archive.
     fn first_entry(&self) -> u64;
 
@@ -505,11 +518,15 @@ pub trait Store: Send + Sync {
     /// Proves that the log with `new` entries begins with the one with `old`.
     async fn consistency(&self, old: u64, new: u64) -> Result<ConsistencyProof, StoreError>;
 
-    /// Keeps a checkpoint as the newest, unless a larger one is kept.
-    async fn record_checkpoint(&self, checkpoint: SignedCheckpoint) -> Result<(), StoreError>;
+    /// Keeps a checkpoint as the newest of its kind, unless a larger one is kept.
+    async fn record_checkpoint(
+        &self,
+        kind: CheckpointKind,
+        checkpoint: SignedCheckpoint,
+    ) -> Result<(), StoreError>;
 
-    /// The newest checkpoint, as it was signed.
-    async fn checkpoint(&self) -> Result<Option<String>, StoreError>;
+    /// The newest checkpoint of a kind, as it was signed.
+    async fn checkpoint(&self, kind: CheckpointKind) -> Result<Option<String>, StoreError>;
 
     /// Tells whether the store can take writes.
     fn is_healthy(&self) -> bool;

@@ -120,6 +120,8 @@ pub struct Receipt {
 pub struct CheckpointInfo {
     /// What was signed, and by whom.
     pub checkpoint: SignedCheckpoint,
+    /// The newest one that witnesses cosigned, if the broker has witnesses.
+    pub cosigned: Option<SignedCheckpoint>,
     /// The key that signed it, as the broker names it.
     pub key: VerifierKey,
 }
@@ -249,7 +251,11 @@ impl Client {
                 AuditServiceClient::new(channel).get_checkpoint(request).await
             })
             .await?;
-        open(&answer.checkpoint, &answer.verifier_key)
+        let mut found = open(&answer.checkpoint, &answer.verifier_key)?;
+        if !answer.cosigned.is_empty() {
+            found.cosigned = Some(open(&answer.cosigned, &answer.verifier_key)?.checkpoint);
+        }
+        Ok(found)
     }
 
     /// Proves that the log with `new` entries begins with what it was with `old`. To be checked
@@ -314,7 +320,7 @@ fn open(checkpoint: &str, key: &str) -> Result<CheckpointInfo, Error> {
     let key = VerifierKey::parse(key).map_err(|error| untrue(&error))?;
     let checkpoint = SignedCheckpoint::open(checkpoint, &key)
         .map_err(|error: CheckpointError| untrue(&error))?;
-    Ok(CheckpointInfo { checkpoint, key })
+    Ok(CheckpointInfo { checkpoint, cosigned: None, key })
 }
 
 fn hashes(path: Vec<Vec<u8>>) -> Result<Vec<Hash>, Error> {

@@ -45,7 +45,7 @@ impl Records {
 
     /// What the newest checkpoint was signed for, read without its key.
     pub fn checkpoint(&self) -> Option<Anchor> {
-        let mut rows = self.0.prepare("SELECT note FROM checkpoint").unwrap();
+        let mut rows = self.0.prepare("SELECT note FROM checkpoint WHERE one = 1").unwrap();
         let note = rows.query_map([], |row| row.get::<_, String>(0)).unwrap().next()?.unwrap();
         let lines: Vec<&str> = note.lines().collect();
         Some(Anchor { size: lines[1].parse().unwrap(), root: Hash::parse(lines[2]).unwrap() })

@@ -133,7 +133,8 @@ async fn real_log() -> (Log, VerifierKey) {
     let key = VerifierKey::parse(broker.env("JETON_LOG_KEY")).unwrap();
     assert_eq!(broker.stop(), Some(0));
     let db = Connection::open(broker.data().join("jeton.db")).unwrap();
-    let note = db.query_row("SELECT note FROM checkpoint", [], |row| row.get(0)).unwrap();
+    let note =
+        db.query_row("SELECT note FROM checkpoint WHERE one = 1", [], |row| row.get(0)).unwrap();
     let mut statement = db.prepare("SELECT text FROM entry ORDER BY place").unwrap();
     let rows = statement.query_map([], |row| row.get::<_, String>(0)).unwrap();
     let texts = rows.map(|text| text.unwrap().into_bytes()).collect();

@@ -1,5 +1,7 @@
 //! The main job over real gRPC and mTLS, against a real `jetond` process.
 
+use std::time::{Duration, Instant};
+
 use jeton_proto::v1::{
     GetGrantRequest, GrantState, IntrospectRequest, ListGrantsRequest, ReleaseGrantRequest,
     RenewGrantRequest, RevokeGrantRequest, RevokeMatchingRequest, WhoAmIRequest,
@@ -170,7 +172,11 @@ async fn a_stop_drains_and_a_start_finds_everything_again() {
     let (agent, session) = broker.agent_with(&["git:acme/* contents:read"]).await;
     let secret =
         agent.requests("git:acme/api contents:read").await.unwrap().credential.unwrap().secret;
+    // Everything that works by itself waits for something by then.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let began = Instant::now();
     assert_eq!(broker.stop(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "an idle broker stops at once");
     broker.run();
     let host = broker.as_("git-host").await;
     assert!(is_live(&host, &secret).await, "what was granted holds after a restart");

@@ -19,7 +19,7 @@ pub use self::{
     checkpoint::{Checkpoint, CheckpointError, SignedCheckpoint},
     frontier::Frontier,
     hash::{EMPTY_ROOT, Hash, leaf_hash, node_hash},
-    note::{KeyName, Note, NoteError, VerifierKey},
+    note::{KeyName, Note, NoteError, VerifierKey, WitnessKey},
     proof::{ConsistencyProof, InclusionProof, ProofError},
     tile::{BundleId, TILE_WIDTH, TileError, TileId, bundle, unbundle},
     tree::{Tiles, Tree, TreeError},

@@ -28,6 +28,7 @@ use crate::{
         receipt::{self, Of},
         restore, summarise, tail,
     },
+    store::CheckpointKind,
 };
 
 /// Streams of the log that may be open.
@@ -143,7 +144,9 @@ impl AuditService for Api {
         _: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, Status> {
         let newest = receipt::newest(&self.broker).await?.ok_or(Refusal::InProgress)?;
+        let cosigned = receipt::newest_of(&self.broker, CheckpointKind::Witnessed).await?;
         Ok(Response::new(GetCheckpointResponse {
+            cosigned: cosigned.map(|note| note.to_string()).unwrap_or_default(),
             checkpoint: newest.to_string(),
             verifier_key: self.broker.log_key.public().to_string(),
         }))

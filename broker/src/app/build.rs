@@ -27,7 +27,9 @@ use crate::{
         unix::UnixAccounts,
     },
     operation::{
-        Broker, Source, copy_out,
+        Broker, Source,
+        checkpoint::checkpoint,
+        copy_out,
         halt::Halt,
         mints::Mints,
         read_tiles::Readers,
@@ -47,11 +49,13 @@ use crate::{
     store::{Store, archive::Archive, index::LogIndex, sqlite::SqliteStore},
     telemetry::Metrics,
     upstream::github::{GithubConfig, GithubMinter},
+    witness::Outside,
 };
 
 /// What a running broker consists of.
 pub(super) struct Parts {
     pub broker: Arc<Broker>,
+    pub outside: Outside,
     pub tls: Arc<TlsState>,
     pub keys: Arc<KeyRing>,
     pub store: Arc<SqliteStore>,
@@ -123,7 +127,12 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         tracing::info!(closed, "what the last run left open is closed");
     }
     check_log(&broker, config.audit.copy.as_deref()).await?;
-    Ok(Parts { broker, tls, keys, store })
+    // Why now: whoever asks from the first moment on finds one.
+    if let Err(error) = checkpoint(&broker).await {
+        tracing::warn!(%error, "no checkpoint could be signed at the start");
+    }
+    let outside = Outside::new().map_err(unusable)?;
+    Ok(Parts { broker, outside, tls, keys, store })
 }
 
 /// Holds the log against the checkpoints that were signed before.

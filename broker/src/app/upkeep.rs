@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use jeton_domain::{audit::Event, merkle::SignedCheckpoint, session::Words};
+use reqwest::Url;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -11,11 +12,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::build::Parts;
 use crate::{
-    config::Config,
+    config::{Config, WitnessConfig},
     identity::tls::{Reload, TlsState},
     limits::{
         CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, MOVE_EVERY, RELOAD_EVERY,
-        SIGN_INS_EVERY, SWEEP_EVERY,
+        SIGN_INS_EVERY, SWEEP_EVERY, WITNESS_EVERY,
     },
     operation::{
         Broker,
@@ -26,8 +27,11 @@ use crate::{
         revoke_upstream::revoke_upstream,
         sign_ins,
         sweep::{Moment, sweep},
+        witness::{Seen, witness},
     },
     signer::KeyRing,
+    store::StoreError,
+    witness::Outside,
 };
 
 /// How often the queue of upstream revocations is looked at without being woken.
@@ -44,8 +48,18 @@ pub(super) fn start(tasks: &TaskTracker, stop: &CancellationToken, parts: &Parts
     tasks.spawn(counting(Arc::clone(&parts.broker), stop.clone()));
     let (signed, newest) = watch::channel(None);
     tasks.spawn(vouching(Arc::clone(&parts.broker), signed, stop.clone()));
-    if let Some(copy) = config.audit.copy.clone() {
-        tasks.spawn(copying(Arc::clone(&parts.broker), newest, copy, stop.clone()));
+    let copies = Copies {
+        file: config.audit.copy.clone(),
+        url: config.audit.copy_url.clone(),
+        outside: parts.outside.clone(),
+    };
+    if copies.file.is_some() || copies.url.is_some() {
+        tasks.spawn(copying(Arc::clone(&parts.broker), newest, copies, stop.clone()));
+    }
+    if !config.audit.witnesses.is_empty() {
+        let witnesses = config.audit.witnesses.clone();
+        let outside = parts.outside.clone();
+        tasks.spawn(witnessing(Arc::clone(&parts.broker), outside, witnesses, stop.clone()));
     }
     tasks.spawn(reloading(
         Arc::clone(&parts.broker),
@@ -88,17 +102,26 @@ async fn revoking(broker: Arc<Broker>, stop: CancellationToken) {
 
 /// Keeps the log's index near its end. Whoever searches reads what it lacks from the log itself.
 async fn indexing(broker: Arc<Broker>, stop: CancellationToken) {
-    let mut growth = broker.store.growth();
+    let Some(mut feed) = broker.store.feed() else { return };
+    let behind = |error: StoreError| {
+        tracing::error!(%error, "the log's index is behind; searches read the log itself");
+    };
     loop {
         match broker.index.keep_up(&*broker.store).await {
             Ok(true) if !stop.is_cancelled() => continue,
-            Ok(_) => {}
-            Err(error) => {
-                tracing::error!(%error, "the log's index is behind; searches read the log itself")
-            }
+            Ok(_) => break,
+            Err(error) => behind(error),
         }
-        if stopped_within(&stop, INDEX_EVERY).await || growth.changed().await.is_err() {
+        if stopped_within(&stop, INDEX_EVERY).await {
             return;
+        }
+    }
+    // Why by time: one wake-up for each commit would cost as much as the work.
+    while !stopped_within(&stop, INDEX_EVERY).await {
+        while let Ok(entries) = feed.try_recv() {
+            if let Err(error) = broker.index.take(&*broker.store, &entries).await {
+                behind(error);
+            }
         }
     }
 }
@@ -165,7 +188,7 @@ async fn vouching(
 async fn copying(
     broker: Arc<Broker>,
     mut newest: watch::Receiver<Option<SignedCheckpoint>>,
-    to: PathBuf,
+    to: Copies,
     stop: CancellationToken,
 ) {
     let (mut copied, mut failing) = (0, false);
@@ -182,25 +205,70 @@ async fn copying(
         // Why not over a restored store's: the copy outside is what shows that it was put back.
         if !broker.halt.is_restored() {
             copy_out::tell(&broker, true);
-            let (size, path) = (checkpoint.checkpoint().size, to.clone());
-            let written = tokio::task::spawn_blocking(move || copy_out::write(&checkpoint, &path));
+            let size = checkpoint.checkpoint().size;
             let written = tokio::select! {
                 () = stop.cancelled() => return,
-                written = written => written.map_err(|error| error.to_string()),
+                written = to.write(checkpoint) => written,
             };
-            match written.and_then(|written| written.map_err(|error| error.to_string())) {
+            match written {
                 Ok(()) => {
                     copy_out::tell(&broker, false);
                     (copied, failing) = (size, false);
                 }
                 Err(error) if !failing => {
-                    tracing::error!(error, to = %to.display(), "checkpoints can't be copied out; soon nothing is granted any more");
+                    tracing::error!(
+                        error,
+                        "checkpoints can't be copied out; soon nothing is granted any more"
+                    );
                     failing = true;
                 }
                 Err(_) => {}
             }
         }
         if stopped_within(&stop, CHECKPOINT_EVERY).await {
+            return;
+        }
+    }
+}
+
+/// Where checkpoints are copied to.
+struct Copies {
+    file: Option<PathBuf>,
+    url: Option<Url>,
+    outside: Outside,
+}
+
+impl Copies {
+    async fn write(&self, checkpoint: SignedCheckpoint) -> Result<(), String> {
+        if let Some(url) = self.url.clone() {
+            let posted = self.outside.post(url.clone(), &checkpoint).await;
+            posted.map_err(|error| format!("`{url}`: {error}"))?;
+        }
+        let Some(path) = self.file.clone() else { return Ok(()) };
+        let shown = path.display().to_string();
+        tokio::task::spawn_blocking(move || copy_out::write(&checkpoint, &path))
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| format!("`{shown}`: {error}"))
+    }
+}
+
+/// Has checkpoints cosigned, now and then.
+async fn witnessing(
+    broker: Arc<Broker>,
+    outside: Outside,
+    witnesses: Vec<WitnessConfig>,
+    stop: CancellationToken,
+) {
+    let mut seen = Seen::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            done = witness(&broker, &outside, &witnesses, &mut seen) => if let Err(error) = done {
+                tracing::error!(%error, "the log could not be witnessed");
+            },
+        }
+        if stopped_within(&stop, WITNESS_EVERY).await {
             return;
         }
     }

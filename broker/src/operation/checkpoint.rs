@@ -3,6 +3,7 @@
 use jeton_domain::merkle::{Checkpoint, SignedCheckpoint};
 
 use super::{Broker, Refusal};
+use crate::store::CheckpointKind;
 
 /// Signs the log as it is now and keeps the checkpoint. The empty log needs none.
 ///
@@ -14,6 +15,6 @@ pub async fn checkpoint(broker: &Broker) -> Result<SignedCheckpoint, Refusal> {
     let unsigned = Checkpoint { origin, size: tree.size(), root: tree.root() };
     let signed =
         broker.log_key.sign(unsigned).map_err(|error| Refusal::Internal(error.to_string()))?;
-    broker.store.record_checkpoint(signed.clone()).await?;
+    broker.store.record_checkpoint(CheckpointKind::Newest, signed.clone()).await?;
     Ok(signed)
 }

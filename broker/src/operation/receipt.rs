@@ -9,7 +9,7 @@ use jeton_domain::{
 };
 
 use super::{Broker, Caller, Refusal, read_audit::visible};
-use crate::limits::CHECKPOINT_EVERY;
+use crate::{limits::CHECKPOINT_EVERY, store::CheckpointKind};
 
 /// Checkpoints that a receipt waits for. Why: the entry may be younger than the newest one.
 const WAITS: u32 = 3;
@@ -59,7 +59,18 @@ pub async fn receipt(broker: &Broker, caller: &Caller, of: Of) -> Result<Receipt
 /// # Errors
 /// When the store can't be read, or what it holds is not ours.
 pub async fn newest(broker: &Broker) -> Result<Option<SignedCheckpoint>, Refusal> {
-    let Some(note) = broker.store.checkpoint().await? else {
+    newest_of(broker, CheckpointKind::Newest).await
+}
+
+/// The newest checkpoint of a kind.
+///
+/// # Errors
+/// As [`newest`].
+pub async fn newest_of(
+    broker: &Broker,
+    kind: CheckpointKind,
+) -> Result<Option<SignedCheckpoint>, Refusal> {
+    let Some(note) = broker.store.checkpoint(kind).await? else {
         return Ok(None);
     };
     SignedCheckpoint::open(&note, broker.log_key.public())

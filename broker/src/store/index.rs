@@ -67,6 +67,22 @@ impl LogIndex {
         Ok(Self { file: Mutex::new(db), readers: Mutex::default(), path, tail })
     }
 
+    /// Takes in what was just written, if nothing before it is missing.
+    ///
+    /// # Errors
+    /// When the projection can't be written.
+    pub async fn take(&self, log: &dyn Store, entries: &[Entry]) -> Result<(), StoreError> {
+        for entry in entries {
+            if entry.index > self.size() {
+                while self.size() <= entry.index && self.keep_up(log).await? {}
+            }
+            if entry.index == self.size() {
+                self.take_one(log, entry).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// Takes in what the log has grown by. Tells whether there may be more.
     ///
     /// # Errors
@@ -77,21 +93,26 @@ impl LogIndex {
         for text in &texts {
             let entry: Entry = serde_json::from_str(text)
                 .map_err(|error| StoreError::Broken(format!("an entry: {error}")))?;
-            let full = {
-                let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
-                tail.take(&entry);
-                tail.is_full().then(|| tail.clone())
-            };
-            if let Some(segment) = full {
-                let root = log.root(segment.end()).await?;
-                // Why the file first: between the two a reader finds each place twice, never not.
-                let mut db = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-                file::write(&mut db, &segment, &root)?;
-                *self.tail.write().unwrap_or_else(PoisonError::into_inner) =
-                    Segment::new(segment.number.saturating_add(1));
-            }
+            self.take_one(log, &entry).await?;
         }
         Ok(!texts.is_empty() && self.size() < log.growth().borrow().size())
+    }
+
+    async fn take_one(&self, log: &dyn Store, entry: &Entry) -> Result<(), StoreError> {
+        let full = {
+            let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+            tail.take(entry);
+            tail.is_full().then(|| tail.clone())
+        };
+        if let Some(segment) = full {
+            let root = log.root(segment.end()).await?;
+            // Why the file first: between the two a reader finds each place twice, never not.
+            let mut db = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file::write(&mut db, &segment, &root)?;
+            *self.tail.write().unwrap_or_else(PoisonError::into_inner) =
+                Segment::new(segment.number.saturating_add(1));
+        }
+        Ok(())
     }
 
     /// Entries that it has taken in.

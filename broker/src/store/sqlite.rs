@@ -25,7 +25,7 @@ use std::{
 
 use async_trait::async_trait;
 use jeton_domain::{
-    audit::Event,
+    audit::{Entry, Event},
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
@@ -44,11 +44,12 @@ use self::{
 };
 use crate::{
     crypto,
-    limits::{STORE_QUEUE, STORE_READERS},
+    limits::{STORE_FEED, STORE_QUEUE, STORE_READERS},
     store::{
-        Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued, PageAt, PageOf,
-        PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry, Sealed, SessionDraft,
-        SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError, archive::Archive,
+        CheckpointKind, Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued, PageAt,
+        PageOf, PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry, Sealed,
+        SessionDraft, SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError,
+        archive::Archive,
     },
 };
 
@@ -66,6 +67,7 @@ pub struct SqliteStore {
     next_grant: AtomicU64,
     last_entry: Timestamp,
     growth: watch::Receiver<Frontier>,
+    feed: Mutex<Option<tokio::sync::mpsc::Receiver<Vec<Entry>>>>,
     /// The first entry of the file.
     first: AtomicU64,
     archive: Option<Archive>,
@@ -93,6 +95,7 @@ impl SqliteStore {
         let first = log::first(&db)?;
         let edge = edge::read_edge(&db)?;
         let (grown, growth) = watch::channel(edge.frontier().clone());
+        let (feed, fed) = tokio::sync::mpsc::channel(STORE_FEED);
         let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
         let writer = Writer {
             _lock: lock,
@@ -100,6 +103,7 @@ impl SqliteStore {
             head,
             edge,
             grown,
+            feed,
             live: Arc::clone(&live),
             recent: start.recent,
             reserve: reserve::Reserve::new(writer::reserve_path(path)),
@@ -120,6 +124,7 @@ impl SqliteStore {
             next_grant: AtomicU64::new(start.next_grant),
             last_entry: head.at,
             growth,
+            feed: Mutex::new(Some(fed)),
             first: AtomicU64::new(first),
             archive,
         })
@@ -441,6 +446,10 @@ impl Store for SqliteStore {
         self.growth.clone()
     }
 
+    fn feed(&self) -> Option<tokio::sync::mpsc::Receiver<Vec<Entry>>> {
+        self.feed.lock().ok()?.take()
+    }
+
     fn first_entry(&self) -> u64 {
         self.first.load(Ordering::Acquire)
     }
@@ -491,12 +500,16 @@ impl Store for SqliteStore {
         self.read(move |db| log::consistency(db, old, new)).await
     }
 
-    async fn record_checkpoint(&self, checkpoint: SignedCheckpoint) -> Result<(), StoreError> {
-        self.insistent_step(move |txn| log::record_checkpoint(txn, &checkpoint)).await
+    async fn record_checkpoint(
+        &self,
+        kind: CheckpointKind,
+        checkpoint: SignedCheckpoint,
+    ) -> Result<(), StoreError> {
+        self.insistent_step(move |txn| log::record_checkpoint(txn, kind, &checkpoint)).await
     }
 
-    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.read(log::checkpoint).await
+    async fn checkpoint(&self, kind: CheckpointKind) -> Result<Option<String>, StoreError> {
+        self.read(move |db| log::checkpoint(db, kind)).await
     }
 
     fn is_healthy(&self) -> bool {

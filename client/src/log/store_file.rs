@@ -81,7 +81,7 @@ impl LogSource for StoreFile {
 
     fn checkpoint(&self) -> Result<Option<String>, LogError> {
         self.db
-            .query_row("SELECT note FROM checkpoint", [], |row| row.get(0))
+            .query_row("SELECT note FROM checkpoint WHERE one = 1", [], |row| row.get(0))
             .optional()
             .map_err(|error| self.bad(&error))
     }

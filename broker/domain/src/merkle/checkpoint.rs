@@ -2,7 +2,7 @@
 
 use super::{
     hash::Hash,
-    note::{KeyName, Note, NoteError, VerifierKey},
+    note::{KeyName, Note, NoteError, VerifierKey, WitnessKey},
 };
 
 /// The size and root of a log.
@@ -71,6 +71,22 @@ impl SignedCheckpoint {
         let checkpoint = Checkpoint::parse(signed, key.name())
             .ok_or_else(|| CheckpointError::Shape(key.name().as_str().to_owned()))?;
         Ok(Self { checkpoint, note })
+    }
+
+    /// The same with the cosignature of a witness; see [`Note::cosigned`].
+    ///
+    /// # Errors
+    /// When the witness did not sign this checkpoint.
+    pub fn cosigned(self, lines: &str, key: &WitnessKey) -> Result<Self, CheckpointError> {
+        Ok(Self { note: self.note.cosigned(lines, key)?, ..self })
+    }
+
+    /// When a witness saw it, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When it did not sign this checkpoint.
+    pub fn time_by(&self, key: &WitnessKey) -> Result<u64, CheckpointError> {
+        Ok(self.note.time_by(key)?)
     }
 
     /// What was signed.

@@ -11,6 +11,8 @@ const SIGNATURES: usize = 16;
 const SIGNED: &str = "\u{2014} ";
 /// Algorithm byte of Ed25519.
 const ED25519: u8 = 1;
+/// Algorithm byte of a witness's cosignature (C2SP tlog-cosignature).
+const COSIGNATURE: u8 = 4;
 
 /// Name of a key: that of a log or a witness.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +21,13 @@ pub struct KeyName(String);
 /// The public half of a key that signs notes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VerifierKey {
+    name: KeyName,
+    public: [u8; 32],
+}
+
+/// The public key of a witness: it signs that it saw a checkpoint, and when.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WitnessKey {
     name: KeyName,
     public: [u8; 32],
 }
@@ -89,17 +98,8 @@ impl VerifierKey {
     /// # Errors
     /// When it is not of that form, or its id is not that of its key.
     pub fn parse(text: &str) -> Result<Self, NoteError> {
-        let bad = || NoteError::Key(crate::id::quote(text));
-        let mut parts = text.trim().splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(bad());
-        };
-        let bytes = STANDARD.decode(key).map_err(|_| bad())?;
-        let (first, public) = bytes.split_first().ok_or_else(bad)?;
-        let public = <[u8; 32]>::try_from(public).map_err(|_| bad())?;
-        let key = Self { name: KeyName::parse(name)?, public };
-        // Why compared: a name or a key that was mistyped is found here and not as "unsigned".
-        if *first == ED25519 && crate::secret::hex(&key.id()) == id { Ok(key) } else { Err(bad()) }
+        let (name, public) = parse_key(text, ED25519)?;
+        Ok(Self { name, public })
     }
 
     /// Its name.
@@ -110,11 +110,7 @@ impl VerifierKey {
 
     /// Its id: the first bytes of SHA-256 over name, line feed, algorithm and key.
     fn id(&self) -> [u8; 4] {
-        let mut context = digest::Context::new(&digest::SHA256);
-        for part in [self.name.0.as_bytes(), b"\n", &[ED25519], &self.public] {
-            context.update(part);
-        }
-        context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+        key_id(&self.name, ED25519, &self.public)
     }
 
     fn verifies(&self, text: &str, bytes: &[u8]) -> bool {
@@ -133,7 +129,98 @@ impl std::fmt::Display for VerifierKey {
     }
 }
 
+impl WitnessKey {
+    /// Joins a name with the 32 bytes of an Ed25519 public key.
+    #[must_use]
+    pub fn new(name: KeyName, public: [u8; 32]) -> Self {
+        Self { name, public }
+    }
+
+    /// Reads `NAME+KEYID+BASE64`.
+    ///
+    /// # Errors
+    /// When it is not of that form, or its id is not that of its key.
+    pub fn parse(text: &str) -> Result<Self, NoteError> {
+        let (name, public) = parse_key(text, COSIGNATURE)?;
+        Ok(Self { name, public })
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &KeyName {
+        &self.name
+    }
+
+    /// The time of a cosignature, in seconds since 1970, if it is one of this text.
+    fn time_of(&self, text: &str, bytes: &[u8]) -> Option<u64> {
+        let (time, signature) = bytes.split_first_chunk::<8>()?;
+        let time = u64::from_be_bytes(*time);
+        let signed = format!("cosignature/v1\ntime {time}\n{text}");
+        let key = signature::UnparsedPublicKey::new(&signature::ED25519, &self.public);
+        key.verify(signed.as_bytes(), signature).is_ok().then_some(time)
+    }
+}
+
+impl std::fmt::Display for WitnessKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let bytes = [&[COSIGNATURE], self.public.as_slice()].concat();
+        let id = crate::secret::hex(&key_id(&self.name, COSIGNATURE, &self.public));
+        write!(f, "{}+{id}+{}", self.name.0, STANDARD.encode(bytes))
+    }
+}
+
+/// The first bytes of SHA-256 over name, line feed, algorithm and key.
+fn key_id(name: &KeyName, algorithm: u8, public: &[u8; 32]) -> [u8; 4] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    for part in [name.0.as_bytes(), b"\n", &[algorithm], public] {
+        context.update(part);
+    }
+    context.finish().as_ref().first_chunk().copied().unwrap_or_default()
+}
+
+fn parse_key(text: &str, algorithm: u8) -> Result<(KeyName, [u8; 32]), NoteError> {
+    let bad = || NoteError::Key(crate::id::quote(text));
+    let mut parts = text.trim().splitn(3, '+');
+    let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(bad());
+    };
+    let bytes = STANDARD.decode(key).map_err(|_| bad())?;
+    let (first, public) = bytes.split_first().ok_or_else(bad)?;
+    let public = <[u8; 32]>::try_from(public).map_err(|_| bad())?;
+    let name = KeyName::parse(name)?;
+    // Why compared: a name or a key that was mistyped is found here and not as "unsigned".
+    let own = crate::secret::hex(&key_id(&name, algorithm, &public)) == id;
+    if *first == algorithm && own { Ok((name, public)) } else { Err(bad()) }
+}
+
 impl Note {
+    /// Adds the cosignature of a witness, as the witness sent it: lines of signatures, of which those
+    /// of others are left out.
+    ///
+    /// # Errors
+    /// When there is none by this witness over this text.
+    pub fn cosigned(mut self, lines: &str, key: &WitnessKey) -> Result<Self, NoteError> {
+        if lines.len() > NOTE_BYTES {
+            return Err(NoteError::Shape("it is too long"));
+        }
+        let read: Vec<Signature> = lines.lines().map(line).collect::<Result<_, _>>()?;
+        self.signatures.extend(read.into_iter().filter(|one| one.name == key.name));
+        self.time_by(key).map(|_| self)
+    }
+
+    /// When a witness saw it, in seconds since 1970.
+    ///
+    /// # Errors
+    /// When it has no cosignature by this witness, or one of another text.
+    pub fn time_by(&self, key: &WitnessKey) -> Result<u64, NoteError> {
+        let name = || key.name.0.clone();
+        let id = key_id(&key.name, COSIGNATURE, &key.public);
+        let own = |one: &&Signature| one.name == key.name && one.key_id == id;
+        let signature =
+            self.signatures.iter().find(own).ok_or_else(|| NoteError::Unsigned(name()))?;
+        key.time_of(&self.text, &signature.bytes).ok_or_else(|| NoteError::Forged(name()))
+    }
+
     /// Signs a text. The text ends with a line feed; `sign` gives the 64 bytes of an Ed25519
     /// signature by the private half of `key`.
     #[must_use]

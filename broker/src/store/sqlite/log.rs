@@ -15,7 +15,7 @@ use super::{
     schema::broken,
     writer::{Txn, int},
 };
-use crate::store::{StoreError, archive::Archive};
+use crate::store::{CheckpointKind, StoreError, archive::Archive};
 
 /// Entries of a full bundle.
 const FULL: u32 = 256;
@@ -86,7 +86,7 @@ pub(super) fn archive(
             archive.write_tile(id, &tiles.tile(id)?)?;
         }
     }
-    checkpoint(db)?.map_or(Ok(()), |note| archive.write_checkpoint(&note))
+    checkpoint(db, CheckpointKind::Newest)?.map_or(Ok(()), |note| archive.write_checkpoint(&note))
 }
 
 /// Takes entries out of the file. Their hashes stay.
@@ -129,21 +129,33 @@ pub(super) fn consistency(
 /// Keeps the newest checkpoint.
 pub(super) fn record_checkpoint(
     txn: &mut Txn<'_>,
+    kind: CheckpointKind,
     checkpoint: &SignedCheckpoint,
 ) -> Result<(), StoreError> {
     let (size, note) = (int(checkpoint.checkpoint().size), checkpoint.to_string());
     txn.run(
-        "INSERT INTO checkpoint VALUES (1, ?1, ?2)
+        "INSERT INTO checkpoint VALUES (?3, ?1, ?2)
          ON CONFLICT (one) DO UPDATE SET size = excluded.size, note = excluded.note
          WHERE excluded.size >= size",
-        params![size, note],
+        params![size, note, row(kind)],
     )
     .map(|_| ())
 }
 
 /// The newest checkpoint.
-pub(super) fn checkpoint(db: &Connection) -> Result<Option<String>, StoreError> {
-    db.query_row("SELECT note FROM checkpoint", [], |row| row.get(0)).optional().map_err(broken)
+pub(super) fn checkpoint(
+    db: &Connection,
+    kind: CheckpointKind,
+) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT note FROM checkpoint WHERE one = ?1";
+    db.query_row(sql, [row(kind)], |row| row.get(0)).optional().map_err(broken)
+}
+
+fn row(kind: CheckpointKind) -> i64 {
+    match kind {
+        CheckpointKind::Newest => 1,
+        CheckpointKind::Witnessed => 2,
+    }
 }
 
 fn within(db: &Connection, size: u64) -> Result<(), StoreError> {

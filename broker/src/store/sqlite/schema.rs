@@ -24,7 +24,7 @@ CREATE TABLE tile (
     hashes BLOB NOT NULL
 ) STRICT;
 CREATE TABLE checkpoint (
-    one  INTEGER PRIMARY KEY CHECK (one = 1), -- the newest
+    one  INTEGER PRIMARY KEY CHECK (one IN (1, 2)), -- 1: the newest, 2: the newest with witnesses
     size INTEGER NOT NULL,
     note TEXT NOT NULL
 ) STRICT;

@@ -45,6 +45,7 @@ pub(super) struct Txn<'a> {
     pub db: &'a Connection,
     pub head: Head,
     pub effects: Vec<Effect>,
+    appended: Vec<Entry>,
     pub live: &'a Arc<RwLock<Live>>,
     edge: &'a mut TileBuilder,
     recent: &'a mut HashMap<RecentKey, Row>,
@@ -59,9 +60,9 @@ impl Txn<'_> {
     pub fn append(&mut self, event: Event, now: Timestamp) -> Result<u64, StoreError> {
         let at = now.max(self.head.at);
         let index = self.head.size;
-        let text = Entry { v: ENTRY_VERSION, index, at, event }
-            .text()
-            .map_err(|error| StoreError::Broken(error.to_string()))?;
+        let entry = Entry { v: ENTRY_VERSION, index, at, event };
+        let text = entry.text().map_err(|error| StoreError::Broken(error.to_string()))?;
+        self.appended.push(entry);
         self.run("INSERT INTO entry VALUES (?1, ?2)", params![int(index), text])?;
         for full in self.edge.push(leaf_hash(text.as_bytes())) {
             let bytes: Vec<u8> = full.hashes.iter().flat_map(|hash| hash.0).collect();
@@ -131,6 +132,7 @@ pub(super) struct Writer {
     pub head: Head,
     pub edge: TileBuilder,
     pub grown: watch::Sender<Frontier>,
+    pub feed: tokio::sync::mpsc::Sender<Vec<Entry>>,
     pub live: Arc<RwLock<Live>>,
     pub recent: HashMap<RecentKey, Row>,
     pub reserve: Reserve,
@@ -175,8 +177,8 @@ impl Writer {
         }
         let mut txn = self.txn();
         let acks: Vec<Ack> = batch.into_iter().map(|job| job(&mut txn)).collect();
-        let (head, effects, added, failed, mut mark) =
-            (txn.head, txn.effects, txn.added, txn.failed, txn.mark);
+        let (head, effects, added, failed, mut mark, appended) =
+            (txn.head, txn.effects, txn.added, txn.failed, txn.mark, txn.appended);
         if failed.is_none() {
             self.raise(&mut mark, &effects);
         }
@@ -195,6 +197,8 @@ impl Writer {
                 acks.into_iter().for_each(|ack| ack(None));
                 if grown {
                     self.grown.send_replace(self.edge.frontier().clone());
+                    // Why no error: whoever misses some reads them from the file.
+                    let _ = self.feed.try_send(appended);
                 }
             }
             Err(error) => {
@@ -214,6 +218,7 @@ impl Writer {
             db: &self.db,
             head: self.head,
             effects: Vec::new(),
+            appended: Vec::new(),
             live: &self.live,
             edge: &mut self.edge,
             recent: &mut self.recent,

@@ -12,7 +12,7 @@ use jeton_client::{
     EntryFilter, Error, Until,
     log::{Folder, LogError, LogSource, Report, StoreFile, Web, verify as verify_log},
 };
-use jeton_domain::merkle::{Anchor, LogVerifier, SignedCheckpoint, VerifierKey};
+use jeton_domain::merkle::{Anchor, LogVerifier, SignedCheckpoint, VerifierKey, WitnessKey};
 use serde_json::json;
 
 use crate::cli::{
@@ -44,6 +44,10 @@ pub struct Verify {
     /// A checkpoint that you kept; may stand more than once.
     #[arg(long, value_name = "FILE")]
     checkpoint: Vec<PathBuf>,
+    /// The public key of a witness that must have cosigned one of these checkpoints; may stand more
+    /// than once.
+    #[arg(long, value_name = "KEY", requires = "checkpoint")]
+    witness: Vec<String>,
 }
 
 /// Where the checkpoint goes.
@@ -52,6 +56,9 @@ pub struct Checkpoint {
     /// Write it to a file, replacing an older one only if the log has grown from that one.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// The newest one that the broker's witnesses cosigned.
+    #[arg(long)]
+    cosigned: bool,
     /// Print the log's public key instead.
     #[arg(long, conflicts_with = "out")]
     show_key: bool,
@@ -79,6 +86,17 @@ pub async fn verify(global: &Global, asked: Verify) -> Result<(), Failure> {
     })?;
     let kept =
         asked.checkpoint.iter().map(|file| kept(file, &key)).collect::<Result<Vec<_>, _>>()?;
+    for witness in &asked.witness {
+        let witness = WitnessKey::parse(witness)
+            .map_err(|error| Failure::Invalid(format!("--witness: {error}")))?;
+        if !kept.iter().any(|kept| kept.time_by(&witness).is_ok()) {
+            let name = witness.name().as_str();
+            return Err(Failure::Invalid(format!(
+                "none of the checkpoints was cosigned by the witness `{}`",
+                clean(name)
+            )));
+        }
+    }
     let began = Instant::now();
     let folder = asked.tiles.as_deref().map(Folder::new);
     let report = match (&asked.store, folder, &asked.url) {
@@ -182,15 +200,22 @@ pub async fn checkpoint(global: &Global, asked: Checkpoint) -> Result<(), Failur
         let key = found.key.to_string();
         return global.output().result(&json!({ "log_key": key }), || format!("{key}\n"));
     }
-    let note = found.checkpoint.to_string();
+    let shown = if asked.cosigned {
+        found.cosigned.ok_or_else(|| {
+            Failure::Invalid("no witness has cosigned a checkpoint of this log yet".to_owned())
+        })?
+    } else {
+        found.checkpoint
+    };
+    let note = shown.to_string();
     if let Some(file) = &asked.out {
         if file.exists() {
             let old = kept(file, &found.key)?;
-            grown_from(&client, &old, &found.checkpoint).await?;
+            grown_from(&client, &old, &shown).await?;
         }
         write(file, &note)?;
     }
-    let signed = found.checkpoint.checkpoint();
+    let signed = shown.checkpoint();
     let told = json!({
         "checkpoint": note,
         "size": signed.size,
