@@ -119,7 +119,7 @@ pub async fn run(plan: &Plan) -> Report {
     let ratio = runs.iter().find(|run| run["concurrency"] == 64).map(|run| run["ratio"].clone());
     let memory = resident_mib(broker.pid());
     let against = match &plan.against {
-        Some(jetond) => against(plan, &agents, broker.pid(), jetond).await,
+        Some(jetond) => against(plan, jetond).await,
         None => Value::Null,
     };
     let grown = match plan.grown {
@@ -143,12 +143,14 @@ pub async fn run(plan: &Plan) -> Report {
     }))
 }
 
-/// Our rate and cost over those of another build, in pairs side by side.
-async fn against(plan: &Plan, agents: &[Caller], pid: u32, jetond: &Path) -> Value {
+/// Our rate and cost over those of another build, in pairs side by side, both on fresh stores.
+async fn against(plan: &Plan, jetond: &Path) -> Value {
+    let own = Broker::start_with(|data| many_policies(data, POLICIES));
     let mut other = Broker::make_of(jetond.to_owned());
     many_policies(other.data(), POLICIES);
     other.run();
-    let others = self::agents(&other).await;
+    let (agents, others) = (agents(&own).await, agents(&other).await);
+    let (agents, pid) = (&agents[..], own.pid());
     let mut runs = Vec::new();
     for at_once in &plan.concurrency {
         let (mut rates, mut costs) = (Vec::new(), Vec::new());
