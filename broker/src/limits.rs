@@ -81,6 +81,8 @@ pub const STORE_BATCH: usize = 256;
 /// Commits whose entries may wait for the log's index. Why: those of a second; beyond it the index
 /// reads them from the file.
 pub const STORE_FEED: usize = 8192;
+/// Open sessions right below one. Why: closing it ends all of them in one commit.
+pub const SESSION_CHILDREN: usize = 256;
 /// Rows of a page when the caller names none.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Most rows of a page.
@@ -120,6 +122,8 @@ pub const SWEEP_BATCH: usize = 256;
 pub const MINT_DEADLINE: Duration = Duration::from_secs(15);
 /// Upstream revocations that run at once.
 pub const REVOCATIONS_AT_ONCE: usize = 16;
+/// Longest time that a revocation waits for what upstreams say.
+pub const REVOKE_WAIT: Duration = Duration::from_secs(10);
 /// Revocations in work at once, beside the other requests. Why: revoking wins under overload.
 pub const REVOKES_AT_ONCE: usize = 256;
 /// Of those, one caller's. Why: nobody may keep the others from revoking.

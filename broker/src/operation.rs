@@ -33,6 +33,7 @@ use std::{collections::HashMap, sync::Arc};
 use jeton_domain::{
     decision::Denial,
     principal::{Principal, PrincipalId, Role},
+    revocation::Stops,
     scope::Upstream,
     secret::FingerprintKey,
     session::Session,
@@ -165,6 +166,10 @@ impl From<StoreError> for Refusal {
             StoreError::GrantsUsedUp(most) => Self::State(format!(
                 "the session used all {most} grants of its envelope; open a session with a larger max_grants"
             )),
+            StoreError::Stopped(words) => Self::State(words),
+            StoreError::TooManyChildren(most) => Self::State(format!(
+                "the session has {most} open sessions below it, as many as may be; close some"
+            )),
             StoreError::Conflict(phase) => Self::State(format!("the grant is {}", phase.word())),
             StoreError::NoEntry { .. } => Self::NotFound("entry"),
             StoreError::Busy | StoreError::Full | StoreError::Broken(_) => Self::Store(error),
@@ -186,6 +191,15 @@ impl Broker {
                 ),
             }
         })
+    }
+
+    /// What is stopped.
+    ///
+    /// # Errors
+    /// When the store can't tell: unknown is never "nothing".
+    fn stops(&self) -> Result<Arc<Stops>, Refusal> {
+        let unknown = || StoreError::Broken("the live table is poisoned".into());
+        Ok(self.store.stops().ok_or_else(unknown)?)
     }
 
     /// The name under which the broker itself acts.
@@ -210,9 +224,11 @@ impl Caller {
         self.may_end(session) || self.principal.has(Role::Auditor)
     }
 
-    /// Tells whether the caller may close a session and revoke its grants.
+    /// Tells whether the caller may close a session and revoke its grants. Whoever holds a session
+    /// answers for all below it.
     fn may_end(&self, session: &Session) -> bool {
         self.holds(session)
+            || self.session.as_ref().is_some_and(|own| session.chain.holds(own.session.id))
             || self.principal.id == session.opener
             || self.principal.has(Role::Operator)
     }

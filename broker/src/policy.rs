@@ -29,6 +29,7 @@ use std::{path::Path, sync::Arc};
 
 use arc_swap::ArcSwap;
 
+pub use judge::Opener;
 pub use load::PolicySet;
 pub use problem::PolicyProblem;
 pub use vocabulary::Vocabulary;

@@ -18,7 +18,7 @@ use jeton_domain::{
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId},
     permit::Permit,
     principal::{AuthMethod, PrincipalId},
-    revocation::{Matching, UpstreamRevocation},
+    revocation::{Matching, Stops, UpstreamRevocation},
     scope::Upstream,
     session::{Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
@@ -298,6 +298,26 @@ pub enum SessionEnding {
     },
 }
 
+/// What was taken back.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// How many sessions ended.
+    pub sessions: usize,
+    /// The grants that were live.
+    pub grants: Vec<Grant>,
+}
+
+/// How something is taken back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Who wants it.
+    pub by: PrincipalId,
+    /// Why.
+    pub reason: Words,
+    /// Nothing that matches is granted again until that is lifted.
+    pub stop: bool,
+}
+
 /// Why the store did not do a step. Nothing of it is recorded then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
@@ -313,6 +333,12 @@ pub enum StoreError {
     /// All its grants are used up.
     #[error("the session used all {0} grants of its envelope")]
     GrantsUsedUp(u32),
+    /// Somebody stopped it after it was decided.
+    #[error("{0}")]
+    Stopped(String),
+    /// It opened as many sessions as may be open at once.
+    #[error("the session has {0} open sessions below it, as many as may be")]
+    TooManyChildren(usize),
     /// The grant is in another state by now.
     #[error("the grant is {}", .0.word())]
     Conflict(Phase),
@@ -350,13 +376,13 @@ pub trait Store: Send + Sync {
     /// Opens a session. The same opener and request id again give the session opened first.
     async fn open_session(&self, draft: SessionDraft) -> Result<SessionRecord, StoreError>;
 
-    /// Ends a session, once, and revokes its live grants in the same step.
+    /// Ends a session and all below it, once, and revokes their live grants in the same step.
     async fn end_session(
         &self,
         id: SessionId,
         ending: SessionEnding,
         now: Timestamp,
-    ) -> Result<(SessionRecord, Vec<Grant>), StoreError>;
+    ) -> Result<Cut, StoreError>;
 
     /// Records a request that waits for people.
     async fn record_pending(
@@ -417,14 +443,25 @@ pub trait Store: Send + Sync {
         now: Timestamp,
     ) -> Result<Ended, StoreError>;
 
-    /// Revokes every live grant that matches, in one step.
+    /// Takes back all that matches, in one step.
     async fn revoke_matching(
+        &self,
+        matching: Matching,
+        order: Order,
+        now: Timestamp,
+    ) -> Result<Cut, StoreError>;
+
+    /// Lifts a stop. Tells whether there was one.
+    async fn lift_stop(
         &self,
         matching: Matching,
         by: PrincipalId,
         reason: Words,
         now: Timestamp,
-    ) -> Result<Vec<Grant>, StoreError>;
+    ) -> Result<bool, StoreError>;
+
+    /// What is granted to nobody. `None` when the store is broken: then nothing is known.
+    fn stops(&self) -> Option<Arc<Stops>>;
 
     /// Takes the next queued revocations that are due. Each stays queued until it is recorded.
     async fn due_revocations(

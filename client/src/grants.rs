@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::{
     connect::Client,
     error::Error,
-    types::{GrantInfo, Granted, Introspection, Page, PageOf, Revoked},
+    types::{GrantInfo, Granted, Introspection, Page, PageOf, Revoked, StopInfo},
     wire,
 };
 
@@ -52,21 +52,36 @@ pub struct GrantFilter {
     pub state: Option<String>,
 }
 
-/// Which grants to revoke.
+/// What to take back.
 #[derive(Debug, Clone)]
 pub enum Matching {
-    /// Of one session.
+    /// One session and all below it.
     Session(String),
-    /// Of one agent.
+    /// The sessions of one agent and all below them.
     Agent(String),
-    /// Of sessions that act for one person.
+    /// The sessions that act for one person.
     Person(String),
-    /// For one resource, as `upstream:resource`.
+    /// Grants for one resource, as `upstream:resource`.
     Resource(String),
-    /// At one upstream.
+    /// Grants at one upstream.
     Upstream(String),
-    /// All of them.
+    /// Grants that one policy had a part in.
+    Policy(String),
+    /// Everything.
     All,
+}
+
+/// How to take back all that matches.
+#[derive(Debug, Clone)]
+pub struct Revocation {
+    /// What.
+    pub matching: Matching,
+    /// Why, for the record.
+    pub reason: String,
+    /// Grant nothing that matches until [`Client::lift_stop`].
+    pub stop: bool,
+    /// How long to wait for upstreams to confirm it. Everything is revoked before.
+    pub wait: Duration,
 }
 
 impl Client {
@@ -178,12 +193,21 @@ impl Client {
         Ok(Page { items: answer.grants.into_iter().map(wire::grant).collect(), next })
     }
 
-    /// Takes one grant back.
+    /// Takes one grant back, and waits a while for the upstream to confirm it.
     ///
     /// # Errors
     /// When there is none such for this caller.
-    pub async fn revoke_grant(&self, id: &str, reason: &str) -> Result<GrantInfo, Error> {
-        let request = v1::RevokeGrantRequest { id: id.to_owned(), reason: reason.to_owned() };
+    pub async fn revoke_grant(
+        &self,
+        id: &str,
+        reason: &str,
+        wait: Duration,
+    ) -> Result<GrantInfo, Error> {
+        let request = v1::RevokeGrantRequest {
+            id: id.to_owned(),
+            reason: reason.to_owned(),
+            wait_seconds: whole(wait),
+        };
         let path = "/jeton.v1.GrantService/RevokeGrant";
         let answer = self
             .again(path, request, |channel, request| async move {
@@ -193,32 +217,75 @@ impl Client {
         answer.grant.map(wire::grant).ok_or_else(|| wire::missing("grant"))
     }
 
-    /// Takes back every live grant that matches.
+    /// Takes back all that matches.
     ///
     /// # Errors
     /// When the caller may not.
-    pub async fn revoke_matching(
-        &self,
-        matching: Matching,
-        reason: &str,
-    ) -> Result<Revoked, Error> {
-        let matching = match matching {
+    pub async fn revoke_matching(&self, order: Revocation) -> Result<Revoked, Error> {
+        let matching = match order.matching {
             Matching::Session(id) => WireMatching::Session(id),
             Matching::Agent(name) => WireMatching::Agent(name),
             Matching::Person(name) => WireMatching::Person(name),
             Matching::Resource(name) => WireMatching::Resource(name),
             Matching::Upstream(name) => WireMatching::Upstream(name),
+            Matching::Policy(id) => WireMatching::Policy(id),
             Matching::All => WireMatching::All(true),
         };
-        let request =
-            v1::RevokeMatchingRequest { matching: Some(matching), reason: reason.to_owned() };
+        let request = v1::RevokeMatchingRequest {
+            matching: Some(matching),
+            reason: order.reason,
+            stop: order.stop,
+            wait_seconds: whole(order.wait),
+        };
         let path = "/jeton.v1.GrantService/RevokeMatching";
         let answer = self
             .again(path, request, |channel, request| async move {
                 GrantServiceClient::new(channel).revoke_matching(request).await
             })
             .await?;
-        Ok(Revoked { revoked: answer.revoked, upstream_pending: answer.upstream_pending })
+        Ok(wire::revoked(answer))
+    }
+
+    /// Lifts a stop: what matches may be granted again.
+    ///
+    /// # Errors
+    /// When there is none such, or the caller may not.
+    pub async fn lift_stop(&self, matching: Matching, reason: &str) -> Result<(), Error> {
+        use v1::stop::Matching as Wire;
+        let matching = match matching {
+            Matching::Agent(name) => Wire::Agent(name),
+            Matching::Person(name) => Wire::Person(name),
+            Matching::Resource(name) => Wire::Resource(name),
+            Matching::Upstream(name) => Wire::Upstream(name),
+            Matching::All => Wire::All(true),
+            Matching::Session(_) | Matching::Policy(_) => {
+                return Err(Error::config(
+                    "neither a session nor a policy can be stopped, so there is nothing to lift",
+                ));
+            }
+        };
+        let stop = v1::Stop { matching: Some(matching), ..v1::Stop::default() };
+        let request = v1::LiftStopRequest { stop: Some(stop), reason: reason.to_owned() };
+        let path = "/jeton.v1.GrantService/LiftStop";
+        self.once(path, request, |channel, request| async move {
+            GrantServiceClient::new(channel).lift_stop(request).await
+        })
+        .await
+        .map(|_| ())
+    }
+
+    /// Lists what is stopped.
+    ///
+    /// # Errors
+    /// When the caller may not see that.
+    pub async fn list_stops(&self) -> Result<Vec<StopInfo>, Error> {
+        let path = "/jeton.v1.GrantService/ListStops";
+        let answer = self
+            .again(path, v1::ListStopsRequest {}, |channel, request| async move {
+                GrantServiceClient::new(channel).list_stops(request).await
+            })
+            .await?;
+        Ok(answer.stops.into_iter().map(wire::stop).collect())
     }
 
     /// Tells a resource server whether a credential is good at this moment.
@@ -251,6 +318,11 @@ pub(crate) fn fresh_request_id() -> Result<String, Error> {
         .fill(&mut bytes)
         .map_err(|_| Error::config("the system gives no randomness"))?;
     Ok(hex(&bytes))
+}
+
+/// Whole seconds.
+fn whole(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Whole seconds, at least one: zero would ask for the longest.

@@ -53,12 +53,12 @@ pub use self::{
     dpop::DpopKey,
     env::{ENVIRONMENT, log_key, no_color},
     error::{Error, ErrorKind},
-    grants::{Ask, GrantFilter, Matching},
+    grants::{Ask, GrantFilter, Matching, Revocation},
     session::Session,
     sessions::{Binding, OpenSession, OpenedSession},
     types::{
-        GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Page, PageOf, Revoked,
-        SessionInfo, WhoAmI,
+        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Page, PageOf,
+        Revoked, SessionInfo, StopInfo, WhoAmI,
     },
 };
 pub use jeton_domain::{

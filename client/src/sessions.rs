@@ -40,6 +40,8 @@ pub struct OpenSession {
     pub ttl: Duration,
     /// What its handle is bound to.
     pub binding: Binding,
+    /// The session that passes on what it has: the one that the client calls with. `None`: none.
+    pub parent: Option<String>,
 }
 
 /// What a session's handle is bound to.
@@ -63,7 +65,7 @@ pub struct OpenedSession {
 }
 
 impl Client {
-    /// Opens a session for an agent.
+    /// Opens a session for an agent: of its own, or below the one that the client calls with.
     ///
     /// # Errors
     /// When policy refuses it or the broker can't be reached.
@@ -80,6 +82,7 @@ impl Client {
             ttl_seconds: seconds(opening.ttl),
             request_id: fresh_request_id()?,
             binding: Some(binding(&opening.binding)?),
+            parent: opening.parent.clone().unwrap_or_default(),
         };
         let path = "/jeton.v1.SessionService/OpenSession";
         let opened = self
@@ -140,7 +143,7 @@ impl Client {
         Ok(Page { items: answer.sessions.into_iter().map(wire::session).collect(), next })
     }
 
-    /// Closes a session and revokes its live grants. Tells how many those were.
+    /// Closes a session with all below it, and revokes their live grants. Tells how many those were.
     ///
     /// # Errors
     /// When there is none such for this caller.

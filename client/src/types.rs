@@ -22,6 +22,17 @@ pub struct SessionInfo {
     pub binding: String,
     pub grants_used: u32,
     pub close_reason: String,
+    /// The sessions above it, from the first to its parent.
+    pub delegators: Vec<DelegatorInfo>,
+}
+
+/// A session that passed on what it had.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct DelegatorInfo {
+    pub session: String,
+    pub agent: String,
 }
 
 /// A recorded permission.
@@ -45,6 +56,10 @@ pub struct GrantInfo {
     pub reason: String,
     /// Place in the audit log of the entry that released the credential; absent before that.
     pub entry: Option<u64>,
+    /// The sessions above its session.
+    pub delegators: Vec<DelegatorInfo>,
+    /// When the credential dies by itself, while the upstream has not confirmed its end.
+    pub upstream_until: Option<i64>,
 }
 
 /// A rule that a person may lift.
@@ -102,16 +117,40 @@ pub struct Introspection {
     pub scope: String,
     pub expires_at: Option<i64>,
     pub confirmation: String,
+    /// The sessions above its session.
+    pub delegators: Vec<DelegatorInfo>,
 }
 
 /// What a revocation cut.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[non_exhaustive]
 pub struct Revoked {
     /// Grants that were live.
     pub revoked: u32,
     /// Of those, how many the upstream has yet to confirm.
     pub upstream_pending: u32,
+    /// Of those, how many the upstream was seen to refuse by now.
+    pub upstream_confirmed: u32,
+    /// When the last of those pending dies by itself; absent if none is.
+    pub upstream_until: Option<i64>,
+    /// Sessions that ended.
+    pub sessions_closed: u32,
+    /// The revoked grants, at most 1,000 of them.
+    pub grants: Vec<String>,
+}
+
+/// A standing order: nothing that matches is granted.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct StopInfo {
+    /// What, such as `agent spiffe://acme.dev/agent/build-42`.
+    pub matching: String,
+    /// Who ordered it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: i64,
 }
 
 /// A page of a list.

@@ -9,7 +9,10 @@ use jeton_proto::v1;
 use crate::{
     audit::{EntryInfo, Summary, SummaryPart},
     error::{Error, ErrorKind},
-    types::{GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, SessionInfo, WhoAmI},
+    types::{
+        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Revoked,
+        SessionInfo, StopInfo, WhoAmI,
+    },
 };
 
 /// What is missing from an answer that must have it.
@@ -56,7 +59,40 @@ pub(crate) fn session(session: v1::Session) -> SessionInfo {
         binding: session.binding,
         grants_used: session.grants_used,
         close_reason: session.close_reason,
+        delegators: delegators(session.delegators),
     }
+}
+
+fn delegators(links: Vec<v1::Delegator>) -> Vec<DelegatorInfo> {
+    links
+        .into_iter()
+        .map(|v1::Delegator { session, agent }| DelegatorInfo { session, agent })
+        .collect()
+}
+
+pub(crate) fn revoked(answer: v1::RevokeMatchingResponse) -> Revoked {
+    Revoked {
+        revoked: answer.revoked,
+        upstream_pending: answer.upstream_pending,
+        upstream_confirmed: answer.upstream_confirmed,
+        upstream_until: millis(answer.upstream_until),
+        sessions_closed: answer.sessions_closed,
+        grants: answer.grants,
+    }
+}
+
+pub(crate) fn stop(stop: v1::Stop) -> StopInfo {
+    use v1::stop::Matching as Wire;
+    let matching = match stop.matching {
+        Some(Wire::Agent(name)) => format!("agent {name}"),
+        Some(Wire::Person(name)) => format!("person {name}"),
+        Some(Wire::Resource(name)) => format!("resource {name}"),
+        Some(Wire::Upstream(name)) => format!("upstream {name}"),
+        Some(Wire::All(_)) => "everything".to_owned(),
+        None => "what this program does not know".to_owned(),
+    };
+    let since = millis(stop.since).unwrap_or(0);
+    StopInfo { matching, by: stop.by, reason: stop.reason, since }
 }
 
 pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
@@ -83,6 +119,8 @@ pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
         renewals: grant.renewals,
         reason: grant.reason,
         entry: grant.entry_index,
+        delegators: delegators(grant.delegators),
+        upstream_until: millis(grant.upstream_until),
     }
 }
 
@@ -123,6 +161,7 @@ pub(crate) fn introspection(found: v1::IntrospectResponse) -> Introspection {
         scope: found.scope.as_ref().map(scope_text).unwrap_or_default(),
         expires_at: millis(found.expire_time),
         confirmation: found.confirmation,
+        delegators: delegators(found.delegators),
     }
 }
 

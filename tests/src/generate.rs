@@ -7,6 +7,7 @@ use jeton_broker::store::sqlite::SqliteStore;
 use jeton_domain::{
     audit::{About, ENTRY_VERSION, Entry, Event, Subject},
     decision::{Layer, PolicyId},
+    delegation::Chain,
     grant::DecidedBy,
     id::{GrantId, Row, SessionId, Tag},
     merkle::{TileBuilder, leaf_hash},
@@ -104,6 +105,7 @@ impl Company {
                     session,
                     agent: agent.clone(),
                     person: Some(person.clone()),
+                    chain: Chain::default(),
                     scope: scope.clone(),
                 };
                 self.live.push(subject);
@@ -112,6 +114,7 @@ impl Company {
                     session,
                     agent,
                     person: Some(person),
+                    chain: Chain::default(),
                     scope,
                     request_id: None,
                     decided_by,
@@ -124,6 +127,7 @@ impl Company {
                 session,
                 agent,
                 person: Some(person),
+                chain: Chain::default(),
                 scope: self.scope(),
                 layer: Layer::Policy,
                 reason: Words::new("the policy `only-agent-refs` refuses `contents:write`"),
@@ -162,6 +166,7 @@ impl Company {
             session,
             agent,
             person: Some(person),
+            chain: Chain::default(),
             opener: name("orchestrator", 0),
             method: AuthMethod::Mtls,
             task: Words::new("fix the build"),

@@ -126,7 +126,8 @@ impl Scene {
 
     /// Takes a grant back as an operator.
     pub async fn revoke(&self, id: &str) -> Grant {
-        let request = RevokeGrantRequest { id: id.into(), reason: "enough".into() };
+        let request =
+            RevokeGrantRequest { id: id.into(), reason: "enough".into(), wait_seconds: 0 };
         self.operator.grants().revoke_grant(request).await.unwrap().into_inner().grant.unwrap()
     }
 

@@ -301,7 +301,7 @@ async fn a_checkpoint_that_can_not_leave_the_house_stops_granting_and_not_revoki
     assert_eq!((halted.code(), reason(&halted).as_str()), (Code::Unavailable, "HALTED"));
     assert!(halted.message().contains("checkpoints can't be copied out"), "{}", halted.message());
     let operator = broker.as_("ana").await;
-    let revoke = RevokeGrantRequest { id, reason: "enough".into() };
+    let revoke = RevokeGrantRequest { id, reason: "enough".into(), ..Default::default() };
     operator.grants().revoke_grant(revoke).await.unwrap();
 
     fs::create_dir(&elsewhere).unwrap();
@@ -319,7 +319,8 @@ async fn a_store_put_back_from_a_backup_brings_nothing_back_and_waits_for_an_ope
     let backup = fs::read(&store).unwrap();
     broker.run();
     let operator = broker.as_("ana").await;
-    let revoke = RevokeGrantRequest { id: id.clone(), reason: "leaked".into() };
+    let revoke =
+        RevokeGrantRequest { id: id.clone(), reason: "leaked".into(), ..Default::default() };
     operator.grants().revoke_grant(revoke).await.unwrap();
     assert_eq!(broker.stop(), Some(0));
     let kept = broker.data().join("kept");

@@ -239,7 +239,8 @@ async fn ends(
     heard: &mut Heard,
 ) {
     heard.keep(&agent.grants().release_grant(ReleaseGrantRequest { id: ids[0].clone() }).await);
-    let revoke = RevokeGrantRequest { id: ids[1].clone(), reason: "enough".into() };
+    let revoke =
+        RevokeGrantRequest { id: ids[1].clone(), reason: "enough".into(), ..Default::default() };
     heard.keep(&operator.grants().revoke_grant(revoke.clone()).await);
     heard.keep(
         &agent
@@ -252,7 +253,7 @@ async fn ends(
             .grants()
             .revoke_matching(RevokeMatchingRequest {
                 matching: Some(Matching::All(true)),
-                reason: String::new(),
+                ..Default::default()
             })
             .await,
     );
@@ -261,7 +262,7 @@ async fn ends(
             .grants()
             .revoke_matching(RevokeMatchingRequest {
                 matching: Some(Matching::Upstream("git".into())),
-                reason: String::new(),
+                ..Default::default()
             })
             .await,
     );

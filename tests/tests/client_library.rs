@@ -31,6 +31,7 @@ fn opening(binding: Binding, max_grant_ttl: u64) -> OpenSession {
         max_grant_ttl: Duration::from_secs(max_grant_ttl),
         ttl: Duration::from_secs(600),
         binding,
+        parent: None,
     }
 }
 
@@ -104,7 +105,7 @@ async fn a_revoked_grant_is_not_handed_out_again_once_its_renewal_was_refused() 
     let session = client.session().await.unwrap();
     let credential = session.credential("git:acme/api contents:read").await.unwrap();
     let operator = settings(&broker, "ana").connect().await.unwrap();
-    operator.revoke_grant(credential.grant_id(), "enough").await.unwrap();
+    operator.revoke_grant(credential.grant_id(), "enough", Duration::ZERO).await.unwrap();
     let ends = credential.expires_at();
     until("another grant", async || {
         let next = session.credential("git:acme/api contents:read").await.unwrap();

@@ -173,7 +173,7 @@ async fn with_2048_requests_in_work_the_next_is_shed_and_revoking_goes_on() {
     );
     assert!(agent.requests(READ).await.is_err_and(|status| is_shed(&status)));
 
-    let revoke = RevokeGrantRequest { id: grant, reason: "enough".into() };
+    let revoke = RevokeGrantRequest { id: grant, reason: "enough".into(), ..Default::default() };
     let revoked = soon("a revocation", async { operator.grants().revoke_grant(revoke).await });
     let revoked = revoked.await.unwrap().into_inner().grant.unwrap();
     assert_eq!(revoked.state(), GrantState::Revoked);
@@ -205,7 +205,7 @@ async fn who_has_no_identity_takes_no_place_of_those_who_have_one() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_that_never_ends_its_calls_keeps_nobody_from_revoking() {
     let broker = Broker::start();
-    let (agent, session) = broker.agent_with(&[READ]).await;
+    let (agent, _) = broker.agent_with(&[READ]).await;
     let grant = agent.requests(READ).await.unwrap().grant.unwrap().id;
     let operator = broker.as_("ana").await;
     let mut held = Vec::new();
@@ -213,15 +213,21 @@ async fn an_agent_that_never_ends_its_calls_keeps_nobody_from_revoking() {
         held.push(half_open(&broker, Some("agent"), REVOKE, 256).await);
     }
     let release = async || {
-        let request = RevokeGrantRequest { id: grant.clone(), reason: "mine".into() };
+        let request =
+            RevokeGrantRequest { id: grant.clone(), reason: "mine".into(), ..Default::default() };
         agent.grants().revoke_grant(request).await.err().filter(is_shed)
     };
     within(SOON, "the agents' own places are used up", release).await;
 
-    let revoke = RevokeGrantRequest { id: grant.clone(), reason: "enough".into() };
+    let revoke =
+        RevokeGrantRequest { id: grant.clone(), reason: "enough".into(), ..Default::default() };
     operator.grants().revoke_grant(revoke).await.unwrap();
-    let matching = Matching::Session(session.id);
-    let all = RevokeMatchingRequest { matching: Some(matching), reason: "enough".into() };
+    let matching = Matching::Upstream("git".into());
+    let all = RevokeMatchingRequest {
+        matching: Some(matching),
+        reason: "enough".into(),
+        ..Default::default()
+    };
     operator.grants().revoke_matching(all).await.unwrap();
     who_am_i(&agent).await.unwrap();
 }
@@ -325,7 +331,7 @@ async fn a_caller_whose_deadline_passes_leaves_no_token_without_a_record() {
         (grant.state() == GrantState::Active && records.open_mints() == 0).then_some(grant.id)
     };
     let id = within(SOON, "the mint is on record though nobody waits for it", listed).await;
-    let revoke = RevokeGrantRequest { id, reason: "nobody got it".into() };
+    let revoke = RevokeGrantRequest { id, reason: "nobody got it".into(), ..Default::default() };
     operator.grants().revoke_grant(revoke).await.unwrap();
     let dead = async || github.front.live_tokens().is_empty().then_some(());
     within(SOON, "its token is dead", dead).await;

@@ -247,7 +247,11 @@ async fn works(
         if end < 2 {
             ledger.lock().unwrap().ending.insert(id.clone());
             if end == 0 {
-                let revoke = RevokeGrantRequest { id: id.clone(), reason: "done".into() };
+                let revoke = RevokeGrantRequest {
+                    id: id.clone(),
+                    reason: "done".into(),
+                    ..Default::default()
+                };
                 agent.grants().revoke_grant(revoke).await?;
             } else {
                 agent.grants().release_grant(ReleaseGrantRequest { id: id.clone() }).await?;
@@ -416,8 +420,11 @@ async fn every_token_is_accounted_for(
             );
         }
     }
-    let all =
-        RevokeMatchingRequest { matching: Some(Matching::All(true)), reason: "the end".into() };
+    let all = RevokeMatchingRequest {
+        matching: Some(Matching::All(true)),
+        reason: "the end".into(),
+        ..Default::default()
+    };
     operator.grants().revoke_matching(all).await.unwrap();
     within(Duration::from_secs(120), "the queue of revocations empties", queue_is_empty).await;
     log.follow(&records);

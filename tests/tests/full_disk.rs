@@ -123,7 +123,8 @@ async fn state(operator: &Caller, id: &str) -> GrantState {
 }
 
 async fn revoke(operator: &Caller, id: &str) -> Result<(), Status> {
-    let revoke = RevokeGrantRequest { id: id.into(), reason: "enough".into() };
+    let revoke =
+        RevokeGrantRequest { id: id.into(), reason: "enough".into(), ..Default::default() };
     operator.grants().revoke_grant(revoke).await.map(|_| ())
 }
 
@@ -192,8 +193,11 @@ async fn on_a_full_disk_nothing_is_granted_and_everything_can_be_taken_back() {
     assert!(!is_live(&operator, &sixth.1).await, "its grants ended with the session");
     let dead = async || github.front.opens(&fifth.1).is_none().then_some(());
     within(SOON, "those of the upstream too", dead).await;
-    let all =
-        RevokeMatchingRequest { matching: Some(Matching::All(true)), reason: "the end".into() };
+    let all = RevokeMatchingRequest {
+        matching: Some(Matching::All(true)),
+        reason: "the end".into(),
+        ..Default::default()
+    };
     operator.grants().revoke_matching(all).await.unwrap();
 
     // Room again, and no restart.

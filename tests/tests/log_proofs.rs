@@ -128,7 +128,8 @@ async fn real_log() -> (Log, VerifierKey) {
     let (agent, _) = broker.agent_with(&[READ]).await;
     let id = agent.requests(READ).await.unwrap().grant.unwrap().id;
     agent.requests("git:other/api contents:read").await.unwrap_err();
-    let revoke = jeton_proto::v1::RevokeGrantRequest { id, reason: "enough".into() };
+    let revoke =
+        jeton_proto::v1::RevokeGrantRequest { id, reason: "enough".into(), ..Default::default() };
     broker.as_("ana").await.grants().revoke_grant(revoke).await.unwrap();
     let key = VerifierKey::parse(broker.env("JETON_LOG_KEY")).unwrap();
     assert_eq!(broker.stop(), Some(0));

@@ -32,7 +32,8 @@ async fn an_agent_gets_a_narrow_credential_works_with_it_and_loses_it() {
     assert!(is_live(&host, &secret).await);
 
     let operator = broker.as_("ana").await;
-    let revoke = RevokeGrantRequest { id: grant.id.clone(), reason: "enough".into() };
+    let revoke =
+        RevokeGrantRequest { id: grant.id.clone(), reason: "enough".into(), ..Default::default() };
     let revoked = operator.grants().revoke_grant(revoke).await.unwrap().into_inner().grant.unwrap();
     assert_eq!(revoked.state(), GrantState::Revoked);
     assert!(!is_live(&host, &secret).await, "refused at the next look");
@@ -147,8 +148,11 @@ async fn revoking_beyond_a_session_takes_an_operator_and_cuts_all_that_matches()
         let answer = agent.requests(&format!("git:acme/{repository} contents:read")).await.unwrap();
         secrets.push(answer.credential.unwrap().secret);
     }
-    let matching =
-        |matching| RevokeMatchingRequest { matching: Some(matching), reason: "stop".into() };
+    let matching = |matching| RevokeMatchingRequest {
+        matching: Some(matching),
+        reason: "stop".into(),
+        ..Default::default()
+    };
     let resource = matching(Matching::Resource("git:acme/api".into()));
     let refused = agent.grants().revoke_matching(resource.clone()).await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);

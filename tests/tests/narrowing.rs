@@ -14,8 +14,10 @@ use jeton_broker::policy::{PolicySet, Vocabulary};
 use jeton_domain::{
     approval::GroupName,
     decision::{self, Decision, Delivery, GrantRequest, Standing},
+    delegation::Chain,
     id::{Row, SessionId, Tag},
     principal::PrincipalId,
+    revocation::Stops,
     scope::{Action, Scope, ScopeBound, Upstream},
     session::{Binding, Envelope, Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
@@ -230,10 +232,13 @@ fn decide(set: &PolicySet, case: &Case) -> Decision {
         handle_hash: [0; 32],
         opened: now,
         deadline: Timestamp::from_millis(NOW + i64::from(case.left) * 1000 + 999),
+        chain: Chain::default(),
     };
     let approvals: BTreeSet<_> = case.approvals.iter().map(|group| GroupName::new(group)).collect();
     let state = SessionState::Open;
-    let standing = Standing { session: &session, state: &state, approvals: &approvals, now };
+    let stops = Stops::default();
+    let standing =
+        Standing { session: &session, state: &state, approvals: &approvals, stops: &stops, now };
     let request = GrantRequest {
         scope: Scope::parse(&case.request.text()).unwrap(),
         ttl: case.ttl.map(ttl),

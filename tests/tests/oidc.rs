@@ -102,6 +102,7 @@ async fn a_job_opens_its_own_session_with_its_token_and_works_with_its_key() {
         max_grant_ttl: Duration::from_secs(300),
         ttl: Duration::from_secs(600),
         binding: Binding::Key(key),
+        parent: None,
     };
     let opened = client.open_session(&opening).await.unwrap();
     let Binding::Key(key) = opening.binding else { unreachable!() };

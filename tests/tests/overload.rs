@@ -96,7 +96,7 @@ async fn revokes(operator: Caller, ids: Vec<String>, over: Arc<AtomicBool>) -> V
         if over.load(Ordering::Relaxed) {
             break;
         }
-        let revoke = RevokeGrantRequest { id, reason: "enough".into() };
+        let revoke = RevokeGrantRequest { id, reason: "enough".into(), ..Default::default() };
         let began = Instant::now();
         operator.grants().revoke_grant(revoke).await.expect("every revocation is answered");
         took.push(began.elapsed());

@@ -1,7 +1,7 @@
 //! The one place where access is decided.
 //!
-//! `decide` asks, in this order: is the session open, does its envelope hold the scope, do the
-//! policies allow every action. Only it can make a [`Permit`]; nothing is issued without one.
+//! `decide` asks, in this order: is the session open, has nobody stopped this, does its envelope
+//! hold the scope, do the policies allow every action. Only it can make a [`Permit`]; nothing is issued without one.
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     approval::{GroupName, Guard},
+    delegation::Chain,
     grant::DecidedBy,
     permit::Permit,
     principal::PrincipalId,
+    revocation::{Holder, Stops},
     scope::{Action, Scope},
     session::{Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
@@ -63,6 +65,8 @@ pub struct Question<'a> {
     pub agent: &'a PrincipalId,
     /// For whom.
     pub person: Option<&'a PrincipalId>,
+    /// Through which sessions it was passed on.
+    pub chain: &'a Chain,
     /// On what.
     pub scope: &'a Scope,
     /// To do what.
@@ -120,6 +124,8 @@ pub struct Standing<'a> {
     pub state: &'a SessionState,
     /// Groups that approved just this request.
     pub approvals: &'a BTreeSet<GroupName>,
+    /// What is not granted to anybody.
+    pub stops: &'a Stops,
     /// Now.
     pub now: Timestamp,
 }
@@ -147,6 +153,8 @@ pub enum Decision {
 pub enum Layer {
     /// The session is over.
     Session,
+    /// Somebody stopped it.
+    Stop,
     /// The envelope that the session was opened with.
     Envelope,
     /// The policies of the platform team.
@@ -159,6 +167,7 @@ impl Layer {
     pub fn word(self) -> &'static str {
         match self {
             Self::Session => "session",
+            Self::Stop => "stop",
             Self::Envelope => "envelope",
             Self::Policy => "policy",
         }
@@ -213,6 +222,10 @@ impl Asked<'_> {
         let Some(left) = left else {
             return Err(self.deny(Layer::Session, "the session is over".into(), vec![]));
         };
+        let holder = Holder::of(session);
+        if let Some(stop) = self.standing.stops.against(holder, Some(&self.request.scope)) {
+            return Err(self.deny(Layer::Stop, stop.refusal(), vec![]));
+        }
         if !session.envelope.allows(&self.request.scope) {
             let reason = format!("`{}` lies outside the session's envelope", self.request.scope);
             let lines = session.envelope.scopes().iter().map(ToString::to_string).collect();
@@ -326,6 +339,7 @@ impl Asked<'_> {
         self.rules.judge(&Question {
             agent: &self.standing.session.agent,
             person: self.standing.session.person.as_ref(),
+            chain: &self.standing.session.chain,
             scope: &self.request.scope,
             action,
             ttl,
@@ -348,6 +362,7 @@ impl Asked<'_> {
                 let question = Question {
                     agent: &self.standing.session.agent,
                     person: self.standing.session.person.as_ref(),
+                    chain: &self.standing.session.chain,
                     scope,
                     action,
                     ttl: shortest,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     approval::Guard,
     decision::PolicyId,
+    delegation::Chain,
     id::{GrantId, RequestId, SessionId},
     principal::PrincipalId,
     revocation::UpstreamRevocation,
@@ -26,6 +27,8 @@ pub struct Grant {
     pub agent: PrincipalId,
     /// The session's person.
     pub person: Option<PrincipalId>,
+    /// The sessions above it.
+    pub chain: Chain,
     /// What it opens.
     pub scope: Scope,
     /// How long it was given, from the moment it becomes active.

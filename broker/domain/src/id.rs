@@ -22,6 +22,9 @@ const ROW_MAX: u64 = (1 << 48) - 1;
 pub struct Row(u64);
 
 impl Row {
+    /// The lowest.
+    pub const FIRST: Self = Self(1);
+
     /// `None` for zero and for rows that an id can't hold.
     #[must_use]
     pub fn new(row: u64) -> Option<Self> {

@@ -6,6 +6,7 @@
 pub mod approval;
 pub mod audit;
 pub mod decision;
+pub mod delegation;
 pub mod grant;
 pub mod id;
 pub mod limits;

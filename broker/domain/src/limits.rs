@@ -16,6 +16,8 @@ pub const SESSION_GRANTS: u32 = 1_000_000;
 pub const GRANT_TTL_SECONDS: u32 = 12 * 3600;
 /// Longest life of a session, in seconds. Why: a run of an agent, not an employment.
 pub const SESSION_TTL_SECONDS: u32 = 7 * 24 * 3600;
+/// Sessions above a session. Why: each is told in every entry and token; people lose sight earlier.
+pub const DELEGATION_DEPTH: usize = 8;
 /// Characters of a principal's name. Why: SPIFFE allows 2,048 bytes, no deployment needs them.
 pub const PRINCIPAL_CHARS: usize = 256;
 /// Characters of a task, a reason or a close reason. Why: shown to people, stored in the log.

@@ -2,6 +2,7 @@
 
 use crate::{
     decision::{Delivery, GrantRequest},
+    delegation::Chain,
     grant::DecidedBy,
     id::SessionId,
     principal::PrincipalId,
@@ -20,6 +21,7 @@ pub struct Permit {
     session: SessionId,
     agent: PrincipalId,
     person: Option<PrincipalId>,
+    chain: Chain,
     scope: Scope,
     ttl: Ttl,
     delivery: Delivery,
@@ -41,6 +43,7 @@ impl Permit {
             session: session.id,
             agent: session.agent.clone(),
             person: session.person.clone(),
+            chain: session.chain.clone(),
             scope: request.scope.clone(),
             ttl,
             delivery: request.delivery,
@@ -66,6 +69,12 @@ impl Permit {
     #[must_use]
     pub fn person(&self) -> Option<&PrincipalId> {
         self.person.as_ref()
+    }
+
+    /// The sessions above that session.
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        &self.chain
     }
 
     /// What was allowed.

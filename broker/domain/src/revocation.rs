@@ -1,12 +1,17 @@
-//! Taking back: what is matched, and what the upstream said of it.
+//! Taking back: what is matched, what stays stopped, and what the upstream said of it.
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    decision::PolicyId,
+    delegation::Chain,
     grant::Grant,
     id::SessionId,
     principal::PrincipalId,
-    scope::{Resource, Upstream},
+    scope::{Resource, Scope, Upstream},
+    session::{Session, Words},
     ttl::Timestamp,
 };
 
@@ -46,37 +51,181 @@ impl UpstreamRevocation {
     }
 }
 
-/// Which live grants are taken back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What is taken back, or stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Matching {
-    /// Of one session.
+    /// One session and all below it.
     Session(SessionId),
-    /// Of one agent.
+    /// The sessions of one agent and all below them.
     Agent(PrincipalId),
-    /// Of sessions that act for one person.
+    /// The sessions that act for one person.
     Person(PrincipalId),
-    /// For one resource.
+    /// Grants for one resource.
     Resource(Upstream, Resource),
-    /// At one upstream.
+    /// Grants at one upstream.
     Upstream(Upstream),
-    /// All of them.
+    /// Grants that one policy had a part in.
+    Policy(PolicyId),
+    /// Everything.
     All,
 }
 
+/// Whom something is granted to: what a [`Matching`] looks at.
+#[derive(Debug, Clone, Copy)]
+pub struct Holder<'a> {
+    /// The session; `None` before there is one.
+    pub session: Option<SessionId>,
+    /// Its agent.
+    pub agent: &'a PrincipalId,
+    /// Its person.
+    pub person: Option<&'a PrincipalId>,
+    /// The sessions above it.
+    pub chain: &'a Chain,
+}
+
+impl<'a> Holder<'a> {
+    /// Whom a session's grants go to.
+    #[must_use]
+    pub fn of(session: &'a Session) -> Self {
+        let Session { id, agent, person, chain, .. } = session;
+        Self { session: Some(*id), agent, person: person.as_ref(), chain }
+    }
+}
+
 impl Matching {
+    /// Tells whether whole sessions are meant, and not just some of their grants.
+    #[must_use]
+    pub fn means_sessions(&self) -> bool {
+        match self {
+            Self::Session(_) | Self::Agent(_) | Self::Person(_) | Self::All => true,
+            Self::Resource(..) | Self::Upstream(_) | Self::Policy(_) => false,
+        }
+    }
+
+    /// Tells whether a session as a whole is meant.
+    #[must_use]
+    pub fn means_holder(&self, of: Holder<'_>) -> bool {
+        match self {
+            Self::Session(session) => of.session == Some(*session) || of.chain.holds(*session),
+            Self::Agent(agent) => of.agent == agent || of.chain.holds_agent(agent),
+            Self::Person(person) => of.person == Some(person),
+            Self::All => true,
+            Self::Resource(..) | Self::Upstream(_) | Self::Policy(_) => false,
+        }
+    }
+
+    /// Tells whether a scope is meant, whoever holds it.
+    #[must_use]
+    pub fn means_scope(&self, scope: &Scope) -> bool {
+        match self {
+            Self::Resource(upstream, resource) => {
+                scope.upstream == *upstream && scope.resource == *resource
+            }
+            Self::Upstream(upstream) => scope.upstream == *upstream,
+            Self::All => true,
+            Self::Session(_) | Self::Agent(_) | Self::Person(_) | Self::Policy(_) => false,
+        }
+    }
+
     /// Tells whether a grant is meant.
     #[must_use]
     pub fn means(&self, grant: &Grant) -> bool {
+        let Grant { session, agent, person, chain, scope, decided_by, .. } = grant;
+        let holder = Holder { session: Some(*session), agent, person: person.as_ref(), chain };
         match self {
-            Self::Session(session) => grant.session == *session,
-            Self::Agent(agent) => grant.agent == *agent,
-            Self::Person(person) => grant.person.as_ref() == Some(person),
-            Self::Resource(upstream, resource) => {
-                grant.scope.upstream == *upstream && grant.scope.resource == *resource
-            }
-            Self::Upstream(upstream) => grant.scope.upstream == *upstream,
-            Self::All => true,
+            Self::Policy(id) => decided_by.policies.contains(id),
+            Self::Session(_)
+            | Self::Agent(_)
+            | Self::Person(_)
+            | Self::Resource(..)
+            | Self::Upstream(_)
+            | Self::All => self.means_holder(holder) || self.means_scope(scope),
         }
+    }
+}
+
+impl fmt::Display for Matching {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(id) => write!(f, "session {id}"),
+            Self::Agent(name) => write!(f, "agent {name}"),
+            Self::Person(name) => write!(f, "person {name}"),
+            Self::Resource(upstream, resource) => write!(f, "resource {upstream}:{resource}"),
+            Self::Upstream(upstream) => write!(f, "upstream {upstream}"),
+            Self::Policy(id) => write!(f, "policy {id}"),
+            Self::All => f.write_str("everything"),
+        }
+    }
+}
+
+/// A standing order: nothing that matches is granted until somebody lifts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stop {
+    /// What.
+    pub matching: Matching,
+    /// By whom.
+    pub by: PrincipalId,
+    /// Why.
+    pub reason: Words,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Stop {
+    /// What whoever asks is told.
+    #[must_use]
+    pub fn refusal(&self) -> String {
+        let Self { matching, reason, .. } = self;
+        let why = if reason.as_str().is_empty() { "" } else { ": " };
+        format!(
+            "granting is stopped for {matching}{why}{}; an operator can lift that",
+            reason.as_str()
+        )
+    }
+}
+
+/// All stops that hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Stops(Vec<Stop>);
+
+impl Stops {
+    /// Collects stops.
+    #[must_use]
+    pub fn new(stops: Vec<Stop>) -> Self {
+        Self(stops)
+    }
+
+    /// In the order in which they were ordered.
+    pub fn iter(&self) -> impl Iterator<Item = &Stop> {
+        self.0.iter()
+    }
+
+    /// The stop that keeps a session from being granted anything, or just this scope.
+    #[must_use]
+    pub fn against(&self, holder: Holder<'_>, scope: Option<&Scope>) -> Option<&Stop> {
+        let means = |stop: &&Stop| {
+            stop.matching.means_holder(holder)
+                || scope.is_some_and(|scope| stop.matching.means_scope(scope))
+        };
+        self.0.iter().find(means)
+    }
+
+    /// The same with one more. The same matching again changes nothing.
+    #[must_use]
+    pub fn with(&self, stop: Stop) -> Self {
+        let mut stops = self.0.clone();
+        if !stops.iter().any(|known| known.matching == stop.matching) {
+            stops.push(stop);
+        }
+        Self(stops)
+    }
+
+    /// The same without one; `None` if there is none such.
+    #[must_use]
+    pub fn without(&self, matching: &Matching) -> Option<Self> {
+        let left: Vec<_> = self.iter().filter(|stop| stop.matching != *matching).cloned().collect();
+        (left.len() < self.0.len()).then_some(Self(left))
     }
 }

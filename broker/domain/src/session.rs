@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    delegation::Chain,
     id::SessionId,
     limits::{ENVELOPE_SCOPES, GRANT_TTL_SECONDS, SESSION_GRANTS, WORDS_CHARS},
     principal::{PrincipalId, ProvedKeys, Thumbprint},
@@ -190,6 +191,8 @@ pub struct Session {
     pub opened: Timestamp,
     /// When it ends by itself.
     pub deadline: Timestamp,
+    /// The sessions that it was passed on through.
+    pub chain: Chain,
 }
 
 /// Whether a session still may be granted anything.

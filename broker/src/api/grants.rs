@@ -2,7 +2,8 @@
 
 use jeton_domain::session::Words;
 use jeton_proto::v1::{
-    GetGrantRequest, GetGrantResponse, ListGrantsRequest, ListGrantsResponse, ReleaseGrantRequest,
+    GetGrantRequest, GetGrantResponse, LiftStopRequest, LiftStopResponse, ListGrantsRequest,
+    ListGrantsResponse, ListStopsRequest, ListStopsResponse, ReleaseGrantRequest,
     ReleaseGrantResponse, RenewGrantRequest, RenewGrantResponse, RequestGrantRequest,
     RequestGrantResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeMatchingRequest,
     RevokeMatchingResponse, grant_service_server::GrantService,
@@ -91,7 +92,9 @@ impl GrantService for Api {
         let request = request.into_inner();
         let id = wire::grant_id("id", &request.id)?;
         let grant = revoke::revoke(&self.broker, &caller, id, Words::new(&request.reason)).await?;
-        Ok(Response::new(RevokeGrantResponse { grant: Some(wire::grant(&grant)) }))
+        let wait = wire::wait(request.wait_seconds);
+        let settled = revoke::settled(&self.broker, vec![grant], wait).await?;
+        Ok(Response::new(RevokeGrantResponse { grant: settled.first().map(wire::grant) }))
     }
 
     async fn revoke_matching(
@@ -102,11 +105,30 @@ impl GrantService for Api {
         let request = request.into_inner();
         let reason = Words::new(&request.reason);
         let matching = wire::matching(request.matching)?;
-        let revoked = revoke::revoke_matching(&self.broker, &caller, matching, reason).await?;
-        let count = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        Ok(Response::new(RevokeMatchingResponse {
-            revoked: count(revoked.len()),
-            upstream_pending: count(revoke::upstream_pending(&revoked)),
-        }))
+        let cut =
+            revoke::revoke_matching(&self.broker, &caller, matching, reason, request.stop).await?;
+        let wait = wire::wait(request.wait_seconds);
+        let grants = revoke::settled(&self.broker, cut.grants, wait).await?;
+        Ok(Response::new(wire::cut(cut.sessions, &grants)))
+    }
+
+    async fn lift_stop(
+        &self,
+        request: Request<LiftStopRequest>,
+    ) -> Result<Response<LiftStopResponse>, Status> {
+        let caller = caller(&request)?;
+        let request = request.into_inner();
+        let matching = wire::stopped(request.stop)?;
+        let reason = Words::new(&request.reason);
+        revoke::lift_stop(&self.broker, &caller, matching, reason).await?;
+        Ok(Response::new(LiftStopResponse {}))
+    }
+
+    async fn list_stops(
+        &self,
+        request: Request<ListStopsRequest>,
+    ) -> Result<Response<ListStopsResponse>, Status> {
+        let stops = revoke::stops(&self.broker, &*caller(&request)?)?;
+        Ok(Response::new(ListStopsResponse { stops: stops.iter().map(wire::stop).collect() }))
     }
 }

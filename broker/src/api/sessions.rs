@@ -61,13 +61,13 @@ impl SessionService for Api {
         let request = request.into_inner();
         let id = wire::session_id("id", &request.id)?;
         let reason = Words::new(&request.reason);
-        let (record, revoked) =
-            close_session::close_session(&self.broker, &caller, id, reason).await?;
+        let (record, cut) = close_session::close_session(&self.broker, &caller, id, reason).await?;
         let used =
             self.broker.store.grants_used(id).await.map_err(crate::operation::Refusal::from)?;
         Ok(Response::new(CloseSessionResponse {
             session: Some(wire::session(&record, used)),
-            grants_revoked: u32::try_from(revoked).unwrap_or(u32::MAX),
+            grants_revoked: wire::count(cut.grants.len()),
+            sessions_closed: wire::count(cut.sessions),
         }))
     }
 

@@ -120,6 +120,8 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::NoGrant
         | StoreError::SessionOver
         | StoreError::GrantsUsedUp(_)
+        | StoreError::TooManyChildren(_)
+        | StoreError::Stopped(_)
         | StoreError::NoEntry { .. }
         | StoreError::Conflict(_) => status(Code::FailedPrecondition, "STATE", message, []),
     }

@@ -4,14 +4,18 @@
 
 pub(super) mod audit;
 
+use std::time::Duration;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     approval::Guard,
+    decision::PolicyId,
+    delegation::{Chain, Link},
     grant::{Grant, GrantState, Phase},
     id::{GrantId, RequestId, SessionId},
     pattern::Pattern,
     principal::{AuthMethod, PrincipalId, PrincipalKind, Role, Thumbprint},
-    revocation::{Matching, UpstreamRevocation},
+    revocation::{Matching, Stop, UpstreamRevocation},
     scope::{Action, Actions, Resource, Scope, ScopeBound, Upstream},
     session::{Binding, Envelope, SessionState, Words},
     ttl::{Timestamp, Ttl},
@@ -21,10 +25,16 @@ use jeton_proto::v1;
 use crate::{
     operation::{
         Caller, Refusal, introspect::Introspection, open_session::Opening, request_grant::Ask,
+        revoke::UpstreamSays,
     },
     store::{SessionPhase, SessionRecord},
     upstream::{Credential, CredentialKind},
 };
+
+/// Grants that the answer to a revocation names.
+const GRANTS_TOLD: usize = 1000;
+/// Longest `@id` of a policy.
+const POLICY_ID_CHARS: usize = 256;
 
 type Parsed<T> = Result<T, Refusal>;
 
@@ -74,6 +84,7 @@ pub(super) fn opening(request: v1::OpenSessionRequest) -> Parsed<Opening> {
             invalid("ttl_seconds", "it is missing; say how long the session lasts")
         })?,
         binding: binding(request.binding)?,
+        parent: optional("parent", &request.parent, session_id)?,
         request_id: optional("request_id", &request.request_id, request_id)?,
     })
 }
@@ -159,24 +170,104 @@ pub(super) fn matching(
         Some(Wire::Session(id)) => session_id("session", &id).map(Matching::Session),
         Some(Wire::Agent(name)) => principal("agent", &name).map(Matching::Agent),
         Some(Wire::Person(name)) => principal("person", &name).map(Matching::Person),
-        Some(Wire::Resource(text)) => {
-            let (upstream, resource) = text.split_once(':').ok_or_else(|| {
-                invalid("resource", "write it as `upstream:resource`, such as `github:acme/api`")
-            })?;
-            Ok(Matching::Resource(
-                Upstream::parse(upstream).map_err(|error| invalid("resource", error))?,
-                Resource::parse(resource).map_err(|error| invalid("resource", error))?,
-            ))
-        }
-        Some(Wire::Upstream(name)) => Upstream::parse(&name)
-            .map(Matching::Upstream)
-            .map_err(|error| invalid("upstream", error)),
+        Some(Wire::Resource(text)) => resource(&text),
+        Some(Wire::Upstream(name)) => upstream(&name),
+        Some(Wire::Policy(id)) => policy_id(&id).map(Matching::Policy),
         Some(Wire::All(true)) => Ok(Matching::All),
         Some(Wire::All(false)) | None => Err(invalid(
             "matching",
-            "it is missing; name a session, agent, person, resource or upstream, or say all",
+            "it is missing; name a session, agent, person, resource, upstream or policy, or say all",
         )),
     }
+}
+
+fn resource(text: &str) -> Parsed<Matching> {
+    let (upstream, resource) = text.split_once(':').ok_or_else(|| {
+        invalid("resource", "write it as `upstream:resource`, such as `github:acme/api`")
+    })?;
+    Ok(Matching::Resource(
+        Upstream::parse(upstream).map_err(|error| invalid("resource", error))?,
+        Resource::parse(resource).map_err(|error| invalid("resource", error))?,
+    ))
+}
+
+fn upstream(name: &str) -> Parsed<Matching> {
+    Upstream::parse(name).map(Matching::Upstream).map_err(|error| invalid("upstream", error))
+}
+
+fn policy_id(id: &str) -> Parsed<PolicyId> {
+    if (1..=POLICY_ID_CHARS).contains(&id.len()) {
+        Ok(PolicyId::new(id))
+    } else {
+        Err(invalid("policy", format!("a policy's @id has 1 to {POLICY_ID_CHARS} characters")))
+    }
+}
+
+/// What a stop is about.
+pub(super) fn stopped(stop: Option<v1::Stop>) -> Parsed<Matching> {
+    use v1::stop::Matching as Wire;
+    match stop.and_then(|stop| stop.matching) {
+        Some(Wire::Agent(name)) => principal("agent", &name).map(Matching::Agent),
+        Some(Wire::Person(name)) => principal("person", &name).map(Matching::Person),
+        Some(Wire::Resource(text)) => resource(&text),
+        Some(Wire::Upstream(name)) => upstream(&name),
+        Some(Wire::All(true)) => Ok(Matching::All),
+        Some(Wire::All(false)) | None => Err(invalid(
+            "stop.matching",
+            "it is missing; name the agent, person, resource or upstream, or say all",
+        )),
+    }
+}
+
+pub(super) fn stop(stop: &Stop) -> v1::Stop {
+    use v1::stop::Matching as Wire;
+    let matching = match &stop.matching {
+        Matching::Agent(name) => Some(Wire::Agent(name.to_string())),
+        Matching::Person(name) => Some(Wire::Person(name.to_string())),
+        Matching::Resource(upstream, resource) => {
+            Some(Wire::Resource(format!("{upstream}:{resource}")))
+        }
+        Matching::Upstream(name) => Some(Wire::Upstream(name.to_string())),
+        Matching::All => Some(Wire::All(true)),
+        // Never ordered: the operation refuses it.
+        Matching::Session(_) | Matching::Policy(_) => None,
+    };
+    v1::Stop {
+        matching,
+        by: stop.by.to_string(),
+        reason: stop.reason.as_str().to_owned(),
+        since: Some(time(stop.since)),
+    }
+}
+
+/// What was taken back, and what upstreams say of it.
+pub(super) fn cut(sessions: usize, grants: &[Grant]) -> v1::RevokeMatchingResponse {
+    let says = UpstreamSays::of(grants);
+    v1::RevokeMatchingResponse {
+        revoked: count(grants.len()),
+        upstream_pending: count(says.pending),
+        upstream_confirmed: count(says.confirmed),
+        upstream_until: says.until.map(time),
+        sessions_closed: count(sessions),
+        grants: grants.iter().take(GRANTS_TOLD).map(|grant| grant.id.to_string()).collect(),
+    }
+}
+
+/// How long a revocation waits for upstreams.
+pub(super) fn wait(seconds: u32) -> Duration {
+    Duration::from_secs(seconds.into())
+}
+
+pub(super) fn count(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn delegators(chain: &Chain) -> Vec<v1::Delegator> {
+    let link = |link: &Link| v1::Delegator {
+        session: link.session.to_string(),
+        agent: link.agent.to_string(),
+    };
+    chain.links().iter().map(link).collect()
 }
 
 pub(super) fn phase(state: i32) -> Parsed<Option<Phase>> {
@@ -241,6 +332,7 @@ pub(super) fn session(record: &SessionRecord, grants_used: u32) -> v1::Session {
         binding: session.binding.word().to_owned(),
         grants_used,
         close_reason,
+        delegators: delegators(&session.chain),
     }
 }
 
@@ -309,6 +401,8 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         renewals: grant.renewals,
         reason: grant.reason.as_str().to_owned(),
         entry_index: grant.entry,
+        delegators: delegators(&grant.chain),
+        upstream_until: UpstreamSays::of(std::slice::from_ref(grant)).until.map(time),
     }
 }
 
@@ -369,6 +463,7 @@ pub(super) fn introspection(found: Introspection) -> v1::IntrospectResponse {
             .confirmation
             .map(|print| URL_SAFE_NO_PAD.encode(print.0))
             .unwrap_or_default(),
+        delegators: delegators(&grant.chain),
     }
 }
 

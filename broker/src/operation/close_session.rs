@@ -1,11 +1,13 @@
-//! Closes a session and revokes what it holds.
+//! Closes a session with all below it, and revokes what they hold.
+
+use std::sync::Arc;
 
 use jeton_domain::{id::SessionId, session::Words};
 
 use super::{Broker, Caller, Refusal};
-use crate::store::{SessionEnding, SessionRecord};
+use crate::store::{Cut, SessionEnding, SessionRecord};
 
-/// Ends the session and its grants in one step: no crash leaves one without the other.
+/// Ends the sessions and their grants in one step: no crash leaves one without the other.
 ///
 /// # Errors
 /// When there is no such session for this caller, or it can't be recorded.
@@ -14,14 +16,14 @@ pub async fn close_session(
     caller: &Caller,
     id: SessionId,
     reason: Words,
-) -> Result<(SessionRecord, usize), Refusal> {
+) -> Result<(Arc<SessionRecord>, Cut), Refusal> {
     let record = broker.store.session(id).await?;
     if !caller.may_end(&record.session) {
         return Err(Refusal::NotFound("session"));
     }
     let ending = SessionEnding::Closed { by: caller.principal.id.clone(), reason };
-    let (record, revoked) = broker.store.end_session(id, ending, broker.clock.now()).await?;
-    broker.metrics.revoked(revoked.len());
+    let cut = broker.store.end_session(id, ending, broker.clock.now()).await?;
+    broker.metrics.revoked(cut.grants.len());
     broker.revocations.notify_one();
-    Ok((record, revoked.len()))
+    Ok((broker.store.session(id).await?, cut))
 }

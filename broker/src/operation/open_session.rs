@@ -1,25 +1,31 @@
-//! Opens a session for an agent, if policy lets the caller.
+//! Opens a session for an agent, if policy lets the caller: of its own, or below the caller's.
 
 use jeton_domain::{
     audit::Event,
     decision::{Denial, Layer, Rules, Verdict},
+    delegation::{Bequest, Chain, Inheritance, inherit},
     grant::DecidedBy,
-    id::RequestId,
+    id::{RequestId, SessionId},
     limits::SESSION_TTL_SECONDS,
     principal::PrincipalId,
+    revocation::Holder,
     secret::{Secret, sha256},
     session::{Binding, Envelope, Session, Words},
-    ttl::Ttl,
+    ttl::{Timestamp, Ttl},
 };
 
 use super::{Broker, Caller, Refusal};
-use crate::store::{SessionDraft, SessionRecord};
+use crate::{
+    policy::Opener,
+    store::{SessionDraft, SessionRecord},
+};
 
 /// What is asked for.
+#[derive(Clone)]
 pub struct Opening {
     /// The agent.
     pub agent: PrincipalId,
-    /// The person it acts for.
+    /// The person it acts for. Below another session: that one's, whether named or not.
     pub person: Option<PrincipalId>,
     /// What it is to do.
     pub task: Words,
@@ -29,14 +35,24 @@ pub struct Opening {
     pub ttl: Ttl,
     /// What the handle is bound to.
     pub binding: Binding,
+    /// The session that passes on what it has; `None` for a session of its own.
+    pub parent: Option<SessionId>,
     /// Key for a safe retry.
     pub request_id: Option<RequestId>,
+}
+
+/// Where a session stands: on its own, or below another.
+struct Place {
+    person: Option<PrincipalId>,
+    deadline: Timestamp,
+    chain: Chain,
 }
 
 /// Decides, records, and gives the handle.
 ///
 /// # Errors
-/// When policy refuses it, a part is out of range, or it can't be recorded.
+/// When policy refuses it, the parent does not have it, a part is out of range, or it can't be
+/// recorded.
 pub async fn open_session(
     broker: &Broker,
     caller: &Caller,
@@ -44,58 +60,34 @@ pub async fn open_session(
 ) -> Result<(SessionRecord, Secret), Refusal> {
     broker.halt.is_off()?;
     check(broker, &opening)?;
-    let opener = &caller.principal;
-    let rules = broker.policies.current();
     let now = broker.clock.now();
-    let verdict = rules.may_open(
-        &opener.id,
-        opener.kind,
-        &opening.agent,
-        opening.person.as_ref(),
-        opening.ttl,
-        now,
-    );
-    let decided = |policies| DecidedBy { policies, policy_hash: rules.hash().into() };
-    let policies = match verdict {
-        Verdict::Allow(ids) => ids,
-        Verdict::Forbid(guards) => {
-            let words =
-                guards.first().map(|guard| guard.reason.as_str().to_owned()).unwrap_or_default();
-            let ids = guards.into_iter().map(|guard| guard.policy).collect();
-            return refuse(broker, caller, &opening, decided(ids), &words).await;
-        }
-        Verdict::Nothing => {
-            return refuse(broker, caller, &opening, decided(vec![]), "no policy allows it").await;
-        }
-        Verdict::Error(ids) => {
-            return refuse(
-                broker,
-                caller,
-                &opening,
-                decided(ids),
-                "a policy could not be evaluated",
-            )
-            .await;
-        }
+    let place = place(caller, &opening, now)?;
+    let policies = match decide(broker, caller, &opening, &place, now)? {
+        Ok(policies) => policies,
+        Err(denial) => return refuse(broker, caller, opening, place, denial).await,
     };
     let id = broker.store.reserve_session();
     let handle = broker.handles.handle(id);
     let session = Session {
         id,
         agent: opening.agent,
-        person: opening.person,
-        opener: opener.id.clone(),
+        person: place.person,
+        opener: caller.principal.id.clone(),
         task: opening.task,
         envelope: opening.envelope,
         binding: opening.binding,
         handle_hash: sha256(handle.expose().as_bytes()),
         opened: now,
-        deadline: now.plus(opening.ttl),
+        deadline: place.deadline,
+        chain: place.chain,
     };
-    let decided_by = decided(policies);
     let wanted = session.clone();
-    let draft =
-        SessionDraft { session, method: opener.method, decided_by, request_id: opening.request_id };
+    let draft = SessionDraft {
+        session,
+        method: caller.principal.method,
+        decided_by: policies,
+        request_id: opening.request_id,
+    };
     let record = broker.store.open_session(draft).await?;
     if !same_opening(&record.session, &wanted) {
         return Err(Refusal::RequestIdReused);
@@ -122,25 +114,99 @@ fn check(broker: &Broker, opening: &Opening) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn refuse(
+/// What the session has of the one above it, if there is one; its handle must come with the call.
+fn place(caller: &Caller, opening: &Opening, now: Timestamp) -> Result<Place, Refusal> {
+    let Some(parent) = opening.parent else {
+        let deadline = now.plus(opening.ttl);
+        return Ok(Place { person: opening.person.clone(), deadline, chain: Chain::default() });
+    };
+    let own = caller.session()?;
+    if own.session.id != parent {
+        return Err(Refusal::Invalid {
+            field: "parent",
+            message: "it is not the session of the handle on this call; only its holder passes on what a session has".into(),
+        });
+    }
+    let asked = Bequest {
+        envelope: opening.envelope.clone(),
+        person: opening.person.clone(),
+        ttl: opening.ttl,
+    };
+    let inherited = inherit(&own.session, &own.state, asked, now)
+        .map_err(|error| Refusal::Invalid { field: "parent", message: error.to_string() })?;
+    Ok(Place::of(&inherited))
+}
+
+impl Place {
+    fn of(inherited: &Inheritance) -> Self {
+        Self {
+            person: inherited.person().cloned(),
+            deadline: inherited.deadline(),
+            chain: inherited.chain().clone(),
+        }
+    }
+}
+
+/// Asks what is stopped, and then the policies.
+fn decide(
     broker: &Broker,
     caller: &Caller,
     opening: &Opening,
-    decided_by: DecidedBy,
-    words: &str,
+    place: &Place,
+    now: Timestamp,
+) -> Result<Result<DecidedBy, Denial>, Refusal> {
+    let rules = broker.policies.current();
+    let decided = |policies| DecidedBy { policies, policy_hash: rules.hash().into() };
+    let no = |layer, decided_by, words: &str| {
+        let (opener, agent) = (&caller.principal.id, &opening.agent);
+        let reason = format!("`{opener}` may not open a session for `{agent}`: {words}");
+        Ok(Err(Denial { layer, reason, decided_by, requestable: vec![] }))
+    };
+    let holder = Holder {
+        session: None,
+        agent: &opening.agent,
+        person: place.person.as_ref(),
+        chain: &place.chain,
+    };
+    if let Some(stop) = broker.stops()?.against(holder, None) {
+        return no(Layer::Stop, decided(vec![]), &stop.refusal());
+    }
+    let verdict = rules.may_open(Opener {
+        id: &caller.principal.id,
+        kind: caller.principal.kind,
+        agent: &opening.agent,
+        person: place.person.as_ref(),
+        chain: &place.chain,
+        ttl: opening.ttl,
+        now,
+    });
+    match verdict {
+        Verdict::Allow(ids) => Ok(Ok(decided(ids))),
+        Verdict::Forbid(guards) => {
+            let words = guards.first().map(|guard| guard.reason.clone()).unwrap_or_default();
+            let ids = guards.into_iter().map(|guard| guard.policy).collect();
+            no(Layer::Policy, decided(ids), words.as_str())
+        }
+        Verdict::Nothing => no(Layer::Policy, decided(vec![]), "no policy allows it"),
+        Verdict::Error(ids) => no(Layer::Policy, decided(ids), "a policy could not be evaluated"),
+    }
+}
+
+async fn refuse(
+    broker: &Broker,
+    caller: &Caller,
+    opening: Opening,
+    place: Place,
+    denial: Denial,
 ) -> Result<(SessionRecord, Secret), Refusal> {
-    let reason = format!(
-        "`{}` may not open a session for `{}`: {words}",
-        caller.principal.id, opening.agent
-    );
     let event = Event::SessionRefused {
-        agent: opening.agent.clone(),
+        agent: opening.agent,
+        chain: place.chain,
         opener: caller.principal.id.clone(),
-        reason: Words::new(&reason),
-        decided_by: decided_by.clone(),
+        reason: Words::new(&denial.reason),
+        decided_by: denial.decided_by.clone(),
     };
     broker.store.append(event, broker.clock.now()).await?;
-    let denial = Denial { layer: Layer::Policy, reason, decided_by, requestable: vec![] };
     Err(Refusal::Denied(Box::new(denial)))
 }
 
@@ -150,4 +216,5 @@ fn same_opening(found: &Session, wanted: &Session) -> bool {
         && found.person == wanted.person
         && found.envelope == wanted.envelope
         && found.binding == wanted.binding
+        && found.chain == wanted.chain
 }

@@ -50,10 +50,12 @@ pub async fn renew(
         reason: grant.reason.clone(),
     };
     let now = broker.clock.now();
+    let stops = broker.stops()?;
     let standing = Standing {
         session: &record.session,
         state: &record.state,
         approvals: &BTreeSet::new(),
+        stops: &stops,
         now,
     };
     let decision = decide(&*broker.policies.current(), standing, &request);

@@ -66,10 +66,12 @@ pub async fn request_grant(
         reason: ask.reason.clone(),
     };
     let now = broker.clock.now();
+    let stops = broker.stops()?;
     let standing = Standing {
         session: &record.session,
         state: &record.state,
         approvals: &BTreeSet::new(),
+        stops: &stops,
         now,
     };
     let decision = decide(&*rules, standing, &request);
@@ -105,6 +107,7 @@ pub(super) async fn deny(
         session: record.session.id,
         agent: record.session.agent.clone(),
         person: record.session.person.clone(),
+        chain: record.session.chain.clone(),
         scope,
         layer: denial.layer,
         reason: Words::new(&denial.reason),
@@ -132,6 +135,7 @@ async fn pend(
         session: record.session.id,
         agent: record.session.agent.clone(),
         person: record.session.person.clone(),
+        chain: record.session.chain.clone(),
         scope: ask.scope.clone(),
         ttl: waiting.ttl,
         reason: ask.reason.clone(),

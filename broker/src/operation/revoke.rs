@@ -1,15 +1,27 @@
-//! Gives grants back, and takes them back.
+//! Gives grants back, and takes them back: one, or all that matches, until somebody lifts it.
+
+use std::{sync::Arc, time::Duration};
 
 use jeton_domain::{
     grant::Grant,
     id::GrantId,
     principal::Role,
-    revocation::{Matching, UpstreamRevocation},
+    revocation::{Matching, Stops, UpstreamRevocation},
     session::Words,
+    ttl::Timestamp,
 };
+use tokio::time::{Instant, sleep_until};
 
 use super::{Broker, Caller, Refusal};
-use crate::store::Ending;
+use crate::{
+    limits::REVOKE_WAIT,
+    store::{Cut, Ending, Order},
+};
+
+/// Time between two looks at what upstreams said.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// Grants that are looked at in one go.
+const LOOKED_AT: usize = 100;
 
 /// Gives a grant of the caller's own session back. Giving it back again changes nothing.
 ///
@@ -42,8 +54,8 @@ pub async fn revoke(
     end(broker, id, Ending::Revoked { by: caller.principal.id.clone(), reason }).await
 }
 
-/// Takes back all that matches. A session's holder and opener may do so for that session, an
-/// operator for everything.
+/// Takes back all that matches. A session's holder and opener may do so for that session and for
+/// what is below it, an operator for everything.
 ///
 /// # Errors
 /// When the caller may not, or it can't be recorded.
@@ -52,43 +64,138 @@ pub async fn revoke_matching(
     caller: &Caller,
     matching: Matching,
     reason: Words,
-) -> Result<Vec<Grant>, Refusal> {
-    match &matching {
-        Matching::Session(id) => {
+    stop: bool,
+) -> Result<Cut, Refusal> {
+    if stop && matches!(matching, Matching::Session(_) | Matching::Policy(_)) {
+        return Err(Refusal::Invalid {
+            field: "stop",
+            message: "a session that is revoked never comes back, and a policy is stopped by changing it; stop an agent, a person, a resource, an upstream or all".into(),
+        });
+    }
+    may_revoke(broker, caller, &matching, stop).await?;
+    let order = Order { by: caller.principal.id.clone(), reason, stop };
+    let cut = broker.store.revoke_matching(matching, order, broker.clock.now()).await?;
+    broker.metrics.revoked(cut.grants.len());
+    broker.revocations.notify_one();
+    Ok(cut)
+}
+
+async fn may_revoke(
+    broker: &Broker,
+    caller: &Caller,
+    matching: &Matching,
+    stop: bool,
+) -> Result<(), Refusal> {
+    match matching {
+        Matching::Session(id) if !stop => {
             let record = broker.store.session(*id).await?;
-            if !caller.may_end(&record.session) {
-                return Err(Refusal::NotFound("session"));
-            }
+            if caller.may_end(&record.session) { Ok(()) } else { Err(Refusal::NotFound("session")) }
         }
-        Matching::Agent(_)
+        Matching::Session(_)
+        | Matching::Agent(_)
         | Matching::Person(_)
         | Matching::Resource(..)
         | Matching::Upstream(_)
-        | Matching::All => {
-            if !caller.principal.has(Role::Operator) {
-                return Err(Refusal::Forbidden(
-                    "revoking beyond one session needs the role operator; ask for `session`, or ask an operator",
-                ));
-            }
-        }
+        | Matching::Policy(_)
+        | Matching::All => operator(caller),
     }
-    let by = caller.principal.id.clone();
-    let revoked = broker.store.revoke_matching(matching, by, reason, broker.clock.now()).await?;
-    broker.metrics.revoked(revoked.len());
-    broker.revocations.notify_one();
-    Ok(revoked)
 }
 
-/// How many of these the upstream has yet to confirm.
-#[must_use]
-pub fn upstream_pending(grants: &[Grant]) -> usize {
-    let open = |grant: &&Grant| {
-        matches!(
-            grant.state.upstream(),
-            Some(UpstreamRevocation::Pending { .. } | UpstreamRevocation::Unreachable { .. })
-        )
-    };
-    grants.iter().filter(open).count()
+/// Lifts a stop: what matches may be granted again.
+///
+/// # Errors
+/// When the caller may not, there is no such stop, or it can't be recorded.
+pub async fn lift_stop(
+    broker: &Broker,
+    caller: &Caller,
+    matching: Matching,
+    reason: Words,
+) -> Result<(), Refusal> {
+    operator(caller)?;
+    let (by, now) = (caller.principal.id.clone(), broker.clock.now());
+    match broker.store.lift_stop(matching, by, reason, now).await? {
+        true => Ok(()),
+        false => Err(Refusal::NotFound("stop")),
+    }
+}
+
+/// What is stopped.
+///
+/// # Errors
+/// When the caller may not see everything.
+pub fn stops(broker: &Broker, caller: &Caller) -> Result<Arc<Stops>, Refusal> {
+    if caller.sees_all() {
+        broker.stops()
+    } else {
+        Err(Refusal::Forbidden("seeing what is stopped needs the role operator or auditor"))
+    }
+}
+
+fn operator(caller: &Caller) -> Result<(), Refusal> {
+    if caller.principal.has(Role::Operator) {
+        return Ok(());
+    }
+    Err(Refusal::Forbidden(
+        "revoking beyond one session needs the role operator; ask for `session`, or ask an operator",
+    ))
+}
+
+/// What upstreams said of grants that were taken back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UpstreamSays {
+    /// No longer accepted, as was seen.
+    pub confirmed: usize,
+    /// Not confirmed yet, or nobody can tell the upstream.
+    pub pending: usize,
+    /// When the last of those dies by itself at the latest.
+    pub until: Option<Timestamp>,
+}
+
+impl UpstreamSays {
+    /// Sums up.
+    #[must_use]
+    pub fn of(grants: &[Grant]) -> Self {
+        let mut says = Self::default();
+        for grant in grants {
+            match grant.state.upstream() {
+                Some(
+                    UpstreamRevocation::Pending { until }
+                    | UpstreamRevocation::Unreachable { until },
+                ) => {
+                    says.pending = says.pending.saturating_add(1);
+                    says.until = says.until.max(Some(until));
+                }
+                Some(UpstreamRevocation::Confirmed { .. }) => {
+                    says.confirmed = says.confirmed.saturating_add(1);
+                }
+                Some(UpstreamRevocation::NotNeeded) | None => {}
+            }
+        }
+        says
+    }
+}
+
+/// Waits until upstreams confirmed what was taken back, a bounded time, and tells how it stands.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn settled(
+    broker: &Broker,
+    mut grants: Vec<Grant>,
+    most: Duration,
+) -> Result<Vec<Grant>, Refusal> {
+    let over = Instant::now() + most.min(REVOKE_WAIT);
+    while UpstreamSays::of(&grants).pending > 0 && Instant::now() < over {
+        sleep_until(over.min(Instant::now() + LOOK_AGAIN)).await;
+        for grant in grants.iter_mut().filter(|grant| open(grant)).take(LOOKED_AT) {
+            *grant = broker.store.grant(grant.id).await?;
+        }
+    }
+    Ok(grants)
+}
+
+fn open(grant: &Grant) -> bool {
+    UpstreamSays::of(std::slice::from_ref(grant)).pending > 0
 }
 
 async fn end(broker: &Broker, id: GrantId, ending: Ending) -> Result<Grant, Refusal> {

@@ -6,14 +6,34 @@ use cedar_policy::{Context, Decision, Request, RestrictedExpression};
 use jeton_domain::{
     approval::Guard,
     decision::{Delivery, PolicyId, Question, Rules, Verdict},
+    delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
     ttl::{Timestamp, Ttl},
 };
 
 use super::{
     load::PolicySet,
-    prepare::{Opening, Prepared, Trouble},
+    prepare::{Prepared, Trouble},
 };
+
+/// Who wants to open a session, and for whom.
+#[derive(Debug, Clone, Copy)]
+pub struct Opener<'a> {
+    /// Whoever asks.
+    pub id: &'a PrincipalId,
+    /// Program or person.
+    pub kind: PrincipalKind,
+    /// The agent that is to run.
+    pub agent: &'a PrincipalId,
+    /// For whom.
+    pub person: Option<&'a PrincipalId>,
+    /// The sessions above it.
+    pub chain: &'a Chain,
+    /// How long.
+    pub ttl: Ttl,
+    /// When.
+    pub now: Timestamp,
+}
 
 type Pair = (String, RestrictedExpression);
 
@@ -40,19 +60,19 @@ impl Rules for PolicySet {
 impl PolicySet {
     /// Tells whether someone may open a session for an agent.
     #[must_use]
-    pub fn may_open(
-        &self,
-        opener: &PrincipalId,
-        kind: PrincipalKind,
-        agent: &PrincipalId,
-        person: Option<&PrincipalId>,
-        ttl: Ttl,
-        now: Timestamp,
-    ) -> Verdict {
-        let answer = self
-            .prepare_opening(Opening { opener, kind, agent, person })
-            .and_then(|prepared| Ok(self.ask(&prepared, &request(&prepared, ttl, now, vec![])?)));
+    pub fn may_open(&self, opener: Opener<'_>) -> Verdict {
+        let answer = self.prepare_opening(opener).and_then(|prepared| {
+            Ok(self.ask(&prepared, &self.opening_request(&prepared, opener)?))
+        });
         answer.unwrap_or_else(trouble)
+    }
+
+    pub(super) fn opening_request(
+        &self,
+        prepared: &Prepared,
+        opener: Opener<'_>,
+    ) -> Result<Request, Trouble> {
+        request(prepared, opener.ttl, opener.now, self.delegation(opener.chain))
     }
 
     pub(super) fn grant_request(
@@ -68,15 +88,27 @@ impl PolicySet {
             .approvals
             .iter()
             .map(|group| RestrictedExpression::new_entity_uid(self.names.group(group.as_str())));
-        let mut pairs = vec![
+        let mut pairs = self.delegation(question.chain);
+        pairs.extend([
             ("delivery".to_owned(), RestrictedExpression::new_string(delivery.to_owned())),
             ("approvals".to_owned(), RestrictedExpression::new_set(approvals)),
-        ];
+        ]);
         if let Some(git_ref) = &question.scope.git_ref {
             let text = git_ref.as_str().to_owned();
             pairs.push(("ref".to_owned(), RestrictedExpression::new_string(text)));
         }
         request(prepared, question.ttl, question.now, pairs)
+    }
+
+    /// Through whose sessions it was passed on.
+    fn delegation(&self, chain: &Chain) -> Vec<Pair> {
+        let agents = chain.links().iter().map(|link| self.names.agent(link.agent.as_str()));
+        let agents = agents.map(RestrictedExpression::new_entity_uid);
+        let depth = i64::try_from(chain.depth()).unwrap_or(i64::MAX);
+        vec![
+            ("depth".to_owned(), RestrictedExpression::new_long(depth)),
+            ("delegators".to_owned(), RestrictedExpression::new_set(agents)),
+        ]
     }
 
     pub(super) fn ask(&self, prepared: &Prepared, request: &Request) -> Verdict {
@@ -113,7 +145,7 @@ impl PolicySet {
 
 /// Makes a request of what was prepared and what changes. The pairs are what its context holds
 /// beside what every context does.
-pub(super) fn request(
+fn request(
     prepared: &Prepared,
     ttl: Ttl,
     now: Timestamp,

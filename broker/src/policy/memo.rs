@@ -12,6 +12,7 @@ use std::{
 use jeton_domain::{
     decision::{Delivery, Question, Verdict},
     pattern::Pattern,
+    principal::PrincipalId,
     ttl::Ttl,
 };
 
@@ -23,6 +24,7 @@ struct Variation {
     ttl: Ttl,
     delivery: Delivery,
     git_ref: Option<Pattern>,
+    delegators: Vec<PrincipalId>,
 }
 
 /// The answers of one prepared question.
@@ -43,6 +45,8 @@ impl Memo {
             ttl: question.ttl,
             delivery: question.delivery,
             git_ref: question.scope.git_ref.clone(),
+            // Why not their sessions: policies see the agents, and sessions are without number.
+            delegators: question.chain.links().iter().map(|link| link.agent.clone()).collect(),
         };
         if let Some(verdict) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(&variation)
         {

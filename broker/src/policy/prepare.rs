@@ -14,6 +14,7 @@ use jeton_domain::{
 
 use super::{
     index::{Lineage, Slice},
+    judge::Opener,
     load::PolicySet,
     memo::Memo,
     vocabulary::level_group,
@@ -28,15 +29,6 @@ pub(super) struct Prepared {
     pub entities: Entities,
     pub slice: Arc<Slice>,
     pub memo: Memo,
-}
-
-/// Who wants to open a session, and for whom.
-#[derive(Clone, Copy)]
-pub(super) struct Opening<'a> {
-    pub opener: &'a PrincipalId,
-    pub kind: PrincipalKind,
-    pub agent: &'a PrincipalId,
-    pub person: Option<&'a PrincipalId>,
 }
 
 /// Why no question could be prepared. Never seen with a set that loaded; the answer is then "no".
@@ -64,8 +56,8 @@ impl PolicySet {
     }
 
     /// Prepares the question whether a session may be opened.
-    pub(super) fn prepare_opening(&self, opening: Opening<'_>) -> Result<Arc<Prepared>, Trouble> {
-        let Opening { opener, kind, agent, person } = opening;
+    pub(super) fn prepare_opening(&self, opener: Opener<'_>) -> Result<Arc<Prepared>, Trouble> {
+        let Opener { id: opener, kind, agent, person, .. } = opener;
         let (mark, principal): (_, fn(&Self, &PrincipalId) -> Fact) = match kind {
             PrincipalKind::Workload => ("workload opens", Self::agent),
             PrincipalKind::Person => ("person opens", Self::person),

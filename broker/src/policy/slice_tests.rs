@@ -6,16 +6,13 @@ use std::{collections::BTreeSet, sync::Arc};
 use jeton_domain::{
     approval::GroupName,
     decision::{Delivery, Question, Rules, Verdict},
+    delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
     scope::{Action, Scope, Upstream},
     ttl::{Timestamp, Ttl},
 };
 
-use super::{
-    PolicyProblem, PolicySet, Vocabulary,
-    index::Slice,
-    prepare::{Opening, Prepared},
-};
+use super::{PolicyProblem, PolicySet, Vocabulary, index::Slice, judge::Opener, prepare::Prepared};
 
 const SETS: u64 = 250;
 const QUESTIONS: usize = 60;
@@ -177,16 +174,12 @@ fn a_slice_decides_as_the_whole_set_does() {
             let (verdict, wanted, prepared) = if dice.roll(6) == 0 {
                 let kind = dice.pick(&[PrincipalKind::Workload, PrincipalKind::Person]);
                 let opener = name(dice.pick(&[AGENTS, PEOPLE].concat()));
-                let opening =
-                    Opening { opener: &opener, kind, agent: &agent, person: person.as_ref() };
-                let prepared = set.prepare_opening(opening).unwrap();
+                let (agent, person, chain) = (&agent, person.as_ref(), &Chain::default());
+                let opener = Opener { id: &opener, kind, agent, person, chain, ttl, now };
+                let prepared = set.prepare_opening(opener).unwrap();
                 let all = with(&whole, &prepared);
-                let verdict = set.may_open(&opener, kind, &agent, person.as_ref(), ttl, now);
-                (
-                    verdict,
-                    set.ask(&all, &super::judge::request(&all, ttl, now, vec![]).unwrap()),
-                    prepared,
-                )
+                let request = set.opening_request(&all, opener).unwrap();
+                (set.may_open(opener), set.ask(&all, &request), prepared)
             } else {
                 let scope = Scope::parse(dice.pick(SCOPES)).unwrap();
                 let approvals: BTreeSet<_> =
@@ -194,6 +187,7 @@ fn a_slice_decides_as_the_whole_set_does() {
                 let question = Question {
                     agent: &agent,
                     person: person.as_ref(),
+                    chain: &Chain::default(),
                     scope: &scope,
                     action: scope.actions.iter().next().unwrap(),
                     ttl,

@@ -5,12 +5,13 @@ use std::{collections::BTreeSet, fs, path::Path};
 use jeton_domain::{
     approval::GroupName,
     decision::{Delivery, Question, Rules, Verdict},
+    delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
     scope::{Action, Scope, Upstream},
     ttl::{Timestamp, Ttl},
 };
 
-use super::{Policies, PolicySet, Vocabulary};
+use super::{Opener, Policies, PolicySet, Vocabulary};
 
 const EXAMPLES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/policies");
 /// 2026-09-24T12:00:00Z.
@@ -55,6 +56,7 @@ impl Ask<'_> {
         put(&Question {
             agent: &id(self.agent),
             person: person.as_ref(),
+            chain: &Chain::default(),
             scope: &scope,
             action: scope.actions.iter().next().unwrap(),
             ttl: Ttl::from_seconds(self.ttl).unwrap(),
@@ -167,7 +169,15 @@ fn the_examples_let_orchestrators_and_the_platform_open_sessions() {
     ] {
         let person = person.map(id);
         let (ttl, now) = (Ttl::from_seconds(hours * 3600).unwrap(), Timestamp::from_seconds(NOON));
-        let verdict = set.may_open(&id(opener), kind, &id(agent), person.as_ref(), ttl, now);
+        let verdict = set.may_open(Opener {
+            id: &id(opener),
+            kind,
+            agent: &id(agent),
+            person: person.as_ref(),
+            chain: &Chain::default(),
+            ttl,
+            now,
+        });
         assert_eq!(line(&verdict), answer, "{opener} for {agent} with {person:?}");
     }
 }

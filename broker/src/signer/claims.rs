@@ -15,7 +15,7 @@ pub struct Claims<'a> {
     pub iss: Cow<'a, str>,
     /// The resource server.
     pub aud: Cow<'a, str>,
-    /// The person, or the agent where it acts for nobody.
+    /// On whose behalf: the person, else the agent that passed it on first, else the agent itself.
     pub sub: Cow<'a, str>,
     /// The session.
     pub client_id: Cow<'a, str>,
@@ -27,7 +27,8 @@ pub struct Claims<'a> {
     pub nbf: i64,
     /// Valid before, in seconds.
     pub exp: i64,
-    /// The agent, where it acts for a person.
+    /// The agent, where it acts on somebody's behalf; within it the agents that passed it on, the
+    /// nearest first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor<'a>>,
     /// The key that the bearer must prove to hold.
@@ -43,6 +44,19 @@ pub struct Claims<'a> {
 pub struct Actor<'a> {
     /// The agent.
     pub sub: Cow<'a, str>,
+    /// Who passed it on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Box<Actor<'a>>>,
+}
+
+impl<'a> Actor<'a> {
+    /// The agents that acted, from the first to the one that acts now.
+    #[must_use]
+    pub fn nested(agents: impl IntoIterator<Item = &'a str>) -> Option<Self> {
+        agents.into_iter().fold(None, |before, agent| {
+            Some(Self { sub: Cow::Borrowed(agent), act: before.map(Box::new) })
+        })
+    }
 }
 
 /// One scope.

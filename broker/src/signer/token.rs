@@ -6,6 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use jeton_domain::{
+    delegation::Chain,
     grant::{Grant, GrantState},
     id::{GrantId, SessionId},
     permit::Permit,
@@ -63,6 +64,7 @@ struct Subject<'a> {
     session: SessionId,
     agent: &'a PrincipalId,
     person: Option<&'a PrincipalId>,
+    chain: &'a Chain,
     scope: &'a Scope,
     ttl: Ttl,
     until: Timestamp,
@@ -97,6 +99,7 @@ impl SignedMinter {
             session: permit.session(),
             agent: permit.agent(),
             person: permit.person(),
+            chain: permit.chain(),
             scope: permit.scope(),
             ttl: permit.ttl(),
             until: permit.deadline(),
@@ -122,6 +125,7 @@ impl SignedMinter {
             session: grant.session,
             agent: &grant.agent,
             person: grant.person.as_ref(),
+            chain: &grant.chain,
             scope: &grant.scope,
             ttl: grant.ttl,
             until,
@@ -155,17 +159,19 @@ impl SignedMinter {
         // Why rounded down: a token must never outlive its grant.
         let exp = subject.until.seconds();
         let iat = exp.saturating_sub(i64::from(subject.ttl.seconds()));
-        let agent = subject.agent.as_str();
+        let delegators = subject.chain.links().iter().map(|link| &link.agent);
+        let mut parties = subject.person.into_iter().chain(delegators).chain([subject.agent]);
+        let behalf = parties.next().unwrap_or(subject.agent);
         let claims = Claims {
             iss: Cow::Borrowed(&self.config.issuer),
             aud: Cow::Borrowed(&self.config.audience),
-            sub: Cow::Borrowed(subject.person.map_or(agent, PrincipalId::as_str)),
+            sub: Cow::Borrowed(behalf.as_str()),
             client_id: Cow::Owned(subject.session.to_string()),
             jti: Cow::Owned(subject.grant.to_string()),
             iat,
             nbf: iat,
             exp,
-            act: subject.person.map(|_| Actor { sub: Cow::Borrowed(agent) }),
+            act: Actor::nested(parties.map(PrincipalId::as_str)),
             cnf: confirmation,
             authorization_details: [Detail {
                 kind: DetailKind::Jeton,

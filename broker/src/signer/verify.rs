@@ -6,6 +6,7 @@
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     id::{GrantId, SessionId},
+    limits::DELEGATION_DEPTH,
     pattern::Pattern,
     principal::PrincipalId,
     scope::{Action, Actions, Resource, Scope, Upstream},
@@ -68,8 +69,10 @@ pub struct VerifiedClaims {
     pub session: SessionId,
     /// Who acts.
     pub agent: PrincipalId,
-    /// For whom, if for somebody.
-    pub person: Option<PrincipalId>,
+    /// On whose behalf, if on somebody's: the person, or the agent that passed it on first.
+    pub behalf: Option<PrincipalId>,
+    /// The agents between the two, the nearest first.
+    pub delegators: Vec<PrincipalId>,
     /// What it opens.
     pub scope: Scope,
     /// The key that its bearer must prove to hold.
@@ -125,8 +128,19 @@ fn in_time(claims: &Claims<'_>, expected: Expected<'_>, now: Timestamp) -> Resul
 
 fn read(claims: &Claims<'_>) -> Option<VerifiedClaims> {
     let subject = PrincipalId::parse(&claims.sub).ok()?;
-    let (agent, person) = match &claims.act {
-        Some(actor) => (PrincipalId::parse(&actor.sub).ok()?, Some(subject)),
+    let mut actors = Vec::new();
+    let mut next = claims.act.as_ref();
+    while let Some(actor) = next {
+        // As many as a session may have above it, and itself.
+        if actors.len() > DELEGATION_DEPTH {
+            return None;
+        }
+        actors.push(PrincipalId::parse(&actor.sub).ok()?);
+        next = actor.act.as_deref();
+    }
+    let mut actors = actors.into_iter();
+    let (agent, behalf) = match actors.next() {
+        Some(agent) => (agent, Some(subject)),
         None => (subject, None),
     };
     let [detail] = &claims.authorization_details;
@@ -138,7 +152,8 @@ fn read(claims: &Claims<'_>) -> Option<VerifiedClaims> {
         grant: GrantId::parse(&claims.jti).ok()?,
         session: SessionId::parse(&claims.client_id).ok()?,
         agent,
-        person,
+        behalf,
+        delegators: actors.collect(),
         scope: Scope {
             upstream: Upstream::parse(upstream).ok()?,
             resource: Resource::parse(&detail.identifier).ok()?,

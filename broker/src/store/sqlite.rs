@@ -11,6 +11,7 @@ mod reserve;
 mod rows;
 mod schema;
 mod sessions;
+mod stops;
 mod writer;
 
 use std::{
@@ -31,7 +32,7 @@ use jeton_domain::{
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
     permit::Permit,
     principal::PrincipalId,
-    revocation::Matching,
+    revocation::{Matching, Stops},
     session::Words,
     ttl::Timestamp,
 };
@@ -46,10 +47,10 @@ use crate::{
     crypto,
     limits::{STORE_FEED, STORE_QUEUE, STORE_READERS},
     store::{
-        CheckpointKind, Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued, PageAt,
-        PageOf, PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry, Sealed,
-        SessionDraft, SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError,
-        archive::Archive,
+        CheckpointKind, Cut, Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued,
+        Order, PageAt, PageOf, PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry,
+        Sealed, SessionDraft, SessionEnding, SessionFilter, SessionRecord, Signed, Store,
+        StoreError, archive::Archive,
     },
 };
 
@@ -281,15 +282,9 @@ impl Store for SqliteStore {
         id: SessionId,
         ending: SessionEnding,
         now: Timestamp,
-    ) -> Result<(SessionRecord, Vec<Grant>), StoreError> {
+    ) -> Result<Cut, StoreError> {
         self.insistent_step(move |txn| {
-            let record = sessions::end(txn, id, ending.clone(), now)?;
-            let (by, reason) = match &ending {
-                SessionEnding::Closed { by, reason } => (by.clone(), reason.clone()),
-                SessionEnding::Expired { by } => (by.clone(), Words::new("its session is over")),
-            };
-            let revoked = endings::revoke_matching(txn, Matching::Session(id), by, reason, now)?;
-            Ok((record, revoked))
+            sessions::end_matching(txn, &Matching::Session(id), &ending, now)
         })
         .await
     }
@@ -363,14 +358,25 @@ impl Store for SqliteStore {
     async fn revoke_matching(
         &self,
         matching: Matching,
+        order: Order,
+        now: Timestamp,
+    ) -> Result<Cut, StoreError> {
+        self.insistent_step(move |txn| endings::revoke_matching(txn, &matching, order.clone(), now))
+            .await
+    }
+
+    async fn lift_stop(
+        &self,
+        matching: Matching,
         by: PrincipalId,
         reason: Words,
         now: Timestamp,
-    ) -> Result<Vec<Grant>, StoreError> {
-        self.insistent_step(move |txn| {
-            endings::revoke_matching(txn, matching.clone(), by.clone(), reason.clone(), now)
-        })
-        .await
+    ) -> Result<bool, StoreError> {
+        self.step(move |txn| stops::lift(txn, matching, by, reason, now)).await
+    }
+
+    fn stops(&self) -> Option<Arc<Stops>> {
+        self.with_live(Live::stops)
     }
 
     async fn due_revocations(

@@ -3,7 +3,8 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use jeton_client::{Ask, Client, GrantFilter, Matching, PageOf};
+use jeton_client::{Ask, Client, GrantFilter, Matching, PageOf, Revocation};
+use serde_json::json;
 
 use super::{
     Global, ask,
@@ -61,15 +62,40 @@ pub enum Command {
         /// Why, for the record.
         #[arg(long, default_value = "revoked with jeton")]
         reason: String,
+        #[command(flatten)]
+        upstream: Upstream,
     },
-    /// Take every grant away that matches.
+    /// Take everything away that matches.
     RevokeMatching {
         #[command(flatten)]
         which: Which,
         /// Why, for the record.
         #[arg(long)]
         reason: String,
+        /// Grant nothing that matches from now on, until `jeton grant lift`.
+        #[arg(long, conflicts_with_all = ["session", "policy"])]
+        stop: bool,
+        #[command(flatten)]
+        upstream: Upstream,
     },
+    /// List what is stopped: granted to nobody until somebody lifts it.
+    Stops,
+    /// Lift a stop: what matches may be granted again.
+    Lift {
+        #[command(flatten)]
+        which: Stopped,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// What to wait for.
+#[derive(Args)]
+pub struct Upstream {
+    /// How long to wait for upstreams to confirm it, at most 10s. It is revoked before.
+    #[arg(long, default_value = "3s", value_parser = span::parse, value_name = "SPAN")]
+    wait: Duration,
 }
 
 /// Where the secret goes.
@@ -104,26 +130,50 @@ pub struct List {
     after: Option<String>,
 }
 
-/// Which grants to take away.
+/// What to take away.
 #[derive(Args)]
 #[group(required = true, multiple = false)]
 pub struct Which {
-    /// Those of one session.
+    /// One session and all below it: they end.
     #[arg(long, value_name = "ID")]
     session: Option<String>,
-    /// Those of one agent.
+    /// One agent's sessions and all below them: they end.
     #[arg(long, value_name = "NAME")]
     agent: Option<String>,
-    /// Those of sessions that act for one person.
+    /// The sessions that act for one person: they end.
     #[arg(long, value_name = "NAME")]
     person: Option<String>,
-    /// Those for one resource, as upstream:resource.
+    /// Grants for one resource, as upstream:resource.
     #[arg(long, value_name = "NAME")]
     resource: Option<String>,
-    /// Those at one upstream.
+    /// Grants at one upstream.
     #[arg(long, value_name = "NAME")]
     upstream: Option<String>,
-    /// All of them.
+    /// Grants that one policy had a part in.
+    #[arg(long, value_name = "ID")]
+    policy: Option<String>,
+    /// Everything.
+    #[arg(long)]
+    all: bool,
+}
+
+/// What was stopped.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Stopped {
+    /// One agent.
+    #[arg(long, value_name = "NAME")]
+    agent: Option<String>,
+    /// One person.
+    #[arg(long, value_name = "NAME")]
+    person: Option<String>,
+    /// One resource, as upstream:resource.
+    #[arg(long, value_name = "NAME")]
+    resource: Option<String>,
+    /// One upstream.
+    #[arg(long, value_name = "NAME")]
+    upstream: Option<String>,
+    /// Everything.
     #[arg(long)]
     all: bool,
 }
@@ -163,19 +213,26 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             let grant = global.connect().await?.release_grant(&id).await?;
             output.result(&grant, || show::grant(&grant))?;
         }
-        Command::Revoke { id, reason } => {
-            let grant = global.connect().await?.revoke_grant(&id, &reason).await?;
+        Command::Revoke { id, reason, upstream: Upstream { wait } } => {
+            let grant = global.connect().await?.revoke_grant(&id, &reason, wait).await?;
             output.result(&grant, || show::grant(&grant))?;
         }
-        Command::RevokeMatching { which, reason } => {
-            let client = global.connect().await?;
-            let cut = client.revoke_matching(matching(which)?, &reason).await?;
-            output.result(&cut, || {
-                let pending = cut.upstream_pending;
-                format!(
-                    "{} grants revoked; the upstream has yet to confirm {pending}\n",
-                    cut.revoked
-                )
+        Command::RevokeMatching { which, reason, stop, upstream: Upstream { wait } } => {
+            let order = Revocation { matching: matching(which)?, reason, stop, wait };
+            let cut = global.connect().await?.revoke_matching(order).await?;
+            output.result(&cut, || show::cut(&cut, stop))?;
+        }
+        Command::Stops => {
+            let stops = global.connect().await?.list_stops().await?;
+            output.result(&stops, || show::stops(&stops))?;
+        }
+        Command::Lift { which, reason } => {
+            let Stopped { agent, person, resource, upstream, all } = which;
+            let which =
+                Which { session: None, agent, person, resource, upstream, policy: None, all };
+            global.connect().await?.lift_stop(matching(which)?, &reason).await?;
+            output.result(&json!({ "lifted": true }), || {
+                "lifted; what matches may be granted again\n".to_owned()
             })?;
         }
     }
@@ -225,8 +282,9 @@ fn matching(which: Which) -> Result<Matching, Failure> {
         Which { person: Some(name), .. } => Ok(Matching::Person(name)),
         Which { resource: Some(name), .. } => Ok(Matching::Resource(name)),
         Which { upstream: Some(name), .. } => Ok(Matching::Upstream(name)),
+        Which { policy: Some(id), .. } => Ok(Matching::Policy(id)),
         Which { all: true, .. } => Ok(Matching::All),
         // Why not `All`: what names nothing must never cut everything.
-        Which { .. } => Err(Failure::Invalid("say which grants to revoke".to_owned())),
+        Which { .. } => Err(Failure::Invalid("say what is meant".to_owned())),
     }
 }

@@ -64,6 +64,9 @@ pub struct Open {
     ttl: Duration,
     #[command(flatten)]
     bind: Bind,
+    /// Open it below your own session: it gets a part of what that has, and ends with it.
+    #[arg(long)]
+    delegate: bool,
     /// Write a session file (mode 0600) for the agent instead of showing the handle.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -141,7 +144,7 @@ async fn open(global: &Global, asked: Open) -> Result<(), Failure> {
         .allow
         .iter()
         .map(|text| ScopeBound::parse(text).map_err(|error| Failure::Invalid(error.to_string())));
-    let opening = OpenSession {
+    let mut opening = OpenSession {
         agent: asked.agent,
         person: asked.person,
         task: asked.task,
@@ -150,12 +153,16 @@ async fn open(global: &Global, asked: Open) -> Result<(), Failure> {
         max_grant_ttl: asked.max_grant_ttl,
         ttl: asked.ttl,
         binding: binding(asked.bind)?,
+        parent: None,
     };
     if let Some(out) = asked.out.as_ref().filter(|out| out.symlink_metadata().is_ok()) {
         // Why now: the session would be open before the file fails.
         return Err(Failure::config(format!("`{}` is there already", out.display())));
     }
     let client = global.connect().await?;
+    if asked.delegate {
+        opening.parent = Some(own_or(&client, None).await?);
+    }
     let opened = client.open_session(&opening).await?;
     match asked.out {
         None => tell_handle(global.output(), &opened),

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use jeton_client::{GrantInfo, IssuedSecret, Page, SessionInfo, now_millis};
+use jeton_client::{
+    DelegatorInfo, GrantInfo, IssuedSecret, Page, Revoked, SessionInfo, StopInfo, now_millis,
+};
 use serde::Serialize;
 
 use super::{
@@ -49,6 +51,7 @@ pub fn session(session: &SessionInfo) -> String {
         ("agent", session.agent.clone()),
         ("person", session.person.clone()),
         ("opener", session.opener.clone()),
+        ("passed on by", delegators(&session.delegators)),
         ("task", session.task.clone()),
     ];
     rows.extend(session.envelope.iter().map(|scope| ("may ask for", scope.clone())));
@@ -94,13 +97,14 @@ pub fn grant(grant: &GrantInfo) -> String {
         ("scope", grant.scope.clone()),
         ("session", grant.session.clone()),
         ("agent", grant.agent.clone()),
+        ("passed on by", delegators(&grant.delegators)),
         ("reason", grant.reason.clone()),
         ("requested", relative(grant.requested_at)),
         ("expires", grant.expires_at.map(relative).unwrap_or_default()),
         ("renewals", renewals),
         ("policies", grant.policy_ids.join(", ")),
         ("ended", grant.end_reason.clone()),
-        ("at the upstream", grant.upstream_revocation.clone()),
+        ("at the upstream", upstream(grant, now)),
         ("log entry", grant.entry.map(|entry| entry.to_string()).unwrap_or_default()),
     ];
     rows.extend(grant.guards.iter().map(|guard| {
@@ -126,6 +130,54 @@ pub fn grants(page: &Page<GrantInfo>) -> String {
     });
     let header = ["GRANT", "STATE", "AGENT", "SCOPE", "REQUESTED", "EXPIRES"];
     table(header, rows) + &more(page.next.as_deref())
+}
+
+/// Tells what a revocation cut.
+#[must_use]
+pub fn cut(cut: &Revoked, stopped: bool) -> String {
+    let mut text = format!("{} grants revoked", cut.revoked);
+    if cut.sessions_closed > 0 {
+        text += &format!(", {} sessions closed", cut.sessions_closed);
+    }
+    if cut.upstream_confirmed > 0 {
+        text += &format!("; {} confirmed by the upstream", cut.upstream_confirmed);
+    }
+    if let Some(until) = cut.upstream_until {
+        let until = span::relative(now_millis(), until);
+        text += &format!("; {} not confirmed yet, the last dies {until}", cut.upstream_pending);
+    }
+    text.push('\n');
+    if stopped {
+        text += "nothing that matches is granted until `jeton grant lift`\n";
+    }
+    text
+}
+
+/// Tells what is stopped.
+#[must_use]
+pub fn stops(stops: &[StopInfo]) -> String {
+    if stops.is_empty() {
+        return "nothing is stopped\n".to_owned();
+    }
+    let now = now_millis();
+    let rows = stops.iter().map(|stop| {
+        let since = span::relative(now, stop.since);
+        [stop.matching.clone(), since, stop.by.clone(), stop.reason.clone()]
+    });
+    table(["STOPPED", "SINCE", "BY", "REASON"], rows)
+}
+
+fn delegators(links: &[DelegatorInfo]) -> String {
+    let agents: Vec<_> = links.iter().map(|link| link.agent.as_str()).collect();
+    agents.join(" → ")
+}
+
+fn upstream(grant: &GrantInfo, now: i64) -> String {
+    let word = &grant.upstream_revocation;
+    match grant.upstream_until {
+        Some(until) => format!("{word}, dies {} at the latest", span::relative(now, until)),
+        None => word.clone(),
+    }
 }
 
 fn more(next: Option<&str>) -> String {

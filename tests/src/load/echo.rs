@@ -150,4 +150,12 @@ impl GrantService for Bare {
     ) -> Answer<v1::RevokeMatchingResponse> {
         none()
     }
+
+    async fn lift_stop(&self, _: Request<v1::LiftStopRequest>) -> Answer<v1::LiftStopResponse> {
+        none()
+    }
+
+    async fn list_stops(&self, _: Request<v1::ListStopsRequest>) -> Answer<v1::ListStopsResponse> {
+        none()
+    }
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     approval::Guard,
     decision::Layer,
+    delegation::Chain,
     grant::DecidedBy,
     id::{GrantId, RequestId, SessionId},
     principal::{AuthMethod, PrincipalId},
@@ -95,6 +96,9 @@ pub enum Event {
         /// Acting for whom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         person: Option<PrincipalId>,
+        /// The sessions above it.
+        #[serde(default, skip_serializing_if = "Chain::is_empty")]
+        chain: Chain,
         /// By whom.
         opener: PrincipalId,
         /// How the opener proved who it is.
@@ -114,6 +118,9 @@ pub enum Event {
     SessionRefused {
         /// For which agent.
         agent: PrincipalId,
+        /// The sessions above it.
+        #[serde(default, skip_serializing_if = "Chain::is_empty")]
+        chain: Chain,
         /// By whom.
         opener: PrincipalId,
         /// Why.
@@ -130,6 +137,9 @@ pub enum Event {
         /// Acting for whom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         person: Option<PrincipalId>,
+        /// The sessions above it.
+        #[serde(default, skip_serializing_if = "Chain::is_empty")]
+        chain: Chain,
         /// By whom; absent when its deadline passed.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         by: Option<PrincipalId>,
@@ -145,6 +155,9 @@ pub enum Event {
         /// For whom.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         person: Option<PrincipalId>,
+        /// The sessions above it.
+        #[serde(default, skip_serializing_if = "Chain::is_empty")]
+        chain: Chain,
         /// What it asked for.
         scope: Scope,
         /// Which layer refused.
@@ -244,6 +257,9 @@ pub enum Event {
         by: PrincipalId,
         /// Why.
         reason: Words,
+        /// Whether nothing that matches is granted from now on.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        stop: bool,
     },
     /// A try to revoke a credential upstream failed and will be repeated.
     UpstreamFailed {
@@ -263,6 +279,15 @@ pub enum Event {
         /// What.
         upstream: UpstreamRevocation,
     },
+    /// Somebody lifted a stop: what matches may be granted again.
+    StopLifted {
+        /// What was stopped.
+        matching: Matching,
+        /// By whom it is lifted.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
 }
 
 /// Who asked for what: the fields that every entry about a grant's life begins with.
@@ -277,6 +302,9 @@ pub struct About {
     /// The session's person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<PrincipalId>,
+    /// The sessions above it.
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
     /// What it opens.
     pub scope: Scope,
     /// The caller's key for a safe retry.
@@ -298,13 +326,16 @@ pub struct Subject {
     /// The session's person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub person: Option<PrincipalId>,
+    /// The sessions above it.
+    #[serde(default, skip_serializing_if = "Chain::is_empty")]
+    pub chain: Chain,
     /// What it opens.
     pub scope: Scope,
 }
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 25] = [
+    pub const WORDS: [&'static str; 26] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -330,6 +361,7 @@ impl Event {
         "revocation_asked",
         "upstream_failed",
         "upstream_answered",
+        "stop_lifted",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -361,6 +393,7 @@ impl Event {
             Self::RevocationAsked { .. } => "revocation_asked",
             Self::UpstreamFailed { .. } => "upstream_failed",
             Self::UpstreamAnswered { .. } => "upstream_answered",
+            Self::StopLifted { .. } => "stop_lifted",
         }
     }
 }

@@ -110,7 +110,8 @@ impl Event {
             Self::RestoreFound { .. } => Facts::NONE.went(Outcome::Failure),
             Self::LogRead { by, .. }
             | Self::RestoreAcknowledged { by, .. }
-            | Self::RevocationAsked { by, .. } => Facts { by: Some(by), ..Facts::NONE },
+            | Self::RevocationAsked { by, .. }
+            | Self::StopLifted { by, .. } => Facts { by: Some(by), ..Facts::NONE },
             Self::SessionOpened { session, agent, person, opener, decided_by, .. } => Facts {
                 session: Some(*session),
                 agent: Some(agent),

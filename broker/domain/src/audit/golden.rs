@@ -4,6 +4,7 @@ use super::{About, ENTRY_VERSION, Entry, Event, Subject};
 use crate::{
     approval::Guard,
     decision::{Layer, PolicyId},
+    delegation::{Chain, Link},
     grant::DecidedBy,
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::leaf_hash,
@@ -18,7 +19,8 @@ use crate::{
 /// Entry and leaf hash of each event, a line each.
 const GOLDEN: &str = include_str!("golden.txt");
 
-fn events() -> Vec<Event> {
+/// Every event, in the order of [`Event::WORDS`].
+fn events(chain: &Chain) -> Vec<Event> {
     let session = SessionId::new(Row::new(2).unwrap(), Tag([2; 10]));
     let grant = GrantId::new(Row::new(3).unwrap(), Tag([1; 10]));
     let name = |text: &str| PrincipalId::parse(text).unwrap();
@@ -37,6 +39,7 @@ fn events() -> Vec<Event> {
         session,
         agent: agent.clone(),
         person: person.clone(),
+        chain: chain.clone(),
         scope: scope.clone(),
     };
     let about = || About {
@@ -44,6 +47,7 @@ fn events() -> Vec<Event> {
         session,
         agent: agent.clone(),
         person: person.clone(),
+        chain: chain.clone(),
         scope: scope.clone(),
         request_id: Some(RequestId::parse("once").unwrap()),
         decided_by: decided_by(),
@@ -68,6 +72,7 @@ fn events() -> Vec<Event> {
             session,
             agent: agent.clone(),
             person: person.clone(),
+            chain: chain.clone(),
             opener: name("spiffe://acme.dev/orchestrator"),
             method: AuthMethod::Mtls,
             task: words("fix \"the\" build\u{e9}"),
@@ -83,6 +88,7 @@ fn events() -> Vec<Event> {
         },
         Event::SessionRefused {
             agent: agent.clone(),
+            chain: chain.clone(),
             opener: operator.clone(),
             reason: words("no policy allows it"),
             decided_by: decided_by(),
@@ -91,6 +97,7 @@ fn events() -> Vec<Event> {
             session,
             agent: agent.clone(),
             person: None,
+            chain: chain.clone(),
             by: None,
             reason: words("its deadline passed"),
         },
@@ -98,6 +105,7 @@ fn events() -> Vec<Event> {
             session,
             agent: agent.clone(),
             person: person.clone(),
+            chain: chain.clone(),
             scope: scope.clone(),
             layer: Layer::Policy,
             reason: words("main is not the agent's"),
@@ -122,11 +130,13 @@ fn events() -> Vec<Event> {
         Event::Revoked { of: of(), by: operator.clone(), reason: words("seen enough"), upstream },
         Event::RevocationAsked {
             matching: Matching::All,
-            by: operator,
+            by: operator.clone(),
             reason: words("stop everything"),
+            stop: !chain.is_empty(),
         },
         Event::UpstreamFailed { of: of(), attempts: 3, again: until },
         Event::UpstreamAnswered { of: of(), upstream: UpstreamRevocation::Confirmed { at: until } },
+        Event::StopLifted { matching: Matching::All, by: operator, reason: words("it is over") },
     ]
 }
 
@@ -136,12 +146,16 @@ fn written() -> String {
         let text = Entry { v: ENTRY_VERSION, index, at, event }.text().unwrap();
         format!("{} {text}\n", hex(&leaf_hash(text.as_bytes()).0))
     };
-    (0..).zip(events()).map(entry).collect()
+    let parent = SessionId::new(Row::new(1).unwrap(), Tag([3; 10]));
+    let link = Link { session: parent, agent: PrincipalId::parse("planner").unwrap() };
+    let passed_on = Chain::try_from(vec![link]).unwrap();
+    let all = events(&Chain::default()).into_iter().chain(events(&passed_on));
+    (0..).zip(all).map(entry).collect()
 }
 
 #[test]
 fn every_event_is_written_as_it_always_was() {
-    let words: Vec<&str> = events().iter().map(Event::word).collect();
+    let words: Vec<&str> = events(&Chain::default()).iter().map(Event::word).collect();
     assert_eq!(words, Event::WORDS, "each event stands here once, in order");
     let written = written();
     for (line, golden) in written.lines().zip(GOLDEN.lines()) {

@@ -60,12 +60,18 @@ impl Event {
             Self::Revoked { of, by, reason, .. } => {
                 format!("{} by {by}: {}", of.grant, reason.as_str())
             }
-            Self::RevocationAsked { by, reason, .. } => format!("by {by}: {}", reason.as_str()),
+            Self::RevocationAsked { matching, by, reason, stop } => {
+                let stopped = if *stop { ", stopped from now on" } else { "" };
+                format!("{matching}{stopped}, by {by}: {}", reason.as_str())
+            }
             Self::UpstreamFailed { of, attempts, .. } => {
                 format!("{}: {attempts} tries to revoke it upstream failed", of.grant)
             }
             Self::UpstreamAnswered { of, upstream } => {
                 format!("{}: upstream revocation {}", of.grant, upstream.word())
+            }
+            Self::StopLifted { matching, by, reason } => {
+                format!("{matching}, by {by}: {}", reason.as_str())
             }
         }
     }

@@ -1,7 +1,10 @@
 //! Texts that are no token of ours, each refused for its own reason.
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jeton_domain::id::{Row, SessionId, Tag};
+use jeton_domain::{
+    id::{Row, SessionId, Tag},
+    limits::DELEGATION_DEPTH,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -127,6 +130,7 @@ fn every_character_of_a_token_counts() {
 
 #[test]
 fn claims_are_held_to_the_second_and_to_the_letter() {
+    let nested = |depth| (0..depth).fold(json!(null), |act, _| json!({"sub": "bot", "act": act}));
     let (_folder, ring, minter) = minter(SigningAlgorithm::EdDsa);
     let key = ring.active(after(0));
     let check = |claims: &str, seconds| {
@@ -134,6 +138,7 @@ fn claims_are_held_to_the_second_and_to_the_letter() {
     };
     assert_eq!(check(&good(), 0), Ok(()));
     assert_eq!(check(&good(), 299), Ok(()));
+    assert_eq!(check(&with("act", nested(DELEGATION_DEPTH + 1)), 1), Ok(()));
     assert_eq!(check(&good(), 300), Err(TokenError::Expired));
     assert_eq!(check(&good(), -1), Err(TokenError::NotYet));
     for (member, changed, expected) in [
@@ -159,7 +164,9 @@ fn claims_are_held_to_the_second_and_to_the_letter() {
         ("jti", json!("gr_1"), TokenError::Claims),
         ("client_id", json!(grant_id().to_string()), TokenError::Claims),
         ("act", json!({"sub": ""}), TokenError::Claims),
-        ("act", json!({"sub": "bot", "act": {"sub": "bot"}}), TokenError::Claims),
+        ("act", json!({"sub": "bot", "act": {"sub": ""}}), TokenError::Claims),
+        ("act", json!({"sub": "bot", "act": {"sub": "bot", "iss": "x"}}), TokenError::Claims),
+        ("act", nested(DELEGATION_DEPTH + 2), TokenError::Claims),
         ("cnf", json!({"jkt": "short"}), TokenError::Claims),
         ("cnf", json!({}), TokenError::Claims),
         ("cnf", json!({"jkt": "A".repeat(43), "x5t#S256": "A".repeat(43)}), TokenError::Claims),

@@ -6,10 +6,12 @@ use jeton_domain::{
     decision::{
         Decision, Delivery, GrantRequest, PolicyId, Question, Rules, Standing, Verdict, decide,
     },
+    delegation::Chain,
     grant::{Grant, GrantState},
     id::{GrantId, Row, SessionId, Tag},
     permit::Permit,
     principal::{PrincipalId, Thumbprint},
+    revocation::Stops,
     scope::{Action, Scope, ScopeBound, Upstream},
     session::{Binding, Envelope, Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
@@ -64,6 +66,7 @@ fn permit(person: Option<&str>) -> Permit {
         handle_hash: [0; 32],
         opened: after(0),
         deadline: after(3600),
+        chain: Chain::default(),
     };
     let request = GrantRequest {
         scope: Scope::parse(SCOPE).unwrap(),
@@ -75,6 +78,7 @@ fn permit(person: Option<&str>) -> Permit {
         session: &session,
         state: &SessionState::Open,
         approvals: &BTreeSet::new(),
+        stops: &Stops::default(),
         now: Timestamp::from_millis(NOW * 1000 + 500),
     };
     match decide(&AllowAll, standing, &request) {
@@ -89,6 +93,7 @@ fn grant_of(permit: &Permit, state: GrantState) -> Grant {
         session: permit.session(),
         agent: permit.agent().clone(),
         person: permit.person().cloned(),
+        chain: permit.chain().clone(),
         scope: permit.scope().clone(),
         ttl: permit.ttl(),
         reason: Words::default(),
@@ -171,7 +176,8 @@ fn a_token_says_all_of_its_grant_and_others_can_check_it_by_the_published_keys()
             grant: grant_id(),
             session: session_id(),
             agent: name("bot"),
-            person: Some(name("ana@acme.dev")),
+            behalf: Some(name("ana@acme.dev")),
+            delegators: vec![],
             scope: Scope::parse(SCOPE).unwrap(),
             confirmation: bound,
             issued: after(0),
@@ -195,7 +201,7 @@ fn without_a_person_or_a_key_the_agent_is_the_subject_and_nothing_is_claimed_for
         assert_eq!((claims["sub"].as_str(), claims.get("act")), (Some("bot"), None));
         assert_eq!(claims.get("cnf"), cnf.as_ref());
         let ours = verified(&minter, minted.sealable().expose(), after(1)).unwrap();
-        assert_eq!((ours.agent, ours.person, ours.confirmation), (name("bot"), None, confirmation));
+        assert_eq!((ours.agent, ours.behalf, ours.confirmation), (name("bot"), None, confirmation));
     }
 }
 

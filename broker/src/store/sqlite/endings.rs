@@ -3,9 +3,8 @@
 use jeton_domain::{
     audit::Event,
     grant::{Grant, GrantState, Phase},
-    id::{GrantId, Row},
-    principal::PrincipalId,
-    revocation::{Matching, UpstreamRevocation},
+    id::GrantId,
+    revocation::{Matching, Stop, UpstreamRevocation},
     session::Words,
     ttl::{Timestamp, Ttl},
 };
@@ -14,10 +13,13 @@ use rusqlite::{OptionalExtension, params};
 use super::{
     grants::{conflict, queue_sealed, subject},
     live::Effect,
-    rows,
+    reads, rows, sessions, stops,
     writer::{Txn, int},
 };
-use crate::store::{Ended, Ending, Failure, QueuedRevocation, RevocationTry, StoreError, Unusable};
+use crate::store::{
+    Cut, Ended, Ending, Failure, Order, QueuedRevocation, RevocationTry, SessionEnding, StoreError,
+    Unusable,
+};
 
 /// How long a credential may live that an upstream made and nobody received, in seconds.
 /// Why an hour: GitHub's installation tokens, the only such kind, live that long.
@@ -121,48 +123,48 @@ pub(super) fn failure(
     Ok(grant)
 }
 
-/// Revokes all that matches, in this one commit.
+/// Takes back all that matches, in this one commit: whole sessions, or just some grants. Until the
+/// stop is lifted, if there is one, nothing that matches is granted again.
 pub(super) fn revoke_matching(
     txn: &mut Txn<'_>,
-    matching: Matching,
-    by: PrincipalId,
-    reason: Words,
+    matching: &Matching,
+    order: Order,
     now: Timestamp,
-) -> Result<Vec<Grant>, StoreError> {
-    txn.append(
-        Event::RevocationAsked {
-            matching: matching.clone(),
-            by: by.clone(),
-            reason: reason.clone(),
-        },
-        now,
-    )?;
-    let mut revoked = Vec::new();
-    for id in candidates(txn, &matching)? {
+) -> Result<Cut, StoreError> {
+    let Order { by, reason, stop } = order;
+    let asked = Event::RevocationAsked {
+        matching: matching.clone(),
+        by: by.clone(),
+        reason: reason.clone(),
+        stop,
+    };
+    txn.append(asked, now)?;
+    if stop {
+        let since = now.max(txn.head.at);
+        let (matching, by, reason) = (matching.clone(), by.clone(), reason.clone());
+        stops::order(txn, Stop { matching, by, reason, since })?;
+    }
+    if matching.means_sessions() {
+        return sessions::end_matching(txn, matching, &SessionEnding::Closed { by, reason }, now);
+    }
+    let mut cut = Cut::default();
+    for id in candidates(txn, matching)? {
         match end(txn, id, Ending::Revoked { by: by.clone(), reason: reason.clone() }, now) {
-            Ok(Ended { grant, changed: true }) => revoked.push(grant),
+            Ok(Ended { grant, changed: true }) => cut.grants.push(grant),
             Ok(_) | Err(StoreError::NoGrant) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(revoked)
+    Ok(cut)
 }
 
 /// Live grants that match, also those that this very commit records.
 fn candidates(txn: &mut Txn<'_>, matching: &Matching) -> Result<Vec<GrantId>, StoreError> {
-    let whose = |row: Row| {
-        let sql = "SELECT agent, person FROM session WHERE row = ?1";
-        let names = |row: &rusqlite::Row<'_>| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?))
-        };
-        let (agent, person) = txn.db.query_row(sql, [int(row.get())], names).ok()?;
-        Some((
-            PrincipalId::parse(&agent).ok()?,
-            person.and_then(|name| PrincipalId::parse(&name).ok()),
-        ))
-    };
+    if let Matching::Policy(id) = matching {
+        return reads::live_by_policy(txn.db, id);
+    }
     let mut ids = match txn.live.read() {
-        Ok(live) => live.matching(matching, whose),
+        Ok(live) => live.grants_for(matching),
         Err(_) => return Err(StoreError::Broken("the live table is poisoned".into())),
     };
     for effect in &txn.effects {

@@ -5,6 +5,7 @@ use jeton_domain::{
     grant::{Grant, GrantState, Phase},
     id::{GrantId, RequestId, Row, SessionId},
     permit::Permit,
+    revocation::Holder,
     secret::sha256,
     ttl::Timestamp,
 };
@@ -12,7 +13,7 @@ use rusqlite::params;
 
 use super::{
     live::Effect,
-    rows, sessions,
+    rows, sessions, stops,
     writer::{RecentKey, Txn, int},
 };
 use crate::store::{Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, Signed, StoreError};
@@ -32,7 +33,8 @@ pub(super) fn pending(
     let GrantState::Pending { guards, until } = &grant.state else {
         return Err(StoreError::Conflict(grant.state.phase()));
     };
-    sessions::use_one(txn, grant.session, now)?;
+    stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    sessions::use_one(txn, grant.session, &grant.chain, now)?;
     let (guards, until) = (guards.clone(), *until);
     txn.append(Event::Pending { about: about(&grant), guards, until }, now)?;
     insert(txn, &grant, None)?;
@@ -53,8 +55,9 @@ pub(super) fn intent(
         return found(txn, row).map(|grant| Intent::Seen(Issued { grant }));
     }
     let since = permit.decided();
-    sessions::use_one(txn, permit.session(), since)?;
     let grant = from_permit(id, &permit, request_id, GrantState::Minting { since });
+    stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    sessions::use_one(txn, grant.session, &grant.chain, since)?;
     txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     insert(txn, &grant, None)?;
     push_live(txn, &grant, since, key);
@@ -74,9 +77,10 @@ pub(super) fn signed(
     if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
         return found(txn, row).map(|grant| Signed::Seen(Issued { grant }));
     }
-    sessions::use_one(txn, permit.session(), permit.decided())?;
     let until = issue.until;
     let mut grant = from_permit(id, permit, request_id, GrantState::Active { until });
+    stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    sessions::use_one(txn, grant.session, &grant.chain, permit.decided())?;
     let event =
         Event::Issued { about: about(&grant), fingerprint: issue.fingerprint.clone(), until };
     grant.entry = Some(txn.append(event, permit.decided())?);
@@ -130,6 +134,7 @@ pub(super) fn renewal_intent(
     if grant.state.due().is_some_and(|due| due <= since) {
         return Err(StoreError::Conflict(Phase::Expired));
     }
+    stops::check(txn, holder(&grant), Some(&grant.scope))?;
     grant.decided_by = permit.decided_by().clone();
     let changed = txn.run(
         "UPDATE grants SET renewing = ?2 WHERE row = ?1 AND phase = ?3 AND renewing IS NULL",
@@ -156,6 +161,7 @@ pub(super) fn renewed(
     if grant.state.due().is_some_and(|due| due <= now.max(txn.head.at)) {
         return Err(StoreError::Conflict(Phase::Expired));
     }
+    stops::check(txn, holder(&grant), Some(&grant.scope))?;
     queue_sealed(txn, &grant, now)?;
     let until = issue.until;
     grant.state = GrantState::Active { until };
@@ -244,6 +250,7 @@ pub(super) fn about(grant: &Grant) -> About {
         session: grant.session,
         agent: grant.agent.clone(),
         person: grant.person.clone(),
+        chain: grant.chain.clone(),
         scope: grant.scope.clone(),
         request_id: grant.request_id.clone(),
         decided_by: grant.decided_by.clone(),
@@ -257,8 +264,14 @@ pub(super) fn subject(grant: &Grant) -> Subject {
         session: grant.session,
         agent: grant.agent.clone(),
         person: grant.person.clone(),
+        chain: grant.chain.clone(),
         scope: grant.scope.clone(),
     }
+}
+
+fn holder(grant: &Grant) -> Holder<'_> {
+    let Grant { session, agent, person, chain, .. } = grant;
+    Holder { session: Some(*session), agent, person: person.as_ref(), chain }
 }
 
 fn from_permit(
@@ -272,6 +285,7 @@ fn from_permit(
         session: permit.session(),
         agent: permit.agent().clone(),
         person: permit.person().cloned(),
+        chain: permit.chain().clone(),
         scope: permit.scope().clone(),
         ttl: permit.ttl(),
         reason: permit.reason().clone(),

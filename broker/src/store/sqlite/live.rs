@@ -10,8 +10,7 @@ use std::{
 use jeton_domain::{
     grant::Phase,
     id::{GrantId, Row, SessionId, Tag},
-    principal::PrincipalId,
-    revocation::Matching,
+    revocation::{Holder, Matching, Stops},
     scope::{Resource, Upstream},
     session::SessionState,
     ttl::Timestamp,
@@ -45,6 +44,8 @@ pub(super) enum Effect {
     },
     /// A grant ended.
     Ended(GrantId),
+    /// Other stops hold.
+    Stops(Arc<Stops>),
 }
 
 /// What is open.
@@ -53,12 +54,17 @@ pub(super) struct Live {
     sessions: BTreeMap<Row, Arc<SessionRecord>>,
     session_keys: HashMap<Row, RecentKey>,
     session_due: BTreeSet<(Timestamp, Row)>,
+    /// Open sessions by the one right above.
+    children: BTreeSet<(Row, Row)>,
     grants: BTreeMap<Row, LiveGrant>,
+    /// Live grants by their session.
+    held: BTreeSet<(Row, Row)>,
     due: BTreeSet<(Timestamp, Row)>,
     minting: BTreeSet<(Timestamp, Row)>,
     keys: HashMap<Row, RecentKey>,
     targets: Vec<(Upstream, Resource)>,
     target_places: HashMap<(Upstream, Resource), u32>,
+    stops: Arc<Stops>,
 }
 
 impl Live {
@@ -76,16 +82,20 @@ impl Live {
                     let queue =
                         if phase == Phase::Minting { &mut self.minting } else { &mut self.due };
                     queue.insert((due, id.row()));
+                    self.held.insert((session, id.row()));
                     self.grants
                         .insert(id.row(), LiveGrant { tag: id.tag(), phase, session, target, due });
                 }
                 Effect::Ended(id) => {
                     self.forget_due(id.row());
-                    self.grants.remove(&id.row());
+                    if let Some(grant) = self.grants.remove(&id.row()) {
+                        self.held.remove(&(grant.session, id.row()));
+                    }
                     if let Some(key) = self.keys.remove(&id.row()) {
                         recent.remove(&key);
                     }
                 }
+                Effect::Stops(stops) => self.stops = stops,
             }
         }
     }
@@ -97,8 +107,10 @@ impl Live {
         recent: &mut HashMap<RecentKey, Row>,
     ) {
         let row = record.session.id.row();
+        let parent = record.session.chain.parent().map(|link| (link.session.row(), row));
         match record.state {
             SessionState::Open => {
+                self.children.extend(parent);
                 self.session_due.insert((record.session.deadline, row));
                 if let Some(key) = key {
                     self.session_keys.insert(row, key);
@@ -107,6 +119,9 @@ impl Live {
             }
             SessionState::Closed { .. } | SessionState::Expired { .. } => {
                 self.session_due.remove(&(record.session.deadline, row));
+                if let Some(parent) = parent {
+                    self.children.remove(&parent);
+                }
                 self.sessions.remove(&row);
                 if let Some(key) = self.session_keys.remove(&row) {
                     recent.remove(&key);
@@ -171,46 +186,74 @@ impl Live {
         over.filter_map(|(_, row)| self.sessions.get(row).map(|record| record.session.id)).collect()
     }
 
-    /// Live grants that match. `whose` tells agent and person of a session that is over by now.
-    pub fn matching(
-        &self,
-        matching: &Matching,
-        mut whose: impl FnMut(Row) -> Option<(PrincipalId, Option<PrincipalId>)>,
-    ) -> Vec<GrantId> {
-        let mut of_session: HashMap<Row, bool> = HashMap::new();
-        let mut session_means = |row: Row| {
-            *of_session.entry(row).or_insert_with(|| {
-                let names = match self.sessions.get(&row) {
-                    Some(record) => {
-                        Some((record.session.agent.clone(), record.session.person.clone()))
-                    }
-                    None => whose(row),
-                };
-                names.is_some_and(|(agent, person)| match matching {
-                    Matching::Agent(wanted) => agent == *wanted,
-                    Matching::Person(wanted) => person.as_ref() == Some(wanted),
-                    Matching::Session(_)
-                    | Matching::Resource(..)
-                    | Matching::Upstream(_)
-                    | Matching::All => false,
-                })
-            })
-        };
+    /// What is stopped.
+    pub fn stops(&self) -> Arc<Stops> {
+        Arc::clone(&self.stops)
+    }
+
+    /// How many open sessions a session opened.
+    pub fn children(&self, id: SessionId) -> usize {
+        of(&self.children, id.row()).count()
+    }
+
+    /// Open sessions that are meant, each with all below it.
+    pub fn sessions_of(&self, matching: &Matching) -> Vec<SessionId> {
+        match matching {
+            Matching::Session(id) => {
+                let mut rows = vec![id.row()];
+                let mut place = 0;
+                while let Some(row) = rows.get(place).copied() {
+                    rows.extend(of(&self.children, row));
+                    place = place.saturating_add(1);
+                }
+                // Why looked up: the number alone may be that of another session.
+                let known = |row: &Row| self.sessions.get(row).map(|record| record.session.id);
+                rows.iter()
+                    .filter_map(known)
+                    .filter(|own| own.row() != id.row() || own == id)
+                    .collect()
+            }
+            Matching::Agent(_)
+            | Matching::Person(_)
+            | Matching::All
+            | Matching::Resource(..)
+            | Matching::Upstream(_)
+            | Matching::Policy(_) => {
+                let sessions = self.sessions.values().map(|record| &record.session);
+                let meant = sessions.filter(|session| matching.means_holder(Holder::of(session)));
+                meant.map(|session| session.id).collect()
+            }
+        }
+    }
+
+    /// Live grants of one session.
+    pub fn grants_of(&self, session: SessionId) -> Vec<GrantId> {
+        let id = |row| self.grants.get(&row).map(|grant| GrantId::new(row, grant.tag));
+        of(&self.held, session.row()).filter_map(id).collect()
+    }
+
+    /// Live grants for one resource, at one upstream, or all.
+    pub fn grants_for(&self, matching: &Matching) -> Vec<GrantId> {
         let target = |grant: &LiveGrant| {
             usize::try_from(grant.target).ok().and_then(|place| self.targets.get(place))
         };
-        self.grants
-            .iter()
-            .filter(|(_, grant)| match matching {
-                Matching::Session(session) => grant.session == session.row(),
-                Matching::Agent(_) | Matching::Person(_) => session_means(grant.session),
-                Matching::Resource(upstream, resource) => {
-                    target(grant).is_some_and(|(u, r)| u == upstream && r == resource)
-                }
-                Matching::Upstream(upstream) => target(grant).is_some_and(|(u, _)| u == upstream),
-                Matching::All => true,
-            })
-            .map(|(row, grant)| GrantId::new(*row, grant.tag))
-            .collect()
+        let meant = |grant: &LiveGrant| match matching {
+            Matching::Resource(upstream, resource) => {
+                target(grant).is_some_and(|(u, r)| u == upstream && r == resource)
+            }
+            Matching::Upstream(upstream) => target(grant).is_some_and(|(u, _)| u == upstream),
+            Matching::All => true,
+            Matching::Session(_)
+            | Matching::Agent(_)
+            | Matching::Person(_)
+            | Matching::Policy(_) => false,
+        };
+        let grants = self.grants.iter().filter(|(_, grant)| meant(grant));
+        grants.map(|(row, grant)| GrantId::new(*row, grant.tag)).collect()
     }
+}
+
+/// What stands right of one number.
+fn of(pairs: &BTreeSet<(Row, Row)>, left: Row) -> impl Iterator<Item = Row> {
+    pairs.range((left, Row::FIRST)..).take_while(move |(row, _)| *row == left).map(|(_, row)| *row)
 }

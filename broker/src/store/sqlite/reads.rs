@@ -3,6 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use jeton_domain::{
+    decision::PolicyId,
     grant::Grant,
     id::{GrantId, RequestId, Row, SessionId, Tag},
     principal::PrincipalId,
@@ -17,6 +18,7 @@ use super::{
     rows,
     schema::broken,
     sessions::opener_key,
+    stops,
     writer::{RecentKey, int},
 };
 use crate::store::{
@@ -39,11 +41,12 @@ pub(super) struct Start {
 /// Reads what is live, from the lowest row that may be.
 pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
     let mut live = Live::default();
+    live.apply(vec![Effect::Stops(Arc::new(stops::read(db)?))], &mut HashMap::new());
     let mut recent = HashMap::new();
     let sql = format!("SELECT {}, request_id FROM session WHERE phase = 0", rows::SESSION);
     let mut statement = db.prepare(&sql).map_err(broken)?;
     let open = statement
-        .query_map([], |row| Ok((rows::session(row)?, row.get::<_, Option<String>>(12)?)))
+        .query_map([], |row| Ok((rows::session(row)?, row.get::<_, Option<String>>(13)?)))
         .map_err(broken)?;
     for item in open {
         let (record, request_id) = item.map_err(broken)?;
@@ -102,6 +105,21 @@ fn read_mark(db: &Connection) -> Result<u64, StoreError> {
 fn after_last(db: &Connection, sql: &str) -> Result<u64, StoreError> {
     let last: i64 = db.query_row(sql, [], |row| row.get(0)).map_err(broken)?;
     Ok(u64::try_from(last).unwrap_or(0).saturating_add(1))
+}
+
+/// Live grants that a policy had a part in.
+pub(super) fn live_by_policy(db: &Connection, id: &PolicyId) -> Result<Vec<GrantId>, StoreError> {
+    // Why no index: it would cost each grant, and this is asked for when a policy was wrong.
+    let sql = "SELECT row, tag FROM grants
+         WHERE row >= (SELECT value FROM mark WHERE name = 'lowest_live_grant') AND phase < 3
+         AND EXISTS (SELECT 1 FROM json_each(decided_by, '$.policies') WHERE value = ?1)";
+    let mut statement = db.prepare_cached(sql).map_err(broken)?;
+    let ids = statement.query_map([id.as_str()], |row| {
+        let number = u64::try_from(row.get::<_, i64>(0)?).ok().and_then(Row::new);
+        let number = number.ok_or(rusqlite::Error::InvalidQuery)?;
+        Ok(GrantId::new(number, Tag(row.get(1)?)))
+    });
+    ids.and_then(Iterator::collect::<rusqlite::Result<_>>).map_err(broken)
 }
 
 /// How many grants a session has asked for.

@@ -1,6 +1,7 @@
 //! Rows to records and back. A row that can't be read is a broken store, never a default.
 
 use jeton_domain::{
+    delegation::Chain,
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row as RowNumber, SessionId, Tag},
     principal::PrincipalId,
@@ -14,10 +15,9 @@ use super::{schema::broken, writer::int};
 use crate::store::{SessionPhase, SessionRecord, StoreError};
 
 /// Columns of a session, as [`session`] reads them.
-pub(super) const SESSION: &str =
-    "row, tag, state, agent, person, opener, task, envelope, binding, handle, opened, deadline";
+pub(super) const SESSION: &str = "row, tag, state, agent, person, opener, task, envelope, binding, handle, opened, deadline, chain";
 /// Columns of a grant with its session's, as [`grant`] reads them.
-pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state, g.entry";
+pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state, g.entry, s.chain";
 
 /// Reads the columns [`SESSION`].
 pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
@@ -33,6 +33,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
             handle_hash: row.get(9)?,
             opened: Timestamp::from_millis(row.get(10)?),
             deadline: Timestamp::from_millis(row.get(11)?),
+            chain: chain(row, 12)?,
         },
         state: json::<SessionState>(row, 2)?,
     })
@@ -63,6 +64,7 @@ pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
             Some(entry) => Some(u64::try_from(entry).map_err(|_| odd(14))?),
             None => None,
         },
+        chain: chain(row, 15)?,
     })
 }
 
@@ -119,6 +121,14 @@ fn name(row: &Row<'_>, column: usize) -> rusqlite::Result<PrincipalId> {
 
 fn parse_name(column: usize, text: String) -> rusqlite::Result<PrincipalId> {
     PrincipalId::parse(&text).map_err(|_| odd(column))
+}
+
+/// Why apart: nearly every session has none, and every call reads one.
+fn chain(row: &Row<'_>, column: usize) -> rusqlite::Result<Chain> {
+    match row.get_ref(column)?.as_str() {
+        Ok("[]") => Ok(Chain::default()),
+        Ok(_) | Err(_) => json(row, column),
+    }
 }
 
 fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {

@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// Version of the tables, kept in `PRAGMA user_version`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
-/// The tables of version 2.
+/// The tables of version 3.
 const TABLES: &str = "
 CREATE TABLE entry (
     place INTEGER PRIMARY KEY, -- from 0
@@ -43,7 +43,8 @@ CREATE TABLE session (
     opened     INTEGER NOT NULL,
     deadline   INTEGER NOT NULL,
     request_id TEXT,
-    first_grant INTEGER NOT NULL
+    first_grant INTEGER NOT NULL,
+    chain      TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 CREATE TABLE session_use (
     row      INTEGER PRIMARY KEY,
@@ -84,7 +85,17 @@ CREATE TABLE mark (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE stop (
+    place INTEGER PRIMARY KEY,
+    text  TEXT NOT NULL
+) STRICT;
 INSERT INTO mark VALUES ('lowest_live_grant', 1);
+";
+
+/// From version 2 to version 3.
+const TO_3: &str = "
+ALTER TABLE session ADD COLUMN chain TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE stop (place INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 ";
 
 /// Opens the file for the one writer and makes or checks its tables.
@@ -106,6 +117,14 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         0 => {
             db.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
+            ))
+            .map_err(broken)?;
+            Ok(db)
+        }
+        // Why in one transaction with the number: a crash leaves the old tables or the new ones.
+        2 => {
+            db.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TO_3} PRAGMA user_version = {VERSION}; COMMIT;"
             ))
             .map_err(broken)?;
             Ok(db)

@@ -4,20 +4,29 @@ use std::sync::Arc;
 
 use jeton_domain::{
     audit::Event,
+    delegation::Chain,
+    grant::Grant,
     id::{RequestId, SessionId},
     principal::PrincipalId,
+    revocation::{Holder, Matching},
     secret::sha256,
-    session::{SessionState, Words},
+    session::{Session, SessionState, Words},
     ttl::Timestamp,
 };
 use rusqlite::params;
 
 use super::{
+    endings,
     live::Effect,
-    rows,
+    rows, stops,
     writer::{RecentKey, Txn, int},
 };
-use crate::store::{SessionDraft, SessionEnding, SessionPhase, SessionRecord, StoreError};
+use crate::{
+    limits::SESSION_CHILDREN,
+    store::{
+        Cut, Ended, Ending, SessionDraft, SessionEnding, SessionPhase, SessionRecord, StoreError,
+    },
+};
 
 /// Opens a session, or finds the one that the same opener opened under the same request id.
 pub(super) fn open(
@@ -31,11 +40,14 @@ pub(super) fn open(
     if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
         return found(txn, row.get());
     }
+    stops::check(txn, Holder::of(&session), None)?;
+    may_open_below(txn, &session)?;
     txn.append(
         Event::SessionOpened {
             session: session.id,
             agent: session.agent.clone(),
             person: session.person.clone(),
+            chain: session.chain.clone(),
             opener: session.opener.clone(),
             method,
             task: session.task.clone(),
@@ -48,7 +60,7 @@ pub(super) fn open(
     )?;
     let row = session.id.row();
     txn.run(
-        "INSERT INTO session VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15)",
+        "INSERT INTO session VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
         params![
             int(row.get()),
             session.id.tag().0,
@@ -65,6 +77,7 @@ pub(super) fn open(
             session.deadline.millis(),
             request_id.as_ref().map(RequestId::as_str),
             int(first_grant),
+            rows::text(&session.chain)?,
         ],
     )?;
     txn.run(
@@ -79,19 +92,77 @@ pub(super) fn open(
     Ok(record)
 }
 
-/// Ends a session. Ending it again changes nothing.
-pub(super) fn end(
+/// Looks whether all sessions above are open in this very commit, and the parent has room for one.
+fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError> {
+    let Some(parent) = session.chain.parent().map(|link| link.session) else {
+        return Ok(());
+    };
+    for link in session.chain.links() {
+        if !is_open(txn, link.session, session.opened)? {
+            return Err(StoreError::SessionOver);
+        }
+    }
+    let opened_now = |effect: &&Effect| match effect {
+        Effect::Session(record, _) => {
+            record.state == SessionState::Open
+                && record.session.chain.parent().is_some_and(|link| link.session == parent)
+        }
+        Effect::Live { .. } | Effect::Ended(_) | Effect::Stops(_) => false,
+    };
+    let just = txn.effects.iter().filter(opened_now).count();
+    let open = txn.live.read().map_err(|_| poisoned())?.children(parent);
+    if open.saturating_add(just) < SESSION_CHILDREN {
+        Ok(())
+    } else {
+        Err(StoreError::TooManyChildren(SESSION_CHILDREN))
+    }
+}
+
+fn is_open(txn: &mut Txn<'_>, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "SELECT phase = 0 AND deadline > ?2 FROM session_use WHERE row = ?1";
+    let now = now.max(txn.head.at).millis();
+    let result = txn.db.query_row(sql, params![int(id.row().get()), now], |row| row.get(0));
+    txn.checked(result)
+}
+
+/// Ends every session that is meant, each with all below it, and revokes what they hold.
+pub(super) fn end_matching(
+    txn: &mut Txn<'_>,
+    matching: &Matching,
+    ending: &SessionEnding,
+    now: Timestamp,
+) -> Result<Cut, StoreError> {
+    let mut ids = txn.live.read().map_err(|_| poisoned())?.sessions_of(matching);
+    // Also those that this very commit opens.
+    ids.extend(txn.effects.iter().filter_map(|effect| match effect {
+        Effect::Session(record, _) if matching.means_holder(Holder::of(&record.session)) => {
+            Some(record.session.id)
+        }
+        Effect::Session(..) | Effect::Live { .. } | Effect::Ended(_) | Effect::Stops(_) => None,
+    }));
+    let mut cut = Cut::default();
+    for id in ids {
+        if end(txn, id, ending, now)? {
+            cut.sessions = cut.sessions.saturating_add(1);
+            cut.grants.extend(revoke_grants(txn, id, ending, now)?);
+        }
+    }
+    Ok(cut)
+}
+
+/// Ends one session. Ending it again changes nothing. Tells whether this ended it.
+fn end(
     txn: &mut Txn<'_>,
     id: SessionId,
-    ending: SessionEnding,
+    ending: &SessionEnding,
     now: Timestamp,
-) -> Result<SessionRecord, StoreError> {
+) -> Result<bool, StoreError> {
     let mut record = rows::find_session(txn.db, id)?;
     if record.state != SessionState::Open {
-        return Ok(record);
+        return Ok(false);
     }
     let at = now.max(txn.head.at);
-    let (state, phase, by, reason) = match ending {
+    let (state, phase, by, reason) = match ending.clone() {
         SessionEnding::Closed { by, reason } => (
             SessionState::Closed { at, by: by.clone(), reason: reason.clone() },
             SessionPhase::Closed,
@@ -105,8 +176,8 @@ pub(super) fn end(
             Words::new("its deadline passed"),
         ),
     };
-    let (agent, person) = (record.session.agent.clone(), record.session.person.clone());
-    txn.append(Event::SessionClosed { session: id, agent, person, by, reason }, now)?;
+    let Session { agent, person, chain, .. } = record.session.clone();
+    txn.append(Event::SessionClosed { session: id, agent, person, chain, by, reason }, now)?;
     let phase = rows::session_phase_number(phase);
     let row = int(id.row().get());
     // Why both in one commit: `session_use` is what granting asks, so a closed session grants nothing
@@ -117,31 +188,80 @@ pub(super) fn end(
     )?;
     txn.run("UPDATE session_use SET phase = ?2 WHERE row = ?1 AND phase = 0", params![row, phase])?;
     record.state = state;
-    txn.effects.push(Effect::Session(Arc::new(record.clone()), None));
-    Ok(record)
+    txn.effects.push(Effect::Session(Arc::new(record), None));
+    Ok(true)
 }
 
-/// Counts one more grant, if the session is open and has one left.
-pub(super) fn use_one(txn: &mut Txn<'_>, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
-    let row = int(id.row().get());
+/// Revokes what a session holds, also what this very commit gave it.
+fn revoke_grants(
+    txn: &mut Txn<'_>,
+    id: SessionId,
+    ending: &SessionEnding,
+    now: Timestamp,
+) -> Result<Vec<Grant>, StoreError> {
+    let (by, reason) = match ending {
+        SessionEnding::Closed { by, reason } => (by.clone(), reason.clone()),
+        SessionEnding::Expired { by } => (by.clone(), Words::new("its session is over")),
+    };
+    let mut held = txn.live.read().map_err(|_| poisoned())?.grants_of(id);
+    held.extend(txn.effects.iter().filter_map(|effect| match effect {
+        Effect::Live { id: grant, session, .. } if *session == id.row() => Some(*grant),
+        Effect::Live { .. } | Effect::Session(..) | Effect::Ended(_) | Effect::Stops(_) => None,
+    }));
+    let ending = Ending::Revoked { by, reason };
+    let mut revoked = Vec::new();
+    for grant in held {
+        if let Ended { grant, changed: true } = endings::end(txn, grant, ending.clone(), now)? {
+            revoked.push(grant);
+        }
+    }
+    Ok(revoked)
+}
+
+/// Counts one more grant, in the session and in all above it, if each is open and has one left.
+pub(super) fn use_one(
+    txn: &mut Txn<'_>,
+    id: SessionId,
+    chain: &Chain,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Why first all and then any: an error must leave nothing counted.
+    for link in chain.links() {
+        has_one(txn, link.session, now)?;
+    }
+    count_one(txn, id, now)?;
+    for link in chain.links() {
+        count_one(txn, link.session, now)?;
+    }
+    Ok(())
+}
+
+fn count_one(txn: &mut Txn<'_>, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
     // Compare-and-swap: the state is checked in the statement that counts, so that no request slips
     // in between a close and a grant.
     let counted = txn.run(
         "UPDATE session_use SET used = used + 1 WHERE row = ?1 AND phase = 0 AND deadline > ?2 AND used < most",
-        params![row, now.max(txn.head.at).millis()],
+        params![int(id.row().get()), now.max(txn.head.at).millis()],
     )?;
-    if counted == 1 {
-        return Ok(());
-    }
+    if counted == 1 { Ok(()) } else { has_one(txn, id, now) }
+}
+
+/// Says what is lacking, if anything is.
+fn has_one(txn: &mut Txn<'_>, id: SessionId, now: Timestamp) -> Result<(), StoreError> {
     let result = txn.db.query_row(
-        "SELECT used >= most AND phase = 0 AND deadline > ?2, most FROM session_use WHERE row = ?1",
-        params![row, now.millis()],
-        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, u32>(1)?)),
+        "SELECT phase = 0 AND deadline > ?2, used >= most, most FROM session_use WHERE row = ?1",
+        params![int(id.row().get()), now.max(txn.head.at).millis()],
+        |row| Ok((row.get::<_, bool>(0)?, row.get::<_, bool>(1)?, row.get::<_, u32>(2)?)),
     );
     match txn.checked(result)? {
-        (true, most) => Err(StoreError::GrantsUsedUp(most)),
-        (false, _) => Err(StoreError::SessionOver),
+        (false, _, _) => Err(StoreError::SessionOver),
+        (true, true, most) => Err(StoreError::GrantsUsedUp(most)),
+        (true, false, _) => Ok(()),
     }
+}
+
+fn poisoned() -> StoreError {
+    StoreError::Broken("the live table is poisoned".into())
 }
 
 /// The key under which an opener's request id is remembered.

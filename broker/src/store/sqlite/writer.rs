@@ -250,7 +250,7 @@ impl Writer {
         // Why with this commit's own: an id is reserved before it is recorded, so a low row may be new.
         let recorded = effects.iter().filter_map(|effect| match effect {
             Effect::Live { id, .. } => Some(id.row()),
-            Effect::Session(..) | Effect::Ended(_) => None,
+            Effect::Session(..) | Effect::Ended(_) | Effect::Stops(_) => None,
         });
         let live = self.live.read().ok().and_then(|live| live.lowest());
         let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());
