@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         "jeton/v1/sessions.proto",
         "jeton/v1/grants.proto",
         "jeton/v1/introspection.proto",
+        "jeton/v1/revocations.proto",
         "jeton/v1/audit.proto",
     ])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("jeton_descriptor.bin");

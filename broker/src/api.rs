@@ -6,10 +6,12 @@ pub mod grants;
 pub mod introspection;
 pub mod page;
 mod places;
+pub mod revocations;
 pub mod rpc_table;
 pub mod sessions;
 mod shares;
 pub mod status;
+mod streams;
 pub mod wire;
 
 use std::sync::Arc;
@@ -17,9 +19,11 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request};
 
-use self::audit::Tails;
-
-use crate::operation::{Broker, Caller, Refusal};
+use self::streams::Streams;
+use crate::{
+    limits::{TAILS_AT_ONCE, TAILS_OF_ONE, WATCHES_AT_ONCE, WATCHES_OF_ONE},
+    operation::{Broker, Caller, Refusal},
+};
 
 /// The services' common ground.
 #[derive(Clone)]
@@ -27,7 +31,9 @@ pub struct Api {
     /// What the operations work with.
     pub broker: Arc<Broker>,
     /// Streams of the log.
-    tails: Tails,
+    tails: Streams,
+    /// Streams of what ended.
+    watches: Streams,
     /// Cancelled when the broker stops: streams end then.
     stop: CancellationToken,
 }
@@ -36,7 +42,9 @@ impl Api {
     /// The services of one broker.
     #[must_use]
     pub fn new(broker: Arc<Broker>, stop: CancellationToken) -> Self {
-        Self { broker, tails: Tails::new(), stop }
+        let tails = Streams::new(TAILS_AT_ONCE, TAILS_OF_ONE);
+        let watches = Streams::new(WATCHES_AT_ONCE, WATCHES_OF_ONE);
+        Self { broker, tails, watches, stop }
     }
 }
 

@@ -9,6 +9,7 @@ use axum::serve::ListenerExt;
 use jeton_proto::v1::{
     audit_service_server::AuditServiceServer, grant_service_server::GrantServiceServer,
     introspection_service_server::IntrospectionServiceServer,
+    revocation_service_server::RevocationServiceServer,
     session_service_server::SessionServiceServer,
 };
 use tokio::net::TcpListener;
@@ -202,6 +203,11 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
     )
     .add_service(
         IntrospectionServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        RevocationServiceServer::new(bounded(api))
             .max_decoding_message_size(REQUEST_BYTES)
             .max_encoding_message_size(RESPONSE_BYTES),
     )

@@ -99,6 +99,12 @@ pub const SIGN_INS_EVERY: Duration = Duration::from_secs(5);
 pub const TAILS_AT_ONCE: usize = 128;
 /// Of those, one caller's.
 pub const TAILS_OF_ONE: usize = 8;
+/// Streams of what ended at once. Why: one for each resource server, which costs a task and a timer.
+pub const WATCHES_AT_ONCE: usize = 1024;
+/// Of those, one caller's.
+pub const WATCHES_OF_ONE: usize = 64;
+/// How often a stream looks whether its caller still may have it.
+pub const STREAM_LOOK: Duration = Duration::from_millis(500);
 /// How long one tail goes on before its caller must prove who it is again.
 pub const TAIL_LIFE: Duration = Duration::from_secs(300);
 /// Bytes of entries in one message of a tail or a list. Why: under [`RESPONSE_BYTES`] with one

@@ -26,6 +26,7 @@ pub mod sign_ins;
 pub mod summarise;
 pub mod sweep;
 pub mod tail;
+pub mod watch;
 pub mod witness;
 
 use std::{collections::HashMap, sync::Arc};

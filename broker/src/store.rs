@@ -298,6 +298,19 @@ pub enum SessionEnding {
     },
 }
 
+/// A grant that ended while a credential of it would still look good by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndedEarly {
+    /// Index of the entry that ended it.
+    pub entry: u64,
+    /// The grant.
+    pub grant: GrantId,
+    /// The number of its session.
+    pub session: Row,
+    /// When the last of its credentials dies by itself.
+    pub dies: Timestamp,
+}
+
 /// What was taken back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cut {
@@ -489,6 +502,16 @@ pub trait Store: Send + Sync {
 
     /// How many grants are live.
     fn live_grants(&self) -> u64;
+
+    /// Grants that ended early by entries from `from` on, in that order. From memory: those whose
+    /// credentials are dead by themselves are forgotten.
+    fn ended_early(&self, from: u64, most: usize) -> Vec<EndedEarly>;
+
+    /// Told anew after each commit that ended some grant early.
+    fn endings(&self) -> watch::Receiver<()>;
+
+    /// Forgets grants that ended early and whose credentials are dead by now. Tells how many.
+    async fn forget_ended(&self, now: Timestamp, most: usize) -> Result<usize, StoreError>;
 
     /// One session. An open one is shared, not copied: every call looks it up.
     async fn session(&self, id: SessionId) -> Result<Arc<SessionRecord>, StoreError>;

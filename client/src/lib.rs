@@ -36,6 +36,7 @@ mod env;
 mod error;
 mod grants;
 pub mod log;
+mod revocations;
 mod session;
 pub mod session_file;
 mod sessions;
@@ -54,6 +55,7 @@ pub use self::{
     env::{ENVIRONMENT, log_key, no_color},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching, Revocation},
+    revocations::{EndedGrant, RevocationWord, Revocations},
     session::Session,
     sessions::{Binding, OpenSession, OpenedSession},
     types::{

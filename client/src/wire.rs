@@ -9,6 +9,7 @@ use jeton_proto::v1;
 use crate::{
     audit::{EntryInfo, Summary, SummaryPart},
     error::{Error, ErrorKind},
+    revocations::{EndedGrant, RevocationWord},
     types::{
         DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Revoked,
         SessionInfo, StopInfo, WhoAmI,
@@ -78,6 +79,20 @@ pub(crate) fn revoked(answer: v1::RevokeMatchingResponse) -> Revoked {
         upstream_until: millis(answer.upstream_until),
         sessions_closed: answer.sessions_closed,
         grants: answer.grants,
+    }
+}
+
+pub(crate) fn revocations(word: v1::WatchRevocationsResponse) -> RevocationWord {
+    let ended = |ended: v1::EndedGrant| EndedGrant {
+        grant: ended.grant,
+        // Why for ever: what is not known to be dead must be remembered.
+        until: millis(ended.until).unwrap_or(i64::MAX),
+        entry: ended.entry_index,
+    };
+    RevocationWord {
+        ended: word.ended.into_iter().map(ended).collect(),
+        next: word.next_index,
+        caught_up: word.caught_up,
     }
 }
 

@@ -78,7 +78,7 @@ async fn a_sub_agent_gets_a_part_and_everybody_is_told_through_whom() {
 
     let answer = child.requests("git:acme/api contents:read").await.unwrap();
     let grant = answer.grant.unwrap();
-    assert_eq!(grant.delegators, [link.clone()]);
+    assert_eq!(grant.delegators, std::slice::from_ref(&link));
     let token = answer.credential.unwrap().secret;
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).unwrap()).unwrap();
     let claims: Value = serde_json::from_slice(&claims).unwrap();

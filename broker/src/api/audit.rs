@@ -10,44 +10,20 @@ use jeton_proto::v1::{
     SummariseRequest, SummariseResponse, TailEntriesRequest, TailEntriesResponse,
     audit_service_server::AuditService,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::{StreamExt, wrappers::ReceiverStream};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{
-    Api, caller, page,
-    shares::{Share, Shares},
-    status,
-    wire::audit as wire,
-};
+use super::{Api, caller, page, status, wire::audit as wire};
 use crate::{
-    limits::{TAILS_AT_ONCE, TAILS_OF_ONE},
     operation::{
-        Caller, Refusal,
+        Refusal,
         read_audit::{self, From},
         receipt::{self, Of},
         restore, summarise, tail,
     },
     store::CheckpointKind,
 };
-
-/// Streams of the log that may be open.
-#[derive(Clone)]
-pub(super) struct Tails {
-    places: Arc<Semaphore>,
-    shares: Shares,
-}
-
-impl Tails {
-    pub fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(TAILS_AT_ONCE)), shares: Shares::new(TAILS_OF_ONE) }
-    }
-
-    fn take(&self, caller: &Caller) -> Option<(Share, OwnedSemaphorePermit)> {
-        let share = self.shares.take(&caller.principal.id)?;
-        Some((share, Arc::clone(&self.places).try_acquire_owned().ok()?))
-    }
-}
 
 #[async_trait]
 impl AuditService for Api {

@@ -53,6 +53,7 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.GrantService/LiftStop", Needs::Identity, "stop_lifted"),
     row("/jeton.v1.GrantService/ListStops", Needs::Identity, ""),
     row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
+    row("/jeton.v1.RevocationService/WatchRevocations", Needs::Identity, ""),
     row("/jeton.v1.AuditService/ListEntries", Needs::Identity, "log_read"),
     row("/jeton.v1.AuditService/Summarise", Needs::Identity, "log_read"),
     row("/jeton.v1.AuditService/TailEntries", Needs::Identity, "log_read"),

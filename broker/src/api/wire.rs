@@ -25,9 +25,9 @@ use jeton_proto::v1;
 use crate::{
     operation::{
         Caller, Refusal, introspect::Introspection, open_session::Opening, request_grant::Ask,
-        revoke::UpstreamSays,
+        revoke::UpstreamSays, watch::Word,
     },
-    store::{SessionPhase, SessionRecord},
+    store::{EndedEarly, SessionPhase, SessionRecord},
     upstream::{Credential, CredentialKind},
 };
 
@@ -260,6 +260,21 @@ pub(super) fn wait(seconds: u32) -> Duration {
 
 pub(super) fn count(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// What a watcher is told.
+pub(super) fn word(word: Word) -> v1::WatchRevocationsResponse {
+    let ended = |early: &EndedEarly| v1::EndedGrant {
+        grant: early.grant.to_string(),
+        until: Some(time(early.dies)),
+        entry_index: early.entry,
+    };
+    v1::WatchRevocationsResponse {
+        ended: word.ended.iter().map(ended).collect(),
+        next_index: word.next,
+        time: Some(time(word.now)),
+        caught_up: word.caught_up,
+    }
 }
 
 fn delegators(chain: &Chain) -> Vec<v1::Delegator> {

@@ -48,6 +48,7 @@ pub async fn sweep(broker: &Broker, moment: Moment) -> Result<usize, Refusal> {
         if !grants.is_empty() || !sessions.is_empty() {
             broker.revocations.notify_one();
         }
+        broker.store.forget_ended(now, SWEEP_BATCH).await?;
         count += grants.len() + sessions.len();
         if grants.len() < SWEEP_BATCH && sessions.len() < SWEEP_BATCH {
             return Ok(count);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_domain::{audit::EntryFilter, session::SessionState};
+use jeton_domain::audit::EntryFilter;
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
@@ -12,8 +12,9 @@ use super::{
     Broker, Caller, Refusal,
     read_audit::{Found, record_bytes},
     receipt::read,
+    watch::may_go_on,
 };
-use crate::limits::{ENTRIES_BYTES, TAIL_LIFE};
+use crate::limits::{ENTRIES_BYTES, STREAM_LOOK, TAIL_LIFE};
 
 /// Entries read in one go.
 const CHUNK: u32 = 500;
@@ -102,7 +103,7 @@ async fn follow(
             }
         }
         let finished =
-            wanted.stop_at_end || Instant::now() >= over || is_over(broker, caller).await?;
+            wanted.stop_at_end || Instant::now() >= over || !may_go_on(broker, caller).await?;
         if finished || told.elapsed() > PROGRESS {
             told = Instant::now();
             let word = Batch { entries: Vec::new(), next: batch.next };
@@ -110,23 +111,12 @@ async fn follow(
                 return Ok(());
             }
         }
-        let wake = over.min(told + PROGRESS);
+        let wake = over.min(told + PROGRESS).min(Instant::now() + STREAM_LOOK);
         tokio::select! {
             () = out.closed() => return Ok(()),
             grown = timeout_at(wake, growth.changed()) => if let Ok(Err(_)) = grown {
                 return Ok(());
             },
         }
-    }
-}
-
-/// Tells whether the session that gives the right to look has ended.
-async fn is_over(broker: &Broker, caller: &Caller) -> Result<bool, Refusal> {
-    match (&caller.session, caller.sees_all()) {
-        (Some(own), false) => {
-            let now = broker.store.session(own.session.id).await?;
-            Ok(now.state != SessionState::Open)
-        }
-        (Some(_) | None, _) => Ok(false),
     }
 }

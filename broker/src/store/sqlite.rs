@@ -47,10 +47,10 @@ use crate::{
     crypto,
     limits::{STORE_FEED, STORE_QUEUE, STORE_READERS},
     store::{
-        CheckpointKind, Cut, Ended, Ending, Failure, GrantFilter, Intent, IssueRecord, Issued,
-        Order, PageAt, PageOf, PendingDraft, QueuedRevocation, RecordedPermit, RevocationTry,
-        Sealed, SessionDraft, SessionEnding, SessionFilter, SessionRecord, Signed, Store,
-        StoreError, archive::Archive,
+        CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GrantFilter, Intent, IssueRecord,
+        Issued, Order, PageAt, PageOf, PendingDraft, QueuedRevocation, RecordedPermit,
+        RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter, SessionRecord, Signed,
+        Store, StoreError, archive::Archive,
     },
 };
 
@@ -68,6 +68,7 @@ pub struct SqliteStore {
     next_grant: AtomicU64,
     last_entry: Timestamp,
     growth: watch::Receiver<Frontier>,
+    endings: watch::Receiver<()>,
     feed: Mutex<Option<tokio::sync::mpsc::Receiver<Vec<Entry>>>>,
     /// The first entry of the file.
     first: AtomicU64,
@@ -96,6 +97,7 @@ impl SqliteStore {
         let first = log::first(&db)?;
         let edge = edge::read_edge(&db)?;
         let (grown, growth) = watch::channel(edge.frontier().clone());
+        let (ended, endings) = watch::channel(());
         let (feed, fed) = tokio::sync::mpsc::channel(STORE_FEED);
         let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
         let writer = Writer {
@@ -105,6 +107,7 @@ impl SqliteStore {
             edge,
             grown,
             feed,
+            endings: ended,
             live: Arc::clone(&live),
             recent: start.recent,
             reserve: reserve::Reserve::new(writer::reserve_path(path)),
@@ -125,6 +128,7 @@ impl SqliteStore {
             next_grant: AtomicU64::new(start.next_grant),
             last_entry: head.at,
             growth,
+            endings,
             feed: Mutex::new(Some(fed)),
             first: AtomicU64::new(first),
             archive,
@@ -411,6 +415,22 @@ impl Store for SqliteStore {
 
     fn live_grants(&self) -> u64 {
         self.with_live(|live| u64::try_from(live.count()).unwrap_or(u64::MAX)).unwrap_or(0)
+    }
+
+    fn ended_early(&self, from: u64, most: usize) -> Vec<EndedEarly> {
+        self.with_live(|live| live.ended_early(from, most)).unwrap_or_default()
+    }
+
+    fn endings(&self) -> watch::Receiver<()> {
+        self.endings.clone()
+    }
+
+    async fn forget_ended(&self, now: Timestamp, most: usize) -> Result<usize, StoreError> {
+        let dead = self.with_live(|live| live.dead(now, most)).unwrap_or_default();
+        if dead.is_empty() {
+            return Ok(0);
+        }
+        self.step(move |txn| endings::forget(txn, dead)).await
     }
 
     async fn session(&self, id: SessionId) -> Result<Arc<SessionRecord>, StoreError> {

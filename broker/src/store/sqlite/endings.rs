@@ -11,14 +11,14 @@ use jeton_domain::{
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    grants::{conflict, queue_sealed, subject},
+    grants::{Queued, conflict, queue_sealed, subject},
     live::Effect,
     reads, rows, sessions, stops,
     writer::{Txn, int},
 };
 use crate::store::{
-    Cut, Ended, Ending, Failure, Order, QueuedRevocation, RevocationTry, SessionEnding, StoreError,
-    Unusable,
+    Cut, Ended, EndedEarly, Ending, Failure, Order, QueuedRevocation, RevocationTry, SessionEnding,
+    StoreError, Unusable,
 };
 
 /// How long a credential may live that an upstream made and nobody received, in seconds.
@@ -48,14 +48,12 @@ pub(super) fn end(
     if !before.may_become(next) {
         return Err(StoreError::Conflict(before));
     }
-    let upstream = if before == Phase::Minting {
+    let Queued { sealed, dies } = queue_sealed(txn, &grant, now)?;
+    let upstream = match (before, sealed, dies) {
         // Why unreachable: the mint is under way; whoever runs it queues what comes back.
-        UpstreamRevocation::Unreachable { until: unseen_dies(at) }
-    } else {
-        match queue_sealed(txn, &grant, now)? {
-            Some(dies) => UpstreamRevocation::Pending { until: dies },
-            None => UpstreamRevocation::NotNeeded,
-        }
+        (Phase::Minting, _, _) => UpstreamRevocation::Unreachable { until: unseen_dies(at) },
+        (_, true, Some(until)) => UpstreamRevocation::Pending { until },
+        (_, false, _) | (_, _, None) => UpstreamRevocation::NotNeeded,
     };
     let of = subject(&grant);
     let (state, event) = match ending {
@@ -70,10 +68,45 @@ pub(super) fn end(
         Ending::Lapsed => (GrantState::Lapsed { at }, Event::Lapsed { of }),
     };
     write_state(txn, &mut grant, state, before)?;
-    txn.append(event, now)?;
+    let entry = txn.append(event, now)?;
     interrupt_renewal(txn, &grant, now)?;
-    txn.effects.push(Effect::Ended(id));
+    let early = match dies {
+        Some(dies) if dies > at => Some(early(txn, &grant, entry, dies)?),
+        Some(_) | None => None,
+    };
+    txn.effects.push(Effect::Ended(id, early));
     Ok(Ended { grant, changed: true })
+}
+
+/// Notes that credentials of a grant look good by themselves, and are not.
+fn early(
+    txn: &mut Txn<'_>,
+    grant: &Grant,
+    entry: u64,
+    dies: Timestamp,
+) -> Result<EndedEarly, StoreError> {
+    let early = EndedEarly { entry, grant: grant.id, session: grant.session.row(), dies };
+    txn.run(
+        "INSERT INTO ended VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![
+            int(entry),
+            int(grant.id.row().get()),
+            grant.id.tag().0,
+            int(early.session.get()),
+            dies.millis(),
+        ],
+    )?;
+    Ok(early)
+}
+
+/// Forgets grants that ended early and whose credentials are dead by themselves.
+pub(super) fn forget(txn: &mut Txn<'_>, entries: Vec<u64>) -> Result<usize, StoreError> {
+    for entry in &entries {
+        txn.run("DELETE FROM ended WHERE entry = ?1", [int(*entry)])?;
+    }
+    let count = entries.len();
+    txn.effects.push(Effect::Dead(entries));
+    Ok(count)
 }
 
 /// Records that minting gave nothing usable, or came too late.
@@ -96,7 +129,7 @@ pub(super) fn failure(
         Phase::Minting => {
             let state = GrantState::Failed { at, reason: reason.clone(), upstream };
             write_state(txn, &mut grant, state, Phase::Minting)?;
-            txn.effects.push(Effect::Ended(id));
+            txn.effects.push(Effect::Ended(id, None));
         }
         // A renewal that failed leaves the grant with the credential it has.
         Phase::Active => {

@@ -162,7 +162,12 @@ pub(super) fn renewed(
         return Err(StoreError::Conflict(Phase::Expired));
     }
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
-    queue_sealed(txn, &grant, now)?;
+    let before = queue_sealed(txn, &grant, now)?;
+    // Why the later one: a token that the broker signed before stays good by itself to its own end.
+    let dies = match before {
+        Queued { sealed: false, dies: Some(dies) } => issue.dies.max(dies),
+        Queued { .. } => issue.dies,
+    };
     let until = issue.until;
     grant.state = GrantState::Active { until };
     grant.ttl = issue.ttl;
@@ -175,7 +180,7 @@ pub(super) fn renewed(
             int(id.row().get()),
             rows::text(&grant.state)?,
             issue.sealed.as_ref().map(|sealed| &sealed.0),
-            issue.dies.millis(),
+            dies.millis(),
             grant.renewals,
             rows::phase_number(Phase::Active),
             issue.ttl.seconds(),
@@ -194,25 +199,37 @@ pub(super) fn renewed(
     Ok(Issued { grant })
 }
 
-/// Puts the sealed credential of a grant into the revocation queue. Tells when it dies by itself.
+/// What is known of a grant's credential.
+pub(super) struct Queued {
+    /// Whether it waits for the upstream to be told.
+    pub sealed: bool,
+    /// When it dies by itself; `None` if there never was one.
+    pub dies: Option<Timestamp>,
+}
+
+/// Puts the sealed credential of a grant, if there is one, into the revocation queue.
 pub(super) fn queue_sealed(
     txn: &mut Txn<'_>,
     grant: &Grant,
     now: Timestamp,
-) -> Result<Option<Timestamp>, StoreError> {
+) -> Result<Queued, StoreError> {
     let row = int(grant.id.row().get());
     let result = txn.db.query_row("SELECT sealed, dies FROM grants WHERE row = ?1", [row], |row| {
         Ok((row.get::<_, Option<Vec<u8>>>(0)?, row.get::<_, Option<i64>>(1)?))
     });
-    let (Some(sealed), Some(dies)) = txn.checked(result)? else {
-        return Ok(None);
+    let (sealed, dies) = txn.checked(result)?;
+    let queued = Queued {
+        sealed: sealed.is_some() && dies.is_some(),
+        dies: dies.map(Timestamp::from_millis),
     };
-    txn.run(
-        "INSERT INTO revocation (grant_row, upstream, sealed, version, dies, attempts, next) VALUES (?1,?2,?3,?4,?5,0,?6)",
-        params![row, grant.scope.upstream.as_str(), sealed, grant.renewals, dies, now.millis()],
-    )?;
-    txn.run("UPDATE grants SET sealed = NULL WHERE row = ?1", [row])?;
-    Ok(Some(Timestamp::from_millis(dies)))
+    if queued.sealed {
+        txn.run(
+            "INSERT INTO revocation (grant_row, upstream, sealed, version, dies, attempts, next) VALUES (?1,?2,?3,?4,?5,0,?6)",
+            params![row, grant.scope.upstream.as_str(), sealed, grant.renewals, dies, now.millis()],
+        )?;
+        txn.run("UPDATE grants SET sealed = NULL WHERE row = ?1", [row])?;
+    }
+    Ok(queued)
 }
 
 /// Says that a grant is live, once the commit is on disk.

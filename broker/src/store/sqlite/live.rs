@@ -17,7 +17,7 @@ use jeton_domain::{
 };
 
 use super::writer::RecentKey;
-use crate::store::SessionRecord;
+use crate::store::{EndedEarly, SessionRecord};
 
 /// One live grant, kept small: a broker may hold a million.
 #[derive(Clone, Copy)]
@@ -42,8 +42,10 @@ pub(super) enum Effect {
         target: (Upstream, Resource),
         key: Option<RecentKey>,
     },
-    /// A grant ended.
-    Ended(GrantId),
+    /// A grant ended; perhaps while a credential of it still looks good by itself.
+    Ended(GrantId, Option<EndedEarly>),
+    /// Those that ended early by these entries are dead by themselves.
+    Dead(Vec<u64>),
     /// Other stops hold.
     Stops(Arc<Stops>),
 }
@@ -59,6 +61,9 @@ pub(super) struct Live {
     grants: BTreeMap<Row, LiveGrant>,
     /// Live grants by their session.
     held: BTreeSet<(Row, Row)>,
+    /// Grants that ended early, by the entry that ended them.
+    early: BTreeMap<u64, EndedEarly>,
+    early_due: BTreeSet<(Timestamp, u64)>,
     due: BTreeSet<(Timestamp, Row)>,
     minting: BTreeSet<(Timestamp, Row)>,
     keys: HashMap<Row, RecentKey>,
@@ -86,13 +91,24 @@ impl Live {
                     self.grants
                         .insert(id.row(), LiveGrant { tag: id.tag(), phase, session, target, due });
                 }
-                Effect::Ended(id) => {
+                Effect::Ended(id, early) => {
                     self.forget_due(id.row());
                     if let Some(grant) = self.grants.remove(&id.row()) {
                         self.held.remove(&(grant.session, id.row()));
                     }
                     if let Some(key) = self.keys.remove(&id.row()) {
                         recent.remove(&key);
+                    }
+                    if let Some(early) = early {
+                        self.early.insert(early.entry, early);
+                        self.early_due.insert((early.dies, early.entry));
+                    }
+                }
+                Effect::Dead(entries) => {
+                    for entry in entries {
+                        if let Some(early) = self.early.remove(&entry) {
+                            self.early_due.remove(&(early.dies, entry));
+                        }
                     }
                 }
                 Effect::Stops(stops) => self.stops = stops,
@@ -189,6 +205,17 @@ impl Live {
     /// What is stopped.
     pub fn stops(&self) -> Arc<Stops> {
         Arc::clone(&self.stops)
+    }
+
+    /// Grants that ended early, by entries from `from` on.
+    pub fn ended_early(&self, from: u64, most: usize) -> Vec<EndedEarly> {
+        self.early.range(from..).take(most).map(|(_, early)| *early).collect()
+    }
+
+    /// Those of them that are dead by themselves.
+    pub fn dead(&self, now: Timestamp, most: usize) -> Vec<u64> {
+        let over = self.early_due.iter().take_while(|(dies, _)| *dies <= now);
+        over.take(most).map(|(_, entry)| *entry).collect()
     }
 
     /// How many open sessions a session opened.

@@ -22,7 +22,8 @@ use super::{
     writer::{RecentKey, int},
 };
 use crate::store::{
-    GrantFilter, PageAt, PageOf, QueuedRevocation, Sealed, SessionFilter, SessionRecord, StoreError,
+    EndedEarly, GrantFilter, PageAt, PageOf, QueuedRevocation, Sealed, SessionFilter,
+    SessionRecord, StoreError,
 };
 
 /// Rows that one page looks at. Why: a rare filter must not read a table of millions in one call;
@@ -82,6 +83,9 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
         };
         live.apply(vec![effect], &mut recent);
     }
+    for early in ended_early(db)? {
+        live.apply(vec![Effect::Ended(early.grant, Some(early))], &mut HashMap::new());
+    }
     Ok(Start {
         live,
         recent,
@@ -94,6 +98,25 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
         )?,
         mark: read_mark(db)?,
     })
+}
+
+fn ended_early(db: &Connection) -> Result<Vec<EndedEarly>, StoreError> {
+    let sql = "SELECT entry, grant_row, tag, session, dies FROM ended";
+    let mut statement = db.prepare(sql).map_err(broken)?;
+    let early = statement.query_map([], |row| {
+        let number = |column| {
+            let number = u64::try_from(row.get::<_, i64>(column)?).ok();
+            number.ok_or(rusqlite::Error::InvalidQuery)
+        };
+        let row_number = |column| Row::new(number(column)?).ok_or(rusqlite::Error::InvalidQuery);
+        Ok(EndedEarly {
+            entry: number(0)?,
+            grant: GrantId::new(row_number(1)?, Tag(row.get(2)?)),
+            session: row_number(3)?,
+            dies: Timestamp::from_millis(row.get(4)?),
+        })
+    });
+    early.and_then(Iterator::collect::<rusqlite::Result<_>>).map_err(broken)
 }
 
 fn read_mark(db: &Connection) -> Result<u64, StoreError> {

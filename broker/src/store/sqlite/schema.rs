@@ -89,6 +89,13 @@ CREATE TABLE stop (
     place INTEGER PRIMARY KEY,
     text  TEXT NOT NULL
 ) STRICT;
+CREATE TABLE ended (
+    entry     INTEGER PRIMARY KEY, -- the log's entry that ended it
+    grant_row INTEGER NOT NULL,
+    tag       BLOB NOT NULL,
+    session   INTEGER NOT NULL,
+    dies      INTEGER NOT NULL
+) STRICT;
 INSERT INTO mark VALUES ('lowest_live_grant', 1);
 ";
 
@@ -96,6 +103,8 @@ INSERT INTO mark VALUES ('lowest_live_grant', 1);
 const TO_3: &str = "
 ALTER TABLE session ADD COLUMN chain TEXT NOT NULL DEFAULT '[]';
 CREATE TABLE stop (place INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TABLE ended (entry INTEGER PRIMARY KEY, grant_row INTEGER NOT NULL, tag BLOB NOT NULL,
+    session INTEGER NOT NULL, dies INTEGER NOT NULL) STRICT;
 ";
 
 /// Opens the file for the one writer and makes or checks its tables.

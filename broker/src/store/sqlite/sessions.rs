@@ -107,7 +107,7 @@ fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError
             record.state == SessionState::Open
                 && record.session.chain.parent().is_some_and(|link| link.session == parent)
         }
-        Effect::Live { .. } | Effect::Ended(_) | Effect::Stops(_) => false,
+        Effect::Live { .. } | Effect::Ended(..) | Effect::Stops(_) | Effect::Dead(_) => false,
     };
     let just = txn.effects.iter().filter(opened_now).count();
     let open = txn.live.read().map_err(|_| poisoned())?.children(parent);
@@ -138,7 +138,11 @@ pub(super) fn end_matching(
         Effect::Session(record, _) if matching.means_holder(Holder::of(&record.session)) => {
             Some(record.session.id)
         }
-        Effect::Session(..) | Effect::Live { .. } | Effect::Ended(_) | Effect::Stops(_) => None,
+        Effect::Session(..)
+        | Effect::Live { .. }
+        | Effect::Ended(..)
+        | Effect::Stops(_)
+        | Effect::Dead(_) => None,
     }));
     let mut cut = Cut::default();
     for id in ids {
@@ -206,7 +210,11 @@ fn revoke_grants(
     let mut held = txn.live.read().map_err(|_| poisoned())?.grants_of(id);
     held.extend(txn.effects.iter().filter_map(|effect| match effect {
         Effect::Live { id: grant, session, .. } if *session == id.row() => Some(*grant),
-        Effect::Live { .. } | Effect::Session(..) | Effect::Ended(_) | Effect::Stops(_) => None,
+        Effect::Live { .. }
+        | Effect::Session(..)
+        | Effect::Ended(..)
+        | Effect::Stops(_)
+        | Effect::Dead(_) => None,
     }));
     let ending = Ending::Revoked { by, reason };
     let mut revoked = Vec::new();

@@ -133,6 +133,7 @@ pub(super) struct Writer {
     pub edge: TileBuilder,
     pub grown: watch::Sender<Frontier>,
     pub feed: tokio::sync::mpsc::Sender<Vec<Entry>>,
+    pub endings: watch::Sender<()>,
     pub live: Arc<RwLock<Live>>,
     pub recent: HashMap<RecentKey, Row>,
     pub reserve: Reserve,
@@ -191,8 +192,12 @@ impl Writer {
                 let grown = head.size > self.head.size;
                 self.head = head;
                 self.mark = mark;
+                let ended = effects.iter().any(|e| matches!(e, Effect::Ended(_, Some(_))));
                 if let Ok(mut live) = self.live.write() {
                     live.apply(effects, &mut self.recent);
+                }
+                if ended {
+                    self.endings.send_replace(());
                 }
                 acks.into_iter().for_each(|ack| ack(None));
                 if grown {
@@ -250,7 +255,7 @@ impl Writer {
         // Why with this commit's own: an id is reserved before it is recorded, so a low row may be new.
         let recorded = effects.iter().filter_map(|effect| match effect {
             Effect::Live { id, .. } => Some(id.row()),
-            Effect::Session(..) | Effect::Ended(_) | Effect::Stops(_) => None,
+            Effect::Session(..) | Effect::Ended(..) | Effect::Stops(_) | Effect::Dead(_) => None,
         });
         let live = self.live.read().ok().and_then(|live| live.lowest());
         let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());
