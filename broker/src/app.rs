@@ -19,7 +19,7 @@ use tonic::{service::Routes, transport::Server};
 use crate::{
     api::{Api, authenticate::Door},
     config::Config,
-    http::{self, Pages},
+    http::{self, Pages, oauth::OAuth},
     identity::listener::{Bounds, Incoming, UnixSocket},
     limits::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
@@ -95,18 +95,31 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     let authenticator = Arc::new(build::authenticator(&config, addresses.0.port())?);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let door = Door::new(Arc::clone(&parts.broker), authenticator);
+    let door = Door::new(Arc::clone(&parts.broker), Arc::clone(&authenticator));
+    let oauth = OAuth {
+        broker: Arc::clone(&parts.broker),
+        authenticator,
+        issuer: config.keys.issuer.as_str().into(),
+        base: build::external_urls(&config, addresses.0.port())
+            .first()
+            .map(|url| url.as_str().into()),
+    };
+    let pages = Pages { broker: Arc::clone(&parts.broker), keys: Arc::clone(&parts.keys) };
     let routes = services(&Api::new(Arc::clone(&parts.broker), stop.clone()), &stop).await?;
     let log = http::log::for_auditors(Arc::clone(&parts.broker));
-    let routes = Routes::from(routes.into_axum_router().merge(log));
+    let routes = routes
+        .into_axum_router()
+        .merge(log)
+        .merge(http::oauth::endpoints(oauth.clone()))
+        .merge(http::issuer(pages.clone(), oauth.clone()));
+    let routes = Routes::from(routes);
     let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
     tasks.spawn(serve_grpc(door.clone(), routes.clone(), incoming, stop.clone()));
     if let Some(socket) = unix {
         let incoming = Incoming::unix(socket, Bounds::default());
         tasks.spawn(serve_grpc(door, routes, incoming, stop.clone()));
     }
-    let pages = Pages { broker: Arc::clone(&parts.broker), keys: Arc::clone(&parts.keys) };
-    let everyone = http::public(pages.clone(), config.audit.public_tiles);
+    let everyone = http::public(pages.clone(), oauth, config.audit.public_tiles);
     tasks.spawn(serve_http(public, everyone, stop.clone()));
     tasks.spawn(serve_http(admin, http::admin(pages), stop.clone()));
     upkeep::start(&tasks, &stop, &parts, &config);
@@ -224,6 +237,8 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
 /// door's.
 async fn serve_grpc(door: Door, routes: Routes, incoming: Incoming, stop: CancellationToken) {
     let server = Server::builder()
+        // HTTP/1.1 too: for OAuth clients and readers of the log's tiles that know no HTTP/2.
+        .accept_http1(true)
         .max_concurrent_streams(STREAMS_PER_CONNECTION)
         .http2_max_header_list_size(HEADER_BYTES)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS))

@@ -1,6 +1,9 @@
 //! The HTTP side: public keys for verifiers, and on a loopback port liveness and metrics.
 
+mod form;
 pub mod log;
+pub mod oauth;
+pub mod oauth_error;
 
 use std::sync::Arc;
 
@@ -12,6 +15,7 @@ use axum::{
     routing::get,
 };
 
+use self::oauth::OAuth;
 use crate::{operation::Broker, signer::KeyRing};
 
 /// Seconds that verifiers may keep the key set. A new key is published longer than that before use.
@@ -26,11 +30,17 @@ pub struct Pages {
     pub keys: Arc<KeyRing>,
 }
 
+/// What everyone may read of the broker as an issuer: its keys, and where its endpoints are.
+pub fn issuer(pages: Pages, oauth: OAuth) -> Router {
+    let keys = Router::new().route(oauth::KEYS, get(jwks)).with_state(pages);
+    keys.merge(oauth::metadata(oauth))
+}
+
 /// What everyone may see; the log's hashes and checkpoints only if they are meant to.
-pub fn public(pages: Pages, public_tiles: bool) -> Router {
+pub fn public(pages: Pages, oauth: OAuth, public_tiles: bool) -> Router {
     let broker = Arc::clone(&pages.broker);
-    let keys = Router::new().route("/.well-known/jwks.json", get(jwks)).with_state(pages);
-    if public_tiles { keys.merge(log::for_everyone(broker)) } else { keys }
+    let issuer = issuer(pages, oauth);
+    if public_tiles { issuer.merge(log::for_everyone(broker)) } else { issuer }
 }
 
 /// What only this host may see.

@@ -5,6 +5,7 @@
 pub mod checkpoint;
 pub mod close_session;
 pub mod copy_out;
+pub mod exchange;
 pub mod halt;
 pub mod introspect;
 pub mod list;

@@ -3,7 +3,7 @@
 //! Keys live in a folder that only the broker reads. Which key signs and which are published is a
 //! pure function of the keys and the time (see [`schedule`]), so that a restart changes nothing.
 
-mod claims;
+pub mod claims;
 mod folder;
 mod key;
 pub mod log_key;

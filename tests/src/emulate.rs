@@ -119,6 +119,16 @@ impl Program {
     }
 }
 
+/// The folder into which `tests/setup` puts programs of others.
+pub fn tools() -> PathBuf {
+    repository_root().join(".tools")
+}
+
+/// Node 24.
+pub fn node() -> PathBuf {
+    node_24(&tools()).unwrap_or_else(|| panic!("no Node; hint: run ./tests/run --setup"))
+}
+
 fn node_24(tools: &Path) -> Option<PathBuf> {
     std::fs::read_dir(tools.join("nodeenv/lib"))
         .ok()?

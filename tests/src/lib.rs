@@ -9,6 +9,7 @@ pub mod generate;
 pub mod git_host;
 pub mod github;
 pub mod github_front;
+pub mod issuer;
 pub mod load;
 pub mod log_bench;
 pub mod loopback;

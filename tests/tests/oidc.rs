@@ -1,75 +1,13 @@
 //! A CI job without a certificate: its identity token names it, its key proves it.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jeton_client::{Binding, DpopKey, ErrorKind, OpenSession, ScopeBound, Settings};
-use jeton_tests::broker::Broker;
-use ring::signature::{Ed25519KeyPair, KeyPair};
-use serde_json::{Value, json};
 use std::time::Duration;
 
-const ISSUER: &str = "https://token.ci.example";
-
-struct Issuer(Ed25519KeyPair);
-
-impl Issuer {
-    fn new() -> Self {
-        let document = Ed25519KeyPair::generate_pkcs8(&ring::rand::SystemRandom::new()).unwrap();
-        Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap())
-    }
-
-    fn jwks(&self) -> Value {
-        let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
-        json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "ci-1", "use": "sig", "alg": "EdDSA", "x": x}]})
-    }
-
-    fn token(&self, change: impl FnOnce(&mut Value)) -> String {
-        let now = jeton_tests::now().as_second();
-        let mut claims = json!({
-            "iss": ISSUER, "aud": "jeton", "sub": "repo:acme/api", "repository": "acme/api",
-            "ref": "refs/heads/main", "iat": now, "nbf": now, "exp": now + 300,
-        });
-        change(&mut claims);
-        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "ci-1"});
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes())))
-    }
-}
-
-fn broker(issuer: &Issuer) -> Broker {
-    Broker::start_with(|data| {
-        std::fs::write(data.join("jwks.json"), issuer.jwks().to_string()).unwrap();
-        let file = data.join("jetond.toml");
-        let more = format!(
-            r#"
-[[issuer]]
-issuer = "{ISSUER}"
-audience = "jeton"
-algorithms = ["EdDSA"]
-jwks_file = "jwks.json"
-[[issuer.map]]
-principal = "ci/{{repository}}"
-kind = "workload"
-[issuer.map.claims]
-repository = "acme/*"
-ref = "refs/heads/main"
-"#
-        );
-        let text = std::fs::read_to_string(&file).unwrap() + &more;
-        std::fs::write(file, text).unwrap();
-        let policy = r#"
-@id("ci-opens-its-own")
-permit (principal == Jeton::Agent::"ci/acme/api", action == Jeton::Action::"open_session", resource == Jeton::Agent::"ci/acme/api");
-@id("ci-reads")
-permit (principal == Jeton::Agent::"ci/acme/api", action in Jeton::Action::"read", resource in Jeton::Org::"git:acme");
-"#;
-        std::fs::write(data.join("policies/ci.cedar"), policy).unwrap();
-        let catalogue = data.join("policies/catalogue.toml");
-        let listed =
-            std::fs::read_to_string(&catalogue).unwrap() + "\n[[agent]]\nmatch = \"ci/acme/api\"\n";
-        std::fs::write(catalogue, listed).unwrap();
-    })
-}
+use jeton_client::{Binding, DpopKey, ErrorKind, OpenSession, ScopeBound, Settings};
+use jeton_tests::{
+    broker::Broker,
+    issuer::{ISSUER, Issuer, broker},
+};
+use serde_json::json;
 
 fn settings(broker: &Broker, token: &str) -> Settings {
     jeton_tests::crypto();

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::response::IntoResponse;
 use http::{HeaderMap, Request, Response, request::Parts};
 use jeton_domain::{principal::Role, secret::Secret};
 use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
@@ -19,10 +20,11 @@ use tower::{Layer, Service};
 
 use super::{
     places::{Place, Places},
-    rpc_table::{self, Needs, RpcRow},
+    rpc_table::{self, Needs, RpcRow, Speaks},
     status,
 };
 use crate::{
+    http::oauth_error::OAuthError,
     identity::{Authenticator, Presented, peer::Peer},
     limits::REQUEST_DEADLINE,
     operation::{Broker, Caller, Refusal, session_of::session_of},
@@ -45,7 +47,7 @@ impl Door {
 
     /// Lets a call in, with its caller, or says why not.
     async fn admit(&self, row: &RpcRow, request: &Parts) -> Result<Option<Caller>, Status> {
-        if row.needs == Needs::Nothing {
+        if matches!(row.needs, Needs::Nothing | Needs::InBody) {
             return Ok(None);
         }
         let peer = request
@@ -81,7 +83,9 @@ impl Door {
             Needs::Verifier if !verifies(&caller) => {
                 Err(Refusal::Forbidden("this call needs the role verifier").into())
             }
-            Needs::Nothing | Needs::Identity | Needs::Session | Needs::Verifier => Ok(Some(caller)),
+            Needs::Nothing | Needs::InBody | Needs::Identity | Needs::Session | Needs::Verifier => {
+                Ok(Some(caller))
+            }
         }
     }
 
@@ -99,13 +103,16 @@ impl Door {
 
 /// A refusal as the caller's protocol tells it.
 fn told(row: &RpcRow, refused: Status) -> Response<Body> {
-    if row.path != rpc_table::LOG.path {
-        return refused.into_http();
+    match row.speaks {
+        Speaks::Grpc => refused.into_http(),
+        Speaks::Text => {
+            let (code, text) = status::plain(&refused);
+            let mut answer = Response::new(Body::new(text));
+            *answer.status_mut() = code;
+            answer
+        }
+        Speaks::OAuth => OAuthError::from_door(&refused).into_response().map(Body::new),
     }
-    let (code, text) = status::plain(&refused);
-    let mut answer = Response::new(Body::new(text));
-    *answer.status_mut() = code;
-    answer
 }
 
 fn verifies(caller: &Caller) -> bool {

@@ -64,7 +64,7 @@ impl Places {
         let pool = match row.needs {
             Needs::Nothing => &self.probes,
             Needs::Identity | Needs::Session | Needs::Verifier if takes_back => &self.revokes,
-            Needs::Identity | Needs::Session | Needs::Verifier => &self.work,
+            Needs::Identity | Needs::Session | Needs::Verifier | Needs::InBody => &self.work,
         };
         let share = match caller.filter(|_| takes_back) {
             Some(caller) => Some(self.revoking.take(caller)?),

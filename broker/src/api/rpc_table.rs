@@ -1,5 +1,7 @@
 //! Who may call what: one row an RPC. What has no row is refused before anything looks at it.
 
+use crate::http::oauth::{INTROSPECT, KEYS, RESOURCES, REVOKE, SERVER, TOKEN};
+
 /// What a caller must bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Needs {
@@ -11,6 +13,19 @@ pub enum Needs {
     Session,
     /// An identity with the role verifier or operator.
     Verifier,
+    /// An identity that stands in the body: the handler proves it.
+    InBody,
+}
+
+/// How refusals are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// As gRPC does.
+    Grpc,
+    /// As a line of text.
+    Text,
+    /// As OAuth does.
+    OAuth,
 }
 
 /// One RPC.
@@ -22,10 +37,16 @@ pub struct RpcRow {
     pub needs: Needs,
     /// The log's words for it; empty where it changes nothing.
     pub events: &'static str,
+    /// How refusals are told.
+    pub speaks: Speaks,
 }
 
 const fn row(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
-    RpcRow { path, needs, events }
+    RpcRow { path, needs, events, speaks: Speaks::Grpc }
+}
+
+const fn oauth(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
+    RpcRow { path, needs, events, speaks: Speaks::OAuth }
 }
 
 /// Every RPC that is served.
@@ -61,6 +82,11 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.AuditService/GetCheckpoint", Needs::Identity, ""),
     row("/jeton.v1.AuditService/GetConsistencyProof", Needs::Identity, ""),
     row("/jeton.v1.AuditService/AcknowledgeRestore", Needs::Identity, "restore_acknowledged"),
+    oauth(TOKEN, Needs::InBody, "session_opened session_refused denied intent issued mint_failed"),
+    oauth(INTROSPECT, Needs::Verifier, ""),
+    oauth(REVOKE, Needs::Identity, "revoked"),
+    RpcRow { path: KEYS, needs: Needs::Nothing, events: "", speaks: Speaks::Text },
+    RpcRow { path: SERVER, needs: Needs::Nothing, events: "", speaks: Speaks::Text },
     row("/grpc.health.v1.Health/Check", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/Watch", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/List", Needs::Nothing, ""),
@@ -69,13 +95,18 @@ pub const RPCS: &[RpcRow] = &[
 ];
 
 /// The log over HTTP, on the same port: every path below it.
-pub const LOG: RpcRow = row("/log/", Needs::Identity, "log_read");
+pub static LOG: RpcRow =
+    RpcRow { path: "/log/", needs: Needs::Identity, events: "log_read", speaks: Speaks::Text };
+
+/// What is told of each resource: every path below it.
+pub static RESOURCE_METADATA: RpcRow =
+    RpcRow { path: RESOURCES, needs: Needs::Nothing, events: "", speaks: Speaks::Text };
 
 /// The row of a path, compared byte for byte: no other spelling of a path is known.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static RpcRow> {
-    let log = path.starts_with(LOG.path).then_some(&LOG);
-    RPCS.iter().find(|row| row.path == path).or(log)
+    let below = [&LOG, &RESOURCE_METADATA].into_iter().find(|row| path.starts_with(row.path));
+    RPCS.iter().find(|row| row.path == path).or(below)
 }
 
 #[cfg(test)]

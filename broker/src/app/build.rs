@@ -219,17 +219,22 @@ fn source(
     }
 }
 
-/// Builds what finds out who calls. A port 0 in a URL stands for the port that was opened.
-pub(super) fn authenticator(config: &Config, port: u16) -> Result<Authenticator, AppError> {
+/// What clients call the port behind the door, without a slash at the end. A port 0 stands for the
+/// one that was opened.
+pub(super) fn external_urls(config: &Config, port: u16) -> Vec<String> {
     let opened = |url: &String| match url.strip_suffix(":0") {
         Some(host) => format!("{host}:{port}"),
-        None => url.clone(),
+        None => url.trim_end_matches('/').to_owned(),
     };
-    let external_urls: Vec<String> = config.grpc.external_urls.iter().map(opened).collect();
+    config.grpc.external_urls.iter().map(opened).collect()
+}
+
+/// Builds what finds out who calls.
+pub(super) fn authenticator(config: &Config, port: u16) -> Result<Authenticator, AppError> {
     let fetcher = Fetcher::new().map_err(unusable)?;
     Ok(Authenticator {
         oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
-        dpop: Dpop::new(&external_urls),
+        dpop: Dpop::new(&external_urls(config, port)),
         unix: UnixAccounts::new(config.identity.unix.clone()),
         roles: Roles::new(config.identity.roles.clone()),
     })

@@ -7,7 +7,10 @@ use jeton_domain::{
     session::Binding,
 };
 
+use serde_json::{Map, Value};
+
 use super::{Broker, Caller, Refusal, Source};
+use crate::signer::verify::claims;
 
 /// What a live credential is good for.
 pub struct Introspection {
@@ -15,6 +18,18 @@ pub struct Introspection {
     pub grant: Grant,
     /// The key that must be proved with it.
     pub confirmation: Option<Thumbprint>,
+    /// What it says of itself, and that it is active (RFC 7662 §2.2).
+    pub claims: Map<String, Value>,
+}
+
+/// The audiences of the credentials that the broker signs.
+#[must_use]
+pub fn audiences(broker: &Broker) -> Vec<String> {
+    let audience = |source: &Source| match source {
+        Source::Signed(minter) => Some(minter.config().audience.clone()),
+        Source::Minted(_) => None,
+    };
+    broker.sources.values().filter_map(audience).collect()
 }
 
 /// `None` for whatever is not good: unknown, forged, expired and revoked look alike (RFC 7662 §2.2).
@@ -52,5 +67,20 @@ pub async fn introspect(
         Binding::Certificate(thumbprint) | Binding::Jwk(thumbprint) => Some(thumbprint),
         Binding::UnixUid(_) | Binding::Bearer => None,
     };
-    Ok(Some(Introspection { grant, confirmation }))
+    let claims = described(credential, &grant, record.session.binding);
+    Ok(Some(Introspection { grant, confirmation, claims }))
+}
+
+/// The members of RFC 7662 §2.2: what the token says, and what resource servers expect beside it.
+fn described(credential: &Secret, grant: &Grant, binding: Binding) -> Map<String, Value> {
+    let mut claims = claims(credential.expose()).unwrap_or_default();
+    let token_type = if matches!(binding, Binding::Jwk(_)) { "DPoP" } else { "Bearer" };
+    for (name, value) in [
+        ("active", Value::Bool(true)),
+        ("token_type", token_type.into()),
+        ("scope", grant.scope.to_string().into()),
+    ] {
+        claims.insert(name.to_owned(), value);
+    }
+    claims
 }

@@ -7,12 +7,12 @@ use jeton_domain::{
     id::GrantId,
     principal::Role,
     revocation::{Matching, Stops, UpstreamRevocation},
-    session::Words,
+    session::{Binding, Words},
     ttl::Timestamp,
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Broker, Caller, Refusal};
+use super::{Broker, Caller, Refusal, Source};
 use crate::{
     limits::REVOKE_WAIT,
     store::{Cut, Ending, Order},
@@ -52,6 +52,32 @@ pub async fn revoke(
         return Err(Refusal::NotFound("grant"));
     }
     end(broker, id, Ending::Revoked { by: caller.principal.id.clone(), reason }).await
+}
+
+/// Takes back the grant of a token that the broker signed. Whoever holds the key that the token is
+/// bound to may, and whoever may revoke its grant. Nothing happens for a text that is no live token.
+///
+/// # Errors
+/// When the token is somebody else's, or it can't be recorded.
+pub async fn revoke_token(broker: &Broker, caller: &Caller, token: &str) -> Result<(), Refusal> {
+    let now = broker.clock.now();
+    let claims = broker.sources.values().find_map(|source| match source {
+        Source::Signed(minter) => minter.verify(token, &minter.config().audience, now).ok(),
+        Source::Minted(_) => None,
+    });
+    let Some(claims) = claims else { return Ok(()) };
+    let grant = broker.store.grant(claims.grant).await?;
+    let record = broker.store.session(grant.session).await?;
+    let binding = record.session.binding;
+    let holds = binding != Binding::Bearer && binding.is_proved_by(&caller.principal.keys);
+    if !holds && !caller.may_end(&record.session) {
+        return Err(Refusal::Forbidden(
+            "the token is bound to another key, and you did not open its session",
+        ));
+    }
+    let by = caller.principal.id.clone();
+    let reason = Words::new("its token was revoked");
+    end(broker, grant.id, Ending::Revoked { by, reason }).await.map(|_| ())
 }
 
 /// Takes back all that matches. A session's holder and opener may do so for that session and for

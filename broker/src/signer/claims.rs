@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jeton_domain::{principal::Thumbprint, session::Binding};
+use jeton_domain::{principal::Thumbprint, scope::Scope, session::Binding};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 
 /// RFC 9068 §2.2, with `act` (RFC 8693 §4.1), `cnf` (RFC 7800) and `authorization_details`
@@ -75,6 +75,21 @@ pub struct Detail<'a> {
     /// The git refs, if limited.
     #[serde(rename = "ref", default, skip_serializing_if = "Option::is_none")]
     pub git_ref: Option<Cow<'a, str>>,
+}
+
+impl<'a> Detail<'a> {
+    /// The detail of a scope.
+    #[must_use]
+    pub fn of(scope: &'a Scope) -> Self {
+        let pattern = scope.git_ref.as_ref();
+        Self {
+            kind: DetailKind::Jeton,
+            locations: [Cow::Borrowed(scope.upstream.as_str())],
+            identifier: Cow::Borrowed(scope.resource.as_str()),
+            actions: scope.actions.iter().map(|action| Cow::Borrowed(action.as_str())).collect(),
+            git_ref: pattern.map(|pattern| Cow::Borrowed(pattern.as_str())),
+        }
+    }
 }
 
 /// The one type of `authorization_details`.

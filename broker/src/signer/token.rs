@@ -17,7 +17,7 @@ use jeton_domain::{
 
 use super::{
     KeyRing,
-    claims::{Actor, Claims, Confirmation, Detail, DetailKind},
+    claims::{Actor, Claims, Confirmation, Detail},
     verify::{Expected, TokenError, VerifiedClaims, verify},
 };
 use crate::{
@@ -173,17 +173,7 @@ impl SignedMinter {
             exp,
             act: Actor::nested(parties.map(PrincipalId::as_str)),
             cnf: confirmation,
-            authorization_details: [Detail {
-                kind: DetailKind::Jeton,
-                locations: [Cow::Borrowed(scope.upstream.as_str())],
-                identifier: Cow::Borrowed(scope.resource.as_str()),
-                actions: scope
-                    .actions
-                    .iter()
-                    .map(|action| Cow::Borrowed(action.as_str()))
-                    .collect(),
-                git_ref: scope.git_ref.as_ref().map(|pattern| Cow::Borrowed(pattern.as_str())),
-            }],
+            authorization_details: [Detail::of(scope)],
         };
         let key = self.ring.active(now);
         let token = jws::sign(key.header(), &claims, key.private())?;

