@@ -304,3 +304,25 @@ async fn the_kill_switch_ends_everything_and_lets_nothing_new_begin() {
         assert_eq!(error.code(), Code::InvalidArgument);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_from_before_there_were_sessions_below_sessions_goes_on() {
+    let mut broker = Broker::start();
+    let (agent, _) = broker.agent_with(&["git:acme/* contents:read"]).await;
+    let token = secret(&agent, LOST).await;
+    assert_eq!(broker.stop(), Some(0));
+    let db = rusqlite::Connection::open(broker.data().join("jeton.db")).unwrap();
+    db.execute_batch(
+        "ALTER TABLE session DROP COLUMN chain; DROP TABLE stop; DROP TABLE ended;
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+    drop(db);
+    broker.run();
+    assert!(introspect(&broker, &token).await.active, "what was granted holds");
+    let mut again = broker.as_("agent").await;
+    again.handle = agent.handle;
+    secret(&again, LOST).await;
+    let cut = revoke(&broker, Matching::All(true), true).await;
+    assert_eq!((cut.sessions_closed, cut.revoked), (1, 2));
+}
