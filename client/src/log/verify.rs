@@ -44,13 +44,16 @@ pub fn verify(
     }
     let first = source.first()?;
     let tiles = SourceTiles(source);
+    let edge = TileBuilder::read(&tiles, first).map_err(cut)?;
     for early in anchors.iter().filter(|anchor| anchor.size < first) {
-        if Tree::new(&tiles, early.size).root().map_err(cut)? != early.root {
+        // Why a proof and not the root of those tiles: it binds them to the edge that is gone on from.
+        let proof = Tree::new(&tiles, first).consistency(early.size).map_err(cut)?;
+        if proof.verify(&early.root, &edge.frontier().root()).is_err() {
             return Err(Fault::Root { size: early.size, held: 0 }.into());
         }
     }
     let checkpoints = anchors.len();
-    let mut verifier = LogVerifier::resume(anchors, TileBuilder::read(&tiles, first).map_err(cut)?);
+    let mut verifier = LogVerifier::resume(anchors, edge);
     while let Some(id) = BundleId::holding(verifier.size(), size) {
         check_bundle(source, &mut verifier, id, size)?;
         progress(verifier.size(), size);
