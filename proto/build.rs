@@ -17,9 +17,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     compiler.include_imports(true).include_source_info(true).open_files([
         "jeton/v1/sessions.proto",
         "jeton/v1/grants.proto",
+        "jeton/v1/approvals.proto",
         "jeton/v1/introspection.proto",
         "jeton/v1/revocations.proto",
         "jeton/v1/audit.proto",
+        "jeton/v1/policies.proto",
     ])?;
     let out = PathBuf::from(env::var("OUT_DIR")?).join("jeton_descriptor.bin");
     fs::write(out, compiler.encode_file_descriptor_set())?;

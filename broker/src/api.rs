@@ -1,11 +1,13 @@
 //! The gRPC door: parse, call an operation, render. No rule lives here.
 
+pub mod approvals;
 pub mod audit;
 pub mod authenticate;
 pub mod grants;
 pub mod introspection;
 pub mod page;
 mod places;
+pub mod policies;
 pub mod revocations;
 pub mod rpc_table;
 pub mod sessions;
@@ -21,7 +23,10 @@ use tonic::{Extensions, Request};
 
 use self::streams::Streams;
 use crate::{
-    limits::{TAILS_AT_ONCE, TAILS_OF_ONE, WATCHES_AT_ONCE, WATCHES_OF_ONE},
+    limits::{
+        LOOKS_AT_ONCE, LOOKS_OF_ONE, TAILS_AT_ONCE, TAILS_OF_ONE, WAITS_AT_ONCE, WAITS_OF_ONE,
+        WATCHES_AT_ONCE, WATCHES_OF_ONE,
+    },
     operation::{Broker, Caller, Refusal},
 };
 
@@ -32,8 +37,12 @@ pub struct Api {
     pub broker: Arc<Broker>,
     /// Streams of the log.
     tails: Streams,
+    /// Calls that list or count entries.
+    looks: Streams,
     /// Streams of what ended.
     watches: Streams,
+    /// Agents that wait for people.
+    waits: Streams,
     /// Cancelled when the broker stops: streams end then.
     stop: CancellationToken,
 }
@@ -43,8 +52,10 @@ impl Api {
     #[must_use]
     pub fn new(broker: Arc<Broker>, stop: CancellationToken) -> Self {
         let tails = Streams::new(TAILS_AT_ONCE, TAILS_OF_ONE);
+        let looks = Streams::new(LOOKS_AT_ONCE, LOOKS_OF_ONE);
         let watches = Streams::new(WATCHES_AT_ONCE, WATCHES_OF_ONE);
-        Self { broker, tails, watches, stop }
+        let waits = Streams::new(WAITS_AT_ONCE, WAITS_OF_ONE);
+        Self { broker, tails, looks, watches, waits, stop }
     }
 }
 

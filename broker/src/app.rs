@@ -1,15 +1,16 @@
 //! Puts the broker together from its configuration, serves it, and drains it.
 
 mod build;
+mod telling;
 mod upkeep;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
-use axum::serve::ListenerExt;
 use jeton_proto::v1::{
-    audit_service_server::AuditServiceServer, grant_service_server::GrantServiceServer,
+    approval_service_server::ApprovalServiceServer, audit_service_server::AuditServiceServer,
+    grant_service_server::GrantServiceServer,
     introspection_service_server::IntrospectionServiceServer,
-    revocation_service_server::RevocationServiceServer,
+    policy_service_server::PolicyServiceServer, revocation_service_server::RevocationServiceServer,
     session_service_server::SessionServiceServer,
 };
 use tokio::net::TcpListener;
@@ -19,7 +20,7 @@ use tonic::{service::Routes, transport::Server};
 use crate::{
     api::{Api, authenticate::Door},
     config::Config,
-    http::{self, Pages, oauth::OAuth},
+    http::{self, Pages, oauth::OAuth, serve::serve, ssf::Ssf},
     identity::listener::{Bounds, Incoming, UnixSocket},
     limits::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
@@ -104,6 +105,15 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
             .first()
             .map(|url| url.as_str().into()),
     };
+    if let Some(base) = &oauth.base {
+        parts.broker.status.serve_at(base);
+    }
+    let ssf = Ssf {
+        broker: Arc::clone(&parts.broker),
+        transmitters: Arc::clone(&parts.transmitters),
+        issuer: Arc::clone(&oauth.issuer),
+        base: oauth.base.clone(),
+    };
     let pages = Pages { broker: Arc::clone(&parts.broker), keys: Arc::clone(&parts.keys) };
     let routes = services(&Api::new(Arc::clone(&parts.broker), stop.clone()), &stop).await?;
     let log = http::log::for_auditors(Arc::clone(&parts.broker));
@@ -111,7 +121,10 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         .into_axum_router()
         .merge(log)
         .merge(http::oauth::endpoints(oauth.clone()))
-        .merge(http::issuer(pages.clone(), oauth.clone()));
+        .merge(http::ssf::endpoint(ssf.clone()))
+        .merge(http::issuer(pages.clone(), oauth.clone(), ssf.clone()))
+        // Why: the door lets no unknown RPC through, so what is left over was asked for as a page.
+        .fallback(http::nothing_here);
     let routes = Routes::from(routes);
     let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
     tasks.spawn(serve_grpc(door.clone(), routes.clone(), incoming, stop.clone()));
@@ -119,10 +132,11 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         let incoming = Incoming::unix(socket, Bounds::default());
         tasks.spawn(serve_grpc(door, routes, incoming, stop.clone()));
     }
-    let everyone = http::public(pages.clone(), oauth, config.audit.public_tiles);
-    tasks.spawn(serve_http(public, everyone, stop.clone()));
-    tasks.spawn(serve_http(admin, http::admin(pages), stop.clone()));
-    upkeep::start(&tasks, &stop, &parts, &config);
+    let everyone = http::public(pages.clone(), oauth, ssf, config.audit.public_tiles);
+    tasks.spawn(serve(public, everyone, stop.clone()));
+    tasks.spawn(serve(admin, http::admin(pages), stop.clone()));
+    let listeners = build::listeners(&config)?;
+    upkeep::start(&tasks, &stop, &parts, listeners, &config);
     tasks.close();
     tracing::info!(grpc = %addresses.0, http = %addresses.1, admin = %addresses.2, "jetond serves");
     let store = Arc::clone(&parts.store);
@@ -179,7 +193,7 @@ impl Running {
 async fn last_checkpoint(broker: &Broker, copy: Option<PathBuf>) -> Result<(), AppError> {
     let broken = |error: &dyn std::fmt::Display| AppError::Broken(error.to_string());
     let signed = checkpoint(broker).await.map_err(|error| broken(&error))?;
-    let Some(to) = copy.filter(|_| !broker.halt.is_restored()) else { return Ok(()) };
+    let Some(to) = copy.filter(|_| broker.halt.restored().is_none()) else { return Ok(()) };
     tokio::task::spawn_blocking(move || copy_out::write(&signed, &to))
         .await
         .map_err(|error| broken(&error))?
@@ -211,6 +225,16 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
     )
     .add_service(
         GrantServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        ApprovalServiceServer::new(bounded(api))
+            .max_decoding_message_size(REQUEST_BYTES)
+            .max_encoding_message_size(RESPONSE_BYTES),
+    )
+    .add_service(
+        PolicyServiceServer::new(bounded(api))
             .max_decoding_message_size(REQUEST_BYTES)
             .max_encoding_message_size(RESPONSE_BYTES),
     )
@@ -251,16 +275,5 @@ async fn serve_grpc(door: Door, routes: Routes, incoming: Incoming, stop: Cancel
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
     if let Err(error) = server.await {
         tracing::error!(%error, "the gRPC listener ended");
-    }
-}
-
-async fn serve_http(listener: TcpListener, pages: axum::Router, stop: CancellationToken) {
-    let listener = listener.tap_io(|stream| {
-        // Why ignored: only a little latency is lost.
-        let _ = stream.set_nodelay(true);
-    });
-    let served = axum::serve(listener, pages).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "an HTTP listener ended");
     }
 }

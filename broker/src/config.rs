@@ -4,15 +4,19 @@
 
 mod identity;
 mod reader;
+mod ssf;
+mod webhooks;
 
 use std::{
     fmt, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jeton_domain::{
     merkle::{KeyName, WitnessKey},
+    pattern::NamePattern,
     scope::{Action, Upstream},
     secret::{hex, sha256},
     ttl::Ttl,
@@ -21,10 +25,14 @@ use reqwest::Url;
 use toml::de::DeTable;
 
 use self::reader::{Problems, Section};
-pub use self::{identity::IdentityConfig, reader::Problem};
+pub use self::{identity::IdentityConfig, reader::Problem, ssf::SsfConfig};
 use crate::{
-    identity::tls::TlsFiles, limits::CONFIG_BYTES, operation::move_out::Retention,
-    signer::SigningAlgorithm, telemetry::LogFormat,
+    identity::tls::TlsFiles,
+    limits::{CONFIG_BYTES, CONFIG_TABLES, RECONCILE_SECONDS, WITNESSES},
+    operation::{move_out::Retention, re_decide::Then},
+    signer::SigningAlgorithm,
+    telemetry::LogFormat,
+    webhook::WebhookConfig,
 };
 
 /// What `jetond serve` runs with.
@@ -41,12 +49,18 @@ pub struct Config {
     pub keys: KeysConfig,
     /// The folder of policies.
     pub policies: PathBuf,
+    /// What happens to live grants that new policies would not give; `None`: nobody looks.
+    pub re_decide: Option<Then>,
     /// Whether a session handle may be bound to nothing.
     pub bearer_handles: bool,
     /// Systems that credentials open.
     pub upstreams: Vec<UpstreamConfig>,
     /// How callers prove who they are, and their roles.
     pub identity: IdentityConfig,
+    /// Who is told of what is taken back, and whose word ends sessions.
+    pub ssf: SsfConfig,
+    /// Who is told of requests that wait for people.
+    pub webhooks: Vec<WebhookConfig>,
     /// The audit log.
     pub audit: AuditConfig,
     /// Log lines.
@@ -118,6 +132,16 @@ pub struct UpstreamConfig {
     pub kind: UpstreamKind,
 }
 
+impl UpstreamConfig {
+    /// What it calls itself, if it takes the broker's own tokens.
+    fn audience(&self) -> Option<&str> {
+        match &self.kind {
+            UpstreamKind::Signed { audience, .. } => Some(audience),
+            UpstreamKind::GithubApp { .. } => None,
+        }
+    }
+}
+
 /// Kinds of upstreams.
 pub enum UpstreamKind {
     /// It trusts the broker's signature.
@@ -126,6 +150,8 @@ pub enum UpstreamKind {
         audience: String,
         /// What can be done there.
         actions: Vec<Action>,
+        /// Who may ask whether one of its tokens is good; empty: every verifier.
+        verifiers: Vec<NamePattern>,
     },
     /// GitHub, by a GitHub App.
     GithubApp {
@@ -135,6 +161,8 @@ pub enum UpstreamKind {
         app_id: u64,
         /// The App's private key, in PEM.
         private_key: PathBuf,
+        /// Time between two looks at what its tokens open; `None`: nobody looks.
+        reconcile_every: Option<Duration>,
     },
 }
 
@@ -232,8 +260,9 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         let path = section.file("folder", folder);
         let path =
             section.require("folder", path, "write where the policies are, such as \"policies\"");
+        let then = section.parse("live_grants", live_grants);
         section.finish();
-        path
+        path.map(|path| (path, then.unwrap_or(Some(Then::Report))))
     };
     let bearer_handles = {
         let section = root.section("sessions");
@@ -243,6 +272,8 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     };
     let upstreams = read_upstreams(root, folder);
     let identity = identity::read(root, folder);
+    let ssf = ssf::read(&root.section("ssf"), folder);
+    let webhooks = webhooks::read(&root.section("approval"), folder);
     let audit = read_audit(&root.section("audit"), folder);
     let log = read_log(&root.section("log"));
     root.finish();
@@ -252,10 +283,13 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         admin: admin?,
         store: store?,
         keys: keys?,
-        policies: policies?,
+        policies: policies.as_ref()?.0.clone(),
+        re_decide: policies?.1,
         bearer_handles,
         upstreams,
         identity,
+        ssf,
+        webhooks,
         audit: audit?,
         log: log?,
         hash: String::new(),
@@ -279,7 +313,14 @@ fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
     );
     let crl = section.file("crl", folder);
     let unix_socket = section.file("unix_socket", folder);
-    let external_urls = section.strings("external_urls").into_iter().map(|(url, _)| url).collect();
+    let external_urls = section.parse_all("external_urls", external_url);
+    let plain = |url: &String| url.starts_with("http:");
+    if external_urls.first().is_some_and(plain) && !external_urls.iter().all(plain) {
+        section.wrong(
+            "external_urls",
+            "the first is where others find keys, lists and endpoints; put one that begins with https:// there",
+        );
+    }
     section.finish();
     Some(GrpcConfig {
         listen: listen?,
@@ -354,8 +395,18 @@ fn read_keys(section: &Section<'_>, folder: &Path) -> Option<KeysConfig> {
     })
 }
 
+/// What happens to live grants after the policies changed.
+fn live_grants(text: &str) -> Result<Option<Then>, String> {
+    match text {
+        "report" => Ok(Some(Then::Report)),
+        "revoke" => Ok(Some(Then::Revoke)),
+        "keep" => Ok(None),
+        other => Err(format!("`{other}` is not known; write \"report\", \"revoke\" or \"keep\"")),
+    }
+}
+
 fn read_upstreams(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
-    let sections = root.sections("upstream");
+    let sections = root.sections("upstream", CONFIG_TABLES);
     if sections.is_empty() && !root.has("upstream") {
         root.wrong("upstream", "there is none; add `[[upstream]]` with `name` and `kind`");
     }
@@ -366,6 +417,13 @@ fn read_upstreams(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
         };
         if found.iter().any(|other| other.name == upstream.name) {
             section.wrong("name", "another upstream has this name; names tell them apart");
+        }
+        let audience = upstream.audience();
+        if audience.is_some() && found.iter().any(|other| other.audience() == audience) {
+            section.wrong(
+                "audience",
+                "another upstream has this audience; a token for one would open the other",
+            );
         }
         found.push(upstream);
     }
@@ -392,7 +450,8 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
                     "there is none; list what can be done there, such as [\"contents:read\"]",
                 );
             }
-            audience.map(|audience| UpstreamKind::Signed { audience, actions })
+            let verifiers = section.parse_all("verifiers", NamePattern::parse);
+            audience.map(|audience| UpstreamKind::Signed { audience, actions, verifiers })
         }
         Some("github-app") => {
             let api = section.string("api").unwrap_or_else(|| "https://api.github.com".to_owned());
@@ -404,10 +463,16 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
                 private_key,
                 "write the file of the App's private key",
             );
+            let seconds = section.number("reconcile_seconds");
+            let reconcile_every = match seconds.unwrap_or(RECONCILE_SECONDS) {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            };
             app_id.zip(private_key).map(|(app_id, private_key)| UpstreamKind::GithubApp {
                 api,
                 app_id,
                 private_key,
+                reconcile_every,
             })
         }
         Some(other) => {
@@ -441,7 +506,8 @@ fn read_audit(section: &Section<'_>, folder: &Path) -> Option<AuditConfig> {
     let retention = read_retention(section, archive.clone());
     let public_tiles = section.switch("public_tiles").unwrap_or(false);
     let copy_url = section.parse("copy_url", outside_url);
-    let witnesses = section.sections("witness").iter().filter_map(read_witness).collect();
+    let witnesses =
+        section.sections("witness", WITNESSES).iter().filter_map(read_witness).collect();
     section.finish();
     Some(AuditConfig {
         name: name?,
@@ -462,6 +528,17 @@ fn read_witness(section: &Section<'_>) -> Option<WitnessConfig> {
     let key = section.require("key", key, "write the witness's public key, `NAME+0123abcd+BASE64`");
     section.finish();
     Some(WitnessConfig { url: url?, key: key? })
+}
+
+/// How clients reach the door: scheme, host and port, as they spell it in proofs (RFC 9449 §4.2).
+fn external_url(text: &str) -> Result<String, String> {
+    let wrong =
+        || format!("`{text}` is not like https://HOST or https://HOST:PORT, and nothing more");
+    let url = Url::parse(text).map_err(|_| wrong())?;
+    let origin = url.origin().ascii_serialization();
+    let plain = matches!(url.scheme(), "https" | "http") && url.path() == "/";
+    let bare = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    if plain && bare && url.password().is_none() { Ok(origin) } else { Err(wrong()) }
 }
 
 /// An address outside. It is sent no secret, but what it says back must be its own word.

@@ -118,12 +118,14 @@ folder = "policies"
 name = "git"
 kind = "signed"
 audience = "https://git.dev.jeton.local"
+verifiers = ["spiffe://dev.jeton.local/service/git-host"]
 actions = ["contents:read", "contents:write"]
 
 [[upstream]]
 name = "orders"
 kind = "signed"
 audience = "https://orders.dev.jeton.local"
+verifiers = ["spiffe://dev.jeton.local/service/orders"]
 actions = ["orders:read", "orders:write"]
 
 [[role]]

@@ -4,6 +4,9 @@ mod form;
 pub mod log;
 pub mod oauth;
 pub mod oauth_error;
+pub mod serve;
+pub mod ssf;
+mod status;
 
 use std::sync::Arc;
 
@@ -15,7 +18,7 @@ use axum::{
     routing::get,
 };
 
-use self::oauth::OAuth;
+use self::{oauth::OAuth, ssf::Ssf};
 use crate::{operation::Broker, signer::KeyRing};
 
 /// Seconds that verifiers may keep the key set. A new key is published longer than that before use.
@@ -30,16 +33,18 @@ pub struct Pages {
     pub keys: Arc<KeyRing>,
 }
 
-/// What everyone may read of the broker as an issuer: its keys, and where its endpoints are.
-pub fn issuer(pages: Pages, oauth: OAuth) -> Router {
+/// What everyone may read of the broker as an issuer: its keys, where its endpoints are, and which
+/// tokens were taken back.
+pub fn issuer(pages: Pages, oauth: OAuth, ssf: Ssf) -> Router {
     let keys = Router::new().route(oauth::KEYS, get(jwks)).with_state(pages);
-    keys.merge(oauth::metadata(oauth))
+    let lists = status::lists(Arc::clone(&oauth.broker));
+    keys.merge(lists).merge(oauth::metadata(oauth)).merge(ssf::metadata(ssf))
 }
 
 /// What everyone may see; the log's hashes and checkpoints only if they are meant to.
-pub fn public(pages: Pages, oauth: OAuth, public_tiles: bool) -> Router {
+pub fn public(pages: Pages, oauth: OAuth, ssf: Ssf, public_tiles: bool) -> Router {
     let broker = Arc::clone(&pages.broker);
-    let issuer = issuer(pages, oauth);
+    let issuer = issuer(pages, oauth, ssf);
     if public_tiles { issuer.merge(log::for_everyone(broker)) } else { issuer }
 }
 
@@ -50,6 +55,11 @@ pub fn admin(pages: Pages) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(pages)
+}
+
+/// A path that leads nowhere.
+pub async fn nothing_here() -> (StatusCode, &'static str) {
+    (StatusCode::NOT_FOUND, "there is nothing at this path\n")
 }
 
 async fn jwks(State(pages): State<Pages>) -> Response {

@@ -5,13 +5,8 @@
 //! is checked at the time of the call, also on a connection that has been open for long.
 
 pub mod certificate;
-pub mod dpop;
 pub mod error;
-pub mod jose;
-pub mod json;
-pub mod jwk;
 pub mod listener;
-pub mod names;
 pub mod oidc;
 pub mod peer;
 pub mod roles;
@@ -22,8 +17,10 @@ pub mod unix;
 #[cfg(test)]
 mod testing;
 
+use std::sync::Arc;
+
 use jeton_domain::{
-    principal::{AuthMethod, Principal, PrincipalId, PrincipalKind, ProvedKeys},
+    principal::{AuthMethod, Issuer, Principal, PrincipalId, PrincipalKind, ProvedKeys},
     ttl::Timestamp,
 };
 
@@ -37,6 +34,8 @@ use self::{
 };
 
 pub use self::error::IdentityError;
+/// Tokens and proofs as texts.
+pub use jeton_domain::jose::{self, dpop, json, jwk};
 
 /// Finds out who calls.
 pub struct Authenticator {
@@ -61,7 +60,9 @@ pub struct Presented<'a> {
     pub dpop: Option<&'a str>,
     /// The session handle.
     pub handle: Option<&'a str>,
-    /// Path of the gRPC method.
+    /// The HTTP method.
+    pub method: &'a str,
+    /// The path.
     pub path: &'a str,
 }
 
@@ -70,6 +71,8 @@ struct Named {
     id: PrincipalId,
     kind: PrincipalKind,
     method: AuthMethod,
+    issuer: Option<Issuer>,
+    groups: Arc<[Box<str>]>,
     ends: Timestamp,
 }
 
@@ -100,6 +103,8 @@ impl Authenticator {
                     id: token.principal,
                     kind: token.kind,
                     method: AuthMethod::Oidc,
+                    issuer: Some(token.issuer),
+                    groups: token.groups,
                     ends: token.ends,
                 }
             }
@@ -110,7 +115,8 @@ impl Authenticator {
         }
         // After the identity: nobody unknown takes a place in the memory of used proofs.
         if let Some(proof) = presented.dpop {
-            let call = Call { path: presented.path, handle: presented.handle };
+            let Presented { method, path, handle, .. } = presented;
+            let call = Call { method, path, bound: handle };
             keys.jwk = Some(self.dpop.check(proof, call, now)?);
         }
         match binding {
@@ -133,6 +139,8 @@ impl Authenticator {
                     id: rule.principal.clone(),
                     kind: rule.kind,
                     method: AuthMethod::Unix,
+                    issuer: None,
+                    groups: Arc::default(),
                     ends: Timestamp::NEVER,
                 })
             }
@@ -141,6 +149,8 @@ impl Authenticator {
                 // SPIFFE names workloads; people come with tokens.
                 kind: PrincipalKind::Workload,
                 method: AuthMethod::Mtls,
+                issuer: None,
+                groups: Arc::default(),
                 ends: certificate.not_after,
             }),
             (Peer::Tls(_), None) => Err(IdentityError::Missing),
@@ -153,6 +163,8 @@ impl Authenticator {
             id: named.id,
             kind: named.kind,
             method: named.method,
+            issuer: named.issuer,
+            groups: named.groups,
             proof_ends: named.ends,
             keys,
         }

@@ -1,7 +1,7 @@
 //! The broker of Jeton.
 //!
 //! Rooms from the door inwards: `api` and `http` parse and render, `operation` holds the verbs,
-//! `policy` decides with Cedar, the ports `clock`, `store`, `upstream` and `signer` say what the
+//! the crate `jeton_policy` decides with Cedar, the ports `clock`, `store`, `upstream` and `signer` say what the
 //! outside provides, and the folders of the same names hold the adapters.
 
 pub mod api;
@@ -15,9 +15,11 @@ pub mod http;
 pub mod identity;
 pub mod limits;
 pub mod operation;
-pub mod policy;
+pub mod outlet;
+pub mod receiver;
 pub mod signer;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;
+pub mod webhook;
 pub mod witness;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use jeton_domain::limits::{DPOP_AGE_SECONDS, JWT_BYTES, LEEWAY_SECONDS};
+
 /// Largest request message, in bytes. Why: an envelope of 64 scopes is under 32 KiB.
 pub const REQUEST_BYTES: usize = 64 * 1024;
 /// Largest answer, in bytes. Why: a page of 500 grants is under 1 MiB.
@@ -14,6 +16,18 @@ pub const STREAMS_PER_CONNECTION: u32 = 256;
 pub const REQUESTS_AT_ONCE: usize = 2048;
 /// Calls in work at once that need no identity, beside the others. Why: health checks are few.
 pub const PROBES_AT_ONCE: usize = 256;
+/// Requests in work at once that prove who sends them in their body. Why: until it is read they are
+/// strangers, and must not hold the places of callers that are known.
+pub const EXCHANGES_AT_ONCE: usize = 256;
+/// Longest time for such a body to arrive.
+pub const BODY: Duration = Duration::from_secs(5);
+/// Connections open at once to each port of plain HTTP.
+pub const HTTP_CONNECTIONS: usize = 1024;
+/// Largest head of an HTTP/1.1 request, in bytes, as hyper buffers it: a little over
+/// [`HEADER_BYTES`], for the first line.
+pub const HTTP1_HEAD_BYTES: usize = 32 * 1024;
+/// Bytes that an HTTP/1.1 connection may send without having been answered: a head and a body.
+pub const HTTP1_UNANSWERED: usize = HTTP1_HEAD_BYTES + REQUEST_BYTES;
 /// Connections open at once. Why: each costs about 60 KiB.
 pub const CONNECTIONS: usize = 4096;
 /// Time for a TLS handshake. Why: slow handshakes are attacks.
@@ -31,8 +45,6 @@ pub const KEEPALIVE_ANSWER: Duration = Duration::from_secs(20);
 /// Reset streams that may wait to be accepted. Why: rapid reset (CVE-2023-44487).
 pub const PENDING_RESETS: usize = 20;
 
-/// Longest JWT that is looked at, in bytes. Why: real ones are under 4 KiB.
-pub const JWT_BYTES: usize = 8 * 1024;
 /// Validated identity tokens kept. Why: one for each running workload.
 pub const JWT_CACHE: u64 = 10_000;
 /// Largest key set of an issuer, in bytes. Why: a hundred RSA keys.
@@ -43,12 +55,8 @@ pub const JWKS_KEYS: usize = 100;
 pub const JWKS_REFETCH: Duration = Duration::from_secs(30);
 /// How long fetched keys are used without asking again.
 pub const JWKS_LIFE: Duration = Duration::from_secs(300);
-/// Clock difference to issuers that is forgiven, in seconds. Why: more would be a longer life.
-pub const LEEWAY_SECONDS: u64 = 5;
 /// Principals whose roles are remembered. Why: one for each running workload.
 pub const PRINCIPALS_KNOWN: u64 = 10_000;
-/// Oldest DPoP proof, in seconds (RFC 9449 §11.1).
-pub const DPOP_AGE_SECONDS: i64 = 60;
 /// Proof ids remembered against replay. Why: a minute of 5,000 calls a second.
 pub const DPOP_REPLAYS: u64 = 300_000;
 
@@ -83,6 +91,17 @@ pub const STORE_BATCH: usize = 256;
 pub const STORE_FEED: usize = 8192;
 /// Open sessions right below one. Why: closing it ends all of them in one commit.
 pub const SESSION_CHILDREN: usize = 256;
+/// Streams on which agents wait for people.
+pub const WAITS_AT_ONCE: usize = 1024;
+/// Of those, one caller's.
+pub const WAITS_OF_ONE: usize = 64;
+/// Requests of one session that wait for people at once. Why: an agent must not bury the questions of
+/// others, nor wear people out.
+pub const PENDING_OF_SESSION: usize = 20;
+/// Pending grants that are looked at for one list of questions. Why: people answer them one by one.
+pub const PENDING_SHOWN: usize = 1000;
+/// Open sessions below one, at any depth. Why: as for those right below it.
+pub const SESSION_DESCENDANTS: usize = 1024;
 /// Rows of a page when the caller names none.
 pub const PAGE_DEFAULT: u32 = 50;
 /// Most rows of a page.
@@ -99,12 +118,32 @@ pub const SIGN_INS_EVERY: Duration = Duration::from_secs(5);
 pub const TAILS_AT_ONCE: usize = 128;
 /// Of those, one caller's.
 pub const TAILS_OF_ONE: usize = 8;
+/// Status lists that are kept signed.
+pub const STATUS_LISTS_KEPT: usize = 64;
+/// Shortest time in milliseconds between two signatures of one status list. Why: everyone may ask,
+/// and each looks at all that ended.
+pub const STATUS_LIST_PAUSE_MILLIS: i64 = 100;
+/// Longest time in milliseconds that one is shown where nothing ended.
+pub const STATUS_LIST_AGE_MILLIS: i64 = 5_000;
+/// Callers at once that wait for upstreams to confirm a revocation. Why a part of the places for
+/// revocations: whoever waits holds one.
+pub const REVOKE_WAITERS: usize = 64;
+/// Searches in the log's index at once. Why: each takes a core while it runs.
+pub const SEARCHES_AT_ONCE: usize = 8;
+/// Calls at once that list or count entries.
+pub const LOOKS_AT_ONCE: usize = 128;
+/// Of those, one caller's. Why: nobody may keep the others from looking.
+pub const LOOKS_OF_ONE: usize = 4;
+/// Longest time that counting takes.
+pub const COUNT_TIME: Duration = Duration::from_secs(10);
 /// Streams of what ended at once. Why: one for each resource server, which costs a task and a timer.
 pub const WATCHES_AT_ONCE: usize = 1024;
 /// Of those, one caller's.
 pub const WATCHES_OF_ONE: usize = 64;
 /// How often a stream looks whether its caller still may have it.
 pub const STREAM_LOOK: Duration = Duration::from_millis(500);
+/// Time between two looks of a stream while the log grows. Why: it may grow with each grant.
+pub const STREAM_PAUSE: Duration = Duration::from_millis(50);
 /// How long one tail goes on before its caller must prove who it is again.
 pub const TAIL_LIFE: Duration = Duration::from_secs(300);
 /// Bytes of entries in one message of a tail or a list. Why: under [`RESPONSE_BYTES`] with one
@@ -116,6 +155,21 @@ pub const INDEX_EVERY: Duration = Duration::from_millis(200);
 pub const MOVE_EVERY: Duration = Duration::from_secs(15 * 60);
 /// Longest answer of a witness, in bytes. Why: a few lines of signatures.
 pub const WITNESS_BYTES: usize = 16 * 1024;
+/// Seconds between two looks at what the credentials of an upstream open, if it is not configured.
+pub const RECONCILE_SECONDS: u64 = 15 * 60;
+/// Credentials that one look asks about. Why: each is a call of the thousands that an upstream allows
+/// in an hour, and agents need them.
+pub const RECONCILED_AT_ONCE: usize = 200;
+/// Answer of a receiver of signals. Why so little: only an error has any, and a line of it is shown.
+pub const SIGNAL_ANSWER_BYTES: usize = 4096;
+/// Receivers of signals, and transmitters whose signals are taken.
+pub const SIGNAL_PARTNERS: usize = 16;
+/// Longest pause before a signal is sent again.
+pub const SIGNAL_PAUSE: Duration = Duration::from_secs(60);
+/// Witnesses. Why: a signed note has sixteen signatures at most, one of them the log's own.
+pub const WITNESSES: usize = 15;
+/// Tables of one kind in the configuration, such as upstreams or issuers.
+pub const CONFIG_TABLES: usize = 10_000;
 /// How often witnesses are asked.
 pub const WITNESS_EVERY: Duration = Duration::from_secs(10);
 /// How often it is recorded that somebody reads the log by tiles.
@@ -143,7 +197,10 @@ pub const MINTS_AT_ONCE: usize = 512;
 pub const DRAIN: Duration = Duration::from_secs(20);
 /// Longest time that a stop takes to sign and copy the log's last entries.
 pub const VOUCH: Duration = Duration::from_secs(5);
-/// How often certificates and signing keys are looked at. Policies are loaded anew on SIGHUP.
+/// How often the folder of policies is looked at. A change is loaded when it rested so long: whoever
+/// copies files is done by then.
+pub const POLICY_LOOK: Duration = Duration::from_secs(1);
+/// How often certificates and signing keys are looked at.
 pub const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;

@@ -2,19 +2,28 @@
 //!
 //! The only caller of the store and the minters. Knows no wire types.
 
+pub mod approvals;
 pub mod checkpoint;
+pub mod claim_grant;
 pub mod close_session;
 pub mod copy_out;
+pub mod decide_approval;
 pub mod exchange;
 pub mod halt;
+pub mod hear;
 pub mod introspect;
+mod lift;
+mod line;
 pub mod list;
 pub mod mints;
 pub mod move_out;
 pub mod open_session;
+pub mod policies;
+pub mod re_decide;
 pub mod read_audit;
 pub mod read_tiles;
 pub mod receipt;
+pub mod reconcile;
 pub mod reload_policy;
 pub mod renew;
 pub mod request_grant;
@@ -24,9 +33,11 @@ pub mod revoke_upstream;
 pub mod seal;
 pub mod session_of;
 pub mod sign_ins;
+pub mod status_list;
 pub mod summarise;
 pub mod sweep;
 pub mod tail;
+pub mod transmit;
 pub mod watch;
 pub mod witness;
 
@@ -34,25 +45,25 @@ use std::{collections::HashMap, sync::Arc};
 
 use jeton_domain::{
     decision::Denial,
-    principal::{Principal, PrincipalId, Role},
+    principal::{Issuers, Principal, PrincipalId, Role},
     revocation::Stops,
     scope::Upstream,
     secret::FingerprintKey,
     session::Session,
 };
-use tokio::sync::Notify;
+use jeton_policy::Policies;
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use crate::{
     clock::Clock,
     operation::{
         halt::Halt, mints::Mints, read_tiles::Readers, seal::Sealer, session_of::Handles,
-        sign_ins::SignIns,
+        sign_ins::SignIns, status_list::SignedLists,
     },
-    policy::Policies,
-    signer::{log_key::LogKey, token::SignedMinter},
+    signer::{KeyRing, log_key::LogKey, status::StatusLists, token::SignedMinter},
     store::{SessionRecord, Store, StoreError, index::LogIndex},
     telemetry::Metrics,
-    upstream::{MintError, Minter},
+    upstream::{CredentialKind, MintError, Minter},
 };
 
 /// How credentials for one upstream come to be.
@@ -61,6 +72,17 @@ pub enum Source {
     Minted(Arc<dyn Minter>),
     /// The broker signs them.
     Signed(Arc<SignedMinter>),
+}
+
+impl Source {
+    /// What kind of credential comes to be.
+    #[must_use]
+    pub fn kind(&self) -> CredentialKind {
+        match self {
+            Self::Minted(_) => CredentialKind::GithubInstallationToken,
+            Self::Signed(_) => CredentialKind::SignedJwt,
+        }
+    }
 }
 
 /// What all operations work with.
@@ -83,18 +105,34 @@ pub struct Broker {
     pub metrics: Arc<Metrics>,
     /// Mints under way.
     pub mints: Mints,
+    /// Signs tokens.
+    pub keys: Arc<KeyRing>,
+    /// Where the state of tokens is told.
+    pub status: Arc<StatusLists>,
+    /// Lists of it that were signed lately.
+    pub signed_lists: SignedLists,
     /// Vouches for the log.
     pub log_key: LogKey,
     /// Callers that could not prove who they are.
     pub sign_ins: SignIns,
     /// Finds entries of the log.
     pub index: Arc<LogIndex>,
+    /// Places for searches in it.
+    pub searches: Arc<Semaphore>,
+    /// Places for callers that wait until upstreams confirmed what was taken back.
+    pub waiting: Semaphore,
     /// Who reads the log by tiles.
     pub readers: Readers,
     /// What speaks against granting, whatever the policies say.
     pub halt: Halt,
     /// Woken when something waits to be revoked upstream.
     pub revocations: Notify,
+    /// Woken when another set of policies is in force.
+    pub policies_changed: Notify,
+    /// Held while the policies are changed.
+    pub changing_policies: Mutex<()>,
+    /// Whose word about callers counts.
+    pub issuers: Issuers,
     /// Whether a handle may be bound to nothing.
     pub bearer_handles: bool,
 }
@@ -145,6 +183,9 @@ pub enum Refusal {
     /// The same request is being worked on.
     #[error("the same request is still being worked on; try again in a moment")]
     InProgress,
+    /// The broker ends, and with it the stream.
+    #[error("the broker is stopping; go on with the next one")]
+    Stopping,
     /// Nothing is granted at the moment; taking back goes on.
     #[error("nothing is granted at the moment: {0}")]
     Halted(&'static str),
@@ -170,8 +211,17 @@ impl From<StoreError> for Refusal {
             )),
             StoreError::Stopped(words) => Self::State(words),
             StoreError::TooManyChildren(most) => Self::State(format!(
-                "the session has {most} open sessions below it, as many as may be; close some"
+                "there are {most} open sessions below it or a session above it, as many as may be; close some"
             )),
+            StoreError::TooManyPending(most) => Self::State(format!(
+                "{most} requests of this session wait for people, as many as may; wait for their answers, or release some"
+            )),
+            StoreError::ApprovalGone => Self::State(
+                "an approval that this rests on is used up, withdrawn or over; ask again".into(),
+            ),
+            StoreError::AlreadyApproved => {
+                Self::State("you approved this before, otherwise; withdraw that first".into())
+            }
             StoreError::Conflict(phase) => Self::State(format!("the grant is {}", phase.word())),
             StoreError::NoEntry { .. } => Self::NotFound("entry"),
             StoreError::Busy | StoreError::Full | StoreError::Broken(_) => Self::Store(error),

@@ -3,11 +3,11 @@
 //! Keys live in a folder that only the broker reads. Which key signs and which are published is a
 //! pure function of the keys and the time (see [`schedule`]), so that a restart changes nothing.
 
-pub mod claims;
 mod folder;
 mod key;
 pub mod log_key;
 pub mod schedule;
+pub mod status;
 pub mod token;
 pub mod verify;
 
@@ -20,14 +20,15 @@ use arc_swap::ArcSwap;
 use jeton_domain::ttl::Timestamp;
 use jsonwebtoken::jwk::JwkSet;
 
-pub use self::{
-    claims::Confirmation,
-    folder::KeyRingError,
-    key::{SigningAlgorithm, SigningKey},
-};
+pub use jeton_domain::token::claims::{self, Confirmation};
+
 use self::{
     folder::Folder,
     schedule::{Keys, Rotation},
+};
+pub use self::{
+    folder::KeyRingError,
+    key::{SigningAlgorithm, SigningKey},
 };
 
 /// The signing keys of one broker.
@@ -94,6 +95,27 @@ impl KeyRing {
     pub fn rotate(&self, now: Timestamp) -> Result<String, KeyRingError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.add_key(now)
+    }
+
+    /// Makes a new key and removes all others: whatever was signed until now is signed by no key that
+    /// is published. The new one signs at once; verifiers take a while to know it. Blocks.
+    ///
+    /// # Errors
+    /// When a file can't be written or removed; the old keys are out of use even so once the new one
+    /// is there.
+    pub fn replace(&self, now: Timestamp) -> Result<String, KeyRingError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.keys.load_full();
+        // Why later than all others: a file is named by its second, and the newest is the one to keep.
+        let newest = old.all().map(|key| key.created().seconds()).max().unwrap_or(0);
+        let at = now.seconds().max(newest.saturating_add(1));
+        let key = self.folder.make(self.algorithm, Timestamp::from_seconds(at))?;
+        let kid = key.kid().to_owned();
+        self.keys.store(Arc::new(old.alone(key)));
+        for key in old.all() {
+            self.folder.remove(key)?;
+        }
+        Ok(kid)
     }
 
     /// Makes a new key if it is time, and removes those that have served. Blocks.

@@ -8,11 +8,13 @@ pub mod archive;
 pub mod index;
 pub mod sqlite;
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use jeton_domain::{
+    approval::{Approval, Breadth, GroupName, RequestHash},
     audit::{Entry, Event},
+    decision::PolicyId,
     grant::{DecidedBy, Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId},
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId},
@@ -32,6 +34,17 @@ pub enum CheckpointKind {
     Newest,
     /// The newest that witnesses cosigned.
     Witnessed,
+}
+
+/// A number that the store keeps about the world outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mark {
+    /// Entries of the first checkpoint that was copied to a file: from then on there is one.
+    Copied,
+    /// Entries of the checkpoint for which an operator answered when the store had been put back.
+    Acknowledged,
+    /// Entries of which this receiver of signals was told.
+    Told(u64),
 }
 
 /// A permit whose intent is durable. Minting uses it up.
@@ -143,6 +156,27 @@ pub struct PendingDraft {
     pub grant: Grant,
 }
 
+/// A person's yes, before it is recorded.
+#[derive(Debug, Clone)]
+pub struct ApprovalDraft {
+    /// The grant that waits.
+    pub grant: GrantId,
+    /// Who.
+    pub by: PrincipalId,
+    /// For which groups.
+    pub groups: BTreeSet<GroupName>,
+    /// Which guards it lifts.
+    pub guards: BTreeSet<PolicyId>,
+    /// The hash of what was asked.
+    pub request_hash: RequestHash,
+    /// How far it reaches.
+    pub breadth: Breadth,
+    /// Why.
+    pub reason: Words,
+    /// When it ends by itself.
+    pub until: Timestamp,
+}
+
 /// Why a grant ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ending {
@@ -159,6 +193,13 @@ pub enum Ending {
     },
     /// Nobody approved in time.
     Lapsed,
+    /// Somebody who was asked said no.
+    Rejected {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
 }
 
 /// A grant that ended, or had ended before.
@@ -329,6 +370,8 @@ pub struct Order {
     pub reason: Words,
     /// Nothing that matches is granted again until that is lifted.
     pub stop: bool,
+    /// Only sessions that opened up to this time; if there are none, nothing is recorded at all.
+    pub opened_until: Option<Timestamp>,
 }
 
 /// Why the store did not do a step. Nothing of it is recorded then.
@@ -349,8 +392,17 @@ pub enum StoreError {
     /// Somebody stopped it after it was decided.
     #[error("{0}")]
     Stopped(String),
+    /// It asks people as much as may be at once.
+    #[error("{0} requests of the session wait for people, as many as may")]
+    TooManyPending(usize),
+    /// An approval was used up, withdrawn or ended after it was counted.
+    #[error("an approval that this rests on is used up, withdrawn or over")]
+    ApprovalGone,
+    /// Somebody approves a second time, otherwise than before.
+    #[error("you approved this before, in other words or for more or less")]
+    AlreadyApproved,
     /// It opened as many sessions as may be open at once.
-    #[error("the session has {0} open sessions below it, as many as may be")]
+    #[error("{0} sessions are open below the session or one above it, as many as may be")]
     TooManyChildren(usize),
     /// The grant is in another state by now.
     #[error("the grant is {}", .0.word())]
@@ -383,6 +435,9 @@ pub trait Store: Send + Sync {
     /// Reserves an id that no record has or will have.
     fn reserve_grant(&self) -> GrantId;
 
+    /// The largest number that a grant has by now.
+    fn last_grant(&self) -> u64;
+
     /// Records an event that changes no state.
     async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError>;
 
@@ -403,6 +458,51 @@ pub trait Store: Send + Sync {
         draft: PendingDraft,
         now: Timestamp,
     ) -> Result<Grant, StoreError>;
+
+    /// Records a person's yes to a request that waits. The same again gives the one recorded first.
+    async fn record_approval(
+        &self,
+        draft: ApprovalDraft,
+        now: Timestamp,
+    ) -> Result<Approval, StoreError>;
+
+    /// Takes a person's yes back. Tells whether there was one.
+    async fn withdraw_approval(
+        &self,
+        id: GrantId,
+        by: PrincipalId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
+
+    /// Records intent and issue at once for a grant that waited; its approvals are used up with it.
+    async fn record_approved_signed(
+        &self,
+        id: GrantId,
+        permit: Permit,
+        issue: IssueRecord,
+    ) -> Result<Issued, StoreError>;
+
+    /// Records the intent of a grant that waited; its approvals are used up with it.
+    async fn record_approved_intent(
+        &self,
+        id: GrantId,
+        permit: Permit,
+    ) -> Result<RecordedPermit, StoreError>;
+
+    /// Approvals of a session that are not used up, with how often each was used.
+    fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)>;
+
+    /// Another number than before if something changed about what waits for people. From memory.
+    fn asked(&self) -> u64;
+
+    /// Tells whether a grant waits for people. From memory.
+    fn is_pending(&self, id: GrantId) -> bool;
+
+    /// The proof that an active grant's record is durable.
+    async fn issued(&self, id: GrantId) -> Result<Issued, StoreError>;
+
+    /// Grants that wait for people, newest first.
+    fn pending(&self, most: usize) -> Vec<GrantId>;
 
     /// Records that a credential is about to be minted.
     async fn record_intent(
@@ -476,7 +576,8 @@ pub trait Store: Send + Sync {
     /// What is granted to nobody. `None` when the store is broken: then nothing is known.
     fn stops(&self) -> Option<Arc<Stops>>;
 
-    /// Takes the next queued revocations that are due. Each stays queued until it is recorded.
+    /// The next queued revocations that are due, so many at most for each upstream. Each stays
+    /// queued until it is recorded.
     async fn due_revocations(
         &self,
         now: Timestamp,
@@ -500,12 +601,21 @@ pub trait Store: Send + Sync {
     /// Tells whether a grant is active at this moment. From memory: it answers introspection.
     fn is_active(&self, id: GrantId, now: Timestamp) -> bool;
 
+    /// Active grants at an upstream.
+    fn active_at(&self, upstream: &Upstream) -> Vec<GrantId>;
+
+    /// Active grants whose numbers are at least that of `from`, in order.
+    fn active_from(&self, from: Option<Row>, most: usize) -> Vec<GrantId>;
+
     /// How many grants are live.
     fn live_grants(&self) -> u64;
 
     /// Grants that ended early by entries from `from` on, in that order. From memory: those whose
     /// credentials are dead by themselves are forgotten.
     fn ended_early(&self, from: u64, most: usize) -> Vec<EndedEarly>;
+
+    /// Of the grants that ended early, those whose numbers are in a range.
+    fn ended_rows(&self, rows: Range<u64>) -> Vec<Row>;
 
     /// Told anew after each commit that ended some grant early.
     fn endings(&self) -> watch::Receiver<()>;
@@ -547,18 +657,13 @@ pub trait Store: Send + Sync {
     fn feed(&self) -> Option<mpsc::Receiver<Vec<Entry>>>;
 
     /// The first entry that is still in the store; older ones are in the archive.
-    fn first_entry(&self) -> u64;
+    async fn first_entry(&self) -> Result<u64, StoreError>;
 
     /// Writes entries to the archive, in whole bundles, and reads them back.
     async fn archive(&self, from: u64, until: u64) -> Result<(), StoreError>;
 
-    /// Takes archived entries out of the store and records that.
-    async fn drop_entries(
-        &self,
-        below: u64,
-        event: Event,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
+    /// Takes archived entries out of the store and records where they went.
+    async fn drop_entries(&self, below: u64, to: Words, now: Timestamp) -> Result<(), StoreError>;
 
     /// Texts of the log's entries from `from` on, at most `most`, perhaps fewer than there are.
     async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError>;
@@ -587,6 +692,12 @@ pub trait Store: Send + Sync {
 
     /// The newest checkpoint of a kind, as it was signed.
     async fn checkpoint(&self, kind: CheckpointKind) -> Result<Option<String>, StoreError>;
+
+    /// A number that was kept.
+    async fn mark(&self, mark: Mark) -> Result<Option<u64>, StoreError>;
+
+    /// Keeps a number.
+    async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError>;
 
     /// Tells whether the store can take writes.
     fn is_healthy(&self) -> bool;

@@ -5,7 +5,11 @@ pub mod github;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jeton_domain::{scope::Action, secret::Secret, ttl::Timestamp};
+use jeton_domain::{
+    scope::{Action, Scope},
+    secret::Secret,
+    ttl::Timestamp,
+};
 
 use crate::store::{Issued, RecordedPermit};
 
@@ -16,6 +20,17 @@ pub enum CredentialKind {
     GithubInstallationToken,
     /// JWT signed by the broker (RFC 9068).
     SignedJwt,
+}
+
+impl CredentialKind {
+    /// The word for it in what approvals are bound to.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::GithubInstallationToken => "github_installation_token",
+            Self::SignedJwt => "signed_jwt",
+        }
+    }
 }
 
 /// A credential that exists but may not leave the process yet.
@@ -123,6 +138,17 @@ pub struct RevokeError {
     pub retry_after: Option<Duration>,
 }
 
+/// How a credential stands at its upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// It opens what was granted.
+    AsGranted,
+    /// It is not taken any more.
+    Gone,
+    /// It opens something else: in words.
+    Other(String),
+}
+
 /// Obtains, checks and takes back credentials at one upstream.
 #[async_trait]
 pub trait Minter: Send + Sync {
@@ -137,6 +163,12 @@ pub trait Minter: Send + Sync {
     /// # Errors
     /// When that was not seen.
     async fn revoke(&self, secret: &Secret) -> Result<(), RevokeError>;
+
+    /// Looks how a credential stands there, without changing anything.
+    ///
+    /// # Errors
+    /// When that can't be seen now.
+    async fn look(&self, secret: &Secret, scope: &Scope) -> Result<Standing, RevokeError>;
 
     /// The actions that this upstream knows.
     fn actions(&self) -> Vec<Action>;

@@ -65,6 +65,9 @@ pub struct EntryBatch {
     pub entries: Vec<EntryInfo>,
     /// Every entry below was looked at.
     pub next: u64,
+    /// Whether that is the end that was asked for. A stream that ends without it broke off: go on at
+    /// `next`.
+    pub at_end: bool,
 }
 
 /// How many entries there are.
@@ -93,10 +96,18 @@ pub enum Until {
     /// For ever; the broker ends it now and then.
     Stopped,
     /// Up to the log's present end.
-    End {
-        /// What it is read for, in a word: it goes on record.
-        purpose: &'static str,
-    },
+    End(Purpose),
+}
+
+/// What entries are read for: it goes on record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To look at.
+    Look,
+    /// To hand them to another program.
+    Export,
+    /// To hold them against a checkpoint. Only for who may see the whole log.
+    Verify,
 }
 
 /// An open stream of entries.
@@ -190,9 +201,10 @@ impl Client {
         until: Until,
     ) -> Result<Tail, Error> {
         let (stop_at_end, purpose) = match until {
-            Until::Stopped => (false, String::new()),
-            Until::End { purpose } => (true, purpose.to_owned()),
+            Until::Stopped => (false, Purpose::Look),
+            Until::End(purpose) => (true, purpose),
         };
+        let purpose = v1::tail_entries_request::Purpose::from(purpose).into();
         let filter = Some(filter.into());
         let request = v1::TailEntriesRequest { from_index: from, filter, stop_at_end, purpose };
         let path = "/jeton.v1.AuditService/TailEntries";
@@ -221,14 +233,15 @@ impl Client {
     }
 
     async fn receipt_of(&self, of: v1::get_receipt_request::Of) -> Result<Receipt, Error> {
-        let request = v1::GetReceiptRequest { of: Some(of) };
+        let request = v1::GetReceiptRequest { of: Some(of.clone()) };
         let path = "/jeton.v1.AuditService/GetReceipt";
         let answer = self
             .again(path, request, |channel, request| async move {
                 AuditServiceClient::new(channel).get_receipt(request).await
             })
             .await?;
-        let entry = answer.entry.map(wire::entry).ok_or_else(|| wire::missing("entry"))?;
+        let entry = answer.entry.ok_or_else(|| wire::missing("entry"))?;
+        let entry = asked_for(entry.text, &of)?;
         let signed = open(&answer.checkpoint, &answer.verifier_key)?;
         let proof = InclusionProof {
             index: entry.index,
@@ -295,10 +308,11 @@ impl Tail {
     /// # Errors
     /// When it broke, or the caller may not look any longer.
     pub async fn next(&mut self) -> Result<Option<EntryBatch>, Error> {
-        let batch = self.0.message().await?;
+        let batch = self.0.message().await.map_err(Error::of_stream)?;
         Ok(batch.map(|batch| EntryBatch {
             entries: batch.entries.into_iter().map(wire::entry).collect(),
             next: batch.next_index,
+            at_end: batch.at_end,
         }))
     }
 }
@@ -307,13 +321,31 @@ impl Receipt {
     fn check(&self) -> Result<(), Error> {
         let root = &self.checkpoint.checkpoint().root;
         let leaf = leaf_hash(self.entry.text.as_bytes());
-        self.proof.verify(&leaf, root).map_err(|error: ProofError| untrue(&error))?;
-        let read = Entry::parse(self.entry.text.as_bytes()).map_err(|error| untrue(&error))?;
-        match read.index == self.entry.index {
-            true => Ok(()),
-            false => Err(untrue(&"the entry calls itself another index")),
-        }
+        self.proof.verify(&leaf, root).map_err(|error: ProofError| untrue(&error))
     }
+}
+
+/// Reads an entry and tells what it says by itself: a proof is of its text, and of nothing that the
+/// broker says beside it.
+fn asked_for(text: String, of: &v1::get_receipt_request::Of) -> Result<EntryInfo, Error> {
+    use v1::get_receipt_request::Of;
+    let read = Entry::parse(text.as_bytes()).map_err(|error| untrue(&error))?;
+    let facts = read.event.facts();
+    let is_it = match of {
+        Of::Index(index) => read.index == *index,
+        Of::Grant(id) => facts.grant.is_some_and(|grant| grant.to_string() == *id),
+    };
+    if !is_it {
+        return Err(untrue(&"it is of another entry than was asked for"));
+    }
+    Ok(EntryInfo {
+        index: read.index,
+        at: read.at.millis(),
+        event: read.event.word().to_owned(),
+        outcome: facts.outcome.word().to_owned(),
+        line: read.event.line(),
+        text,
+    })
 }
 
 fn open(checkpoint: &str, key: &str) -> Result<CheckpointInfo, Error> {
@@ -332,6 +364,16 @@ fn hashes(path: Vec<Vec<u8>>) -> Result<Vec<Hash>, Error> {
 /// An answer that does not prove what it says.
 fn untrue(why: &dyn std::fmt::Display) -> Error {
     Error::local(ErrorKind::Internal, format!("the broker's proof does not hold: {why}"))
+}
+
+impl From<Purpose> for v1::tail_entries_request::Purpose {
+    fn from(purpose: Purpose) -> Self {
+        match purpose {
+            Purpose::Look => Self::Unspecified,
+            Purpose::Export => Self::Export,
+            Purpose::Verify => Self::Verify,
+        }
+    }
 }
 
 impl From<EntryFilter> for v1::EntryFilter {
@@ -355,6 +397,27 @@ impl From<EntryFilter> for v1::EntryFilter {
             policy_id: text(filter.policy),
             from_time: filter.since.map(time),
             until_time: filter.until.map(time),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jeton_domain::{audit::Event, ttl};
+    use v1::get_receipt_request::Of;
+
+    #[test]
+    fn a_receipt_of_another_entry_is_none() {
+        let event = Event::KeyRotated { kid: "k1".to_owned() };
+        let at = ttl::Timestamp::from_millis(5);
+        let entry = Entry { v: jeton_domain::audit::ENTRY_VERSION, index: 7, at, event };
+        let text = entry.text().unwrap();
+        let found = asked_for(text.clone(), &Of::Index(7)).unwrap();
+        assert_eq!((found.index, found.event.as_str(), found.at), (7, "key_rotated", 5));
+        for of in [Of::Index(8), Of::Grant("gr_1".to_owned())] {
+            let error = asked_for(text.clone(), &of).unwrap_err().to_string();
+            assert!(error.contains("another entry than was asked for"), "{error}");
         }
     }
 }

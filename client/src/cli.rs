@@ -1,5 +1,6 @@
 //! The command line: what it takes, and which room does it.
 
+mod approval;
 mod ask;
 mod audit;
 mod exec;
@@ -10,6 +11,8 @@ mod git_protocol;
 mod git_setup;
 mod grant;
 mod output;
+#[cfg(feature = "policy")]
+mod policy;
 mod secret_file;
 mod session;
 mod shell;
@@ -68,6 +71,9 @@ enum Command {
     /// Ask for, look at, renew and take back grants.
     #[command(subcommand)]
     Grant(grant::Command),
+    /// Answer requests that wait for people.
+    #[command(subcommand)]
+    Approval(approval::Command),
     /// Run a command with a credential, and give the grant back when it ends.
     Exec(exec::Exec),
     /// Answer git as its credential helper; `jeton git setup` puts it in place.
@@ -78,6 +84,10 @@ enum Command {
     /// Read, export and verify the audit log.
     #[command(subcommand)]
     Audit(Box<audit::Command>),
+    /// Check, test, explain and compare policies, before anything rests on them.
+    #[cfg(feature = "policy")]
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// Tell who the broker takes you for.
     Whoami,
     /// Tell what a credential is good for at this moment.
@@ -177,10 +187,13 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let done: Exit = match command {
         Command::Session(command) => session::run(&global, command).await?,
         Command::Grant(command) => grant::run(&global, command).await?,
+        Command::Approval(command) => approval::run(&global, command).await?,
         Command::Exec(exec) => return exec::run(&global, exec).await,
         Command::GitCredential(helper) => git_credential::run(&global, &helper).await,
         Command::Git(command) => git_setup::run(&global, &command)?,
         Command::Audit(command) => audit::run(&global, *command).await?,
+        #[cfg(feature = "policy")]
+        Command::Policy(command) => policy::run(&global, command).await?,
         Command::Whoami => who::am_i(&global).await?,
         Command::Introspect(introspect) => who::introspect(&global, &introspect).await?,
         Command::Completions { shell } => {

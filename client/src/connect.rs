@@ -115,6 +115,17 @@ impl Client {
         Self { channel: self.channel.clone(), caller: Arc::new(caller) }
     }
 
+    /// The same identity without any session.
+    pub(crate) fn without_handle(&self) -> Self {
+        let caller = CallerParts {
+            base_url: self.caller.base_url.clone(),
+            identity_token_file: self.caller.identity_token_file.clone(),
+            handle: None,
+            key: None,
+        };
+        Self { channel: self.channel.clone(), caller: Arc::new(caller) }
+    }
+
     pub(crate) fn has_handle(&self) -> bool {
         self.caller.handle.is_some()
     }
@@ -194,7 +205,7 @@ impl Client {
             metadata.insert(SESSION_METADATA, sensitive(handle)?);
             if let Some(key) = &self.caller.key {
                 let proof =
-                    key.proof(&format!("{}{path}", self.caller.base_url), handle.expose())?;
+                    key.proof("POST", &format!("{}{path}", self.caller.base_url), handle.expose())?;
                 metadata.insert(DPOP_METADATA, sensitive(&Secret::new(proof))?);
             }
         }

@@ -1,5 +1,7 @@
 //! Proofs that the caller holds the key that its session is bound to (RFC 9449).
 
+use std::sync::Arc;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::secret::{hex, sha256};
 use ring::{
@@ -10,8 +12,11 @@ use zeroize::Zeroizing;
 
 use crate::{clock::now_millis, error::Error};
 
-/// An Ed25519 key of one session.
-pub struct DpopKey {
+/// An Ed25519 key of one session. Cheap to clone.
+#[derive(Clone)]
+pub struct DpopKey(Arc<Parts>);
+
+struct Parts {
     pair: Ed25519KeyPair,
     pkcs8: Zeroizing<Vec<u8>>,
 }
@@ -37,15 +42,19 @@ impl DpopKey {
         let pair = Ed25519KeyPair::from_pkcs8(bytes).map_err(|_| {
             Error::config("the session file holds no usable key; open a new session")
         })?;
-        Ok(Self { pair, pkcs8: Zeroizing::new(bytes.to_vec()) })
+        Ok(Self(Arc::new(Parts { pair, pkcs8: Zeroizing::new(bytes.to_vec()) })))
     }
 
     pub(crate) fn pkcs8(&self) -> &[u8] {
-        &self.pkcs8
+        &self.0.pkcs8
     }
 
-    /// A proof for one call: `POST` to `url`, beside this handle.
-    pub(crate) fn proof(&self, url: &str, handle: &str) -> Result<String, Error> {
+    /// A proof for one call: a method, a URL without its query, and the session handle or access token
+    /// that is sent beside it.
+    ///
+    /// # Errors
+    /// When the system gives no randomness.
+    pub fn proof(&self, method: &str, url: &str, bound: &str) -> Result<String, Error> {
         let mut jti = [0_u8; 16];
         SystemRandom::new()
             .fill(&mut jti)
@@ -53,23 +62,23 @@ impl DpopKey {
         let header = format!(r#"{{"typ":"dpop+jwt","alg":"EdDSA","jwk":{}}}"#, self.jwk());
         let claims = serde_json::json!({
             "jti": hex(&jti),
-            "htm": "POST",
+            "htm": method,
             "htu": url,
             "iat": now_millis().div_euclid(1000),
-            "ath": URL_SAFE_NO_PAD.encode(sha256(handle.as_bytes())),
+            "ath": URL_SAFE_NO_PAD.encode(sha256(bound.as_bytes())),
         });
         let signed = format!(
             "{}.{}",
             URL_SAFE_NO_PAD.encode(header),
             URL_SAFE_NO_PAD.encode(claims.to_string())
         );
-        let signature = self.pair.sign(signed.as_bytes());
+        let signature = self.0.pair.sign(signed.as_bytes());
         Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
     }
 
     /// The public key with its members in the order that RFC 7638 hashes.
     fn jwk(&self) -> String {
-        public_jwk(self.pair.public_key().as_ref())
+        public_jwk(self.0.pair.public_key().as_ref())
     }
 }
 
@@ -92,7 +101,7 @@ mod tests {
     #[test]
     fn two_proofs_of_one_call_differ() {
         let key = DpopKey::generate().unwrap();
-        let proof = |_| key.proof("https://localhost/x", "jeton_s_x").unwrap();
+        let proof = |_| key.proof("POST", "https://localhost/x", "jeton_s_x").unwrap();
         assert_ne!(proof(1), proof(2));
     }
 }

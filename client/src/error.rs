@@ -60,6 +60,17 @@ impl Error {
         }
     }
 
+    /// What ended a stream that had begun. What is not the broker's own word is the connection's end.
+    pub(crate) fn of_stream(status: Status) -> Self {
+        let error = Self::from(status);
+        let broken = matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable);
+        if !broken || !error.reason.is_empty() {
+            return error;
+        }
+        let message = format!("the connection to the broker broke ({})", error.message);
+        Self { kind: ErrorKind::Unavailable, message, ..error }
+    }
+
     /// What kind of thing.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -126,7 +137,8 @@ impl Error {
     }
 
     /// Whether the very same call may be sent again.
-    pub(crate) fn is_passing(&self) -> bool {
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
         matches!(self.kind, ErrorKind::Busy | ErrorKind::Unavailable) && self.reason != "STORE_FULL"
     }
 

@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::{
     connect::Client,
     error::Error,
-    types::{GrantInfo, Granted, Introspection, Page, PageOf, Revoked, StopInfo},
+    types::{GrantInfo, Granted, Introspection, Page, PageOf, ReDecided, Revoked, StopInfo},
     wire,
 };
 
@@ -113,11 +113,8 @@ impl Client {
     /// # Errors
     /// When it is over, or refused by today's policies.
     pub async fn renew_grant(&self, id: &str, ttl: Option<Duration>) -> Result<Granted, Error> {
-        let request = v1::RenewGrantRequest {
-            id: id.to_owned(),
-            ttl_seconds: ttl.map_or(0, seconds),
-            request_id: String::new(),
-        };
+        let request =
+            v1::RenewGrantRequest { id: id.to_owned(), ttl_seconds: ttl.map_or(0, seconds) };
         let path = "/jeton.v1.GrantService/RenewGrant";
         let answer = self
             .once(path, request, |channel, request| async move {
@@ -286,6 +283,31 @@ impl Client {
             })
             .await?;
         Ok(answer.stops.into_iter().map(wire::stop).collect())
+    }
+
+    /// Decides all live grants again with the policies that hold now: which would not be given any
+    /// more. They are taken back if that is wanted.
+    ///
+    /// # Errors
+    /// When the caller may not.
+    pub async fn re_decide(&self, revoke: bool) -> Result<ReDecided, Error> {
+        let path = "/jeton.v1.GrantService/ReDecide";
+        let (mut found, mut token) = (ReDecided::default(), String::new());
+        loop {
+            let page = Some(v1::Page { size: 0, token });
+            let request = v1::ReDecideRequest { revoke, page };
+            let answer = self
+                .again(path, request, |channel, request| async move {
+                    GrantServiceClient::new(channel).re_decide(request).await
+                })
+                .await?;
+            found.looked_at = found.looked_at.saturating_add(answer.looked_at);
+            found.lost.extend(answer.lost.into_iter().filter_map(wire::lost));
+            token = answer.next_page_token;
+            if token.is_empty() {
+                return Ok(found);
+            }
+        }
     }
 
     /// Tells a resource server whether a credential is good at this moment.

@@ -27,6 +27,7 @@
 //!
 //! Nothing here knows the rules: the broker decides, and its words come back in [`Error`].
 
+mod approvals;
 mod audit;
 mod clock;
 mod connect;
@@ -36,17 +37,20 @@ mod env;
 mod error;
 mod grants;
 pub mod log;
+mod policies;
 mod revocations;
 mod session;
 pub mod session_file;
 mod sessions;
 mod types;
+pub mod verifier;
 mod wire;
 
 pub use self::{
+    approvals::{ApprovalInfo, Approvals, ApproverGroupInfo, GivenApprovalInfo, Reach},
     audit::{
-        CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, Receipt, Summary, SummaryPart, Tail,
-        Until,
+        CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, Purpose, Receipt, Summary, SummaryPart,
+        Tail, Until,
     },
     clock::now_millis,
     connect::{Client, Settings},
@@ -55,12 +59,13 @@ pub use self::{
     env::{ENVIRONMENT, log_key, no_color},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching, Revocation},
+    policies::{KeptPolicies, PoliciesInfo, ReloadedPolicies},
     revocations::{EndedGrant, RevocationWord, Revocations},
     session::Session,
     sessions::{Binding, OpenSession, OpenedSession},
     types::{
-        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Page, PageOf,
-        Revoked, SessionInfo, StopInfo, WhoAmI,
+        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, LostInfo, Page,
+        PageOf, ReDecided, Revoked, SessionInfo, StopInfo, WhoAmI,
     },
 };
 pub use jeton_domain::{

@@ -57,6 +57,9 @@ pub enum LogError {
     /// It is not what was signed.
     #[error("{0}")]
     Fault(#[from] Fault),
+    /// There is no log.
+    #[error("`{0}` holds no `checkpoint`: it is no log of tiles, or its name is mistyped")]
+    NoLog(String),
     /// A part is missing.
     #[error("{0} is missing")]
     Missing(String),

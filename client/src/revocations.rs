@@ -67,8 +67,8 @@ impl Revocations {
     /// stop then.
     pub async fn next(&mut self) -> Result<Option<RevocationWord>, Error> {
         let silent = || Error::local(ErrorKind::Unavailable, "the broker has fallen silent");
-        let word =
-            tokio::time::timeout(SILENCE, self.0.message()).await.map_err(|_| silent())??;
+        let word = tokio::time::timeout(SILENCE, self.0.message()).await.map_err(|_| silent())?;
+        let word = word.map_err(Error::of_stream)?;
         Ok(word.map(wire::revocations))
     }
 }

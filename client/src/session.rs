@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, PoisonError, Weak},
+    time::Duration,
 };
 
 use jeton_domain::scope::Scope;
@@ -58,6 +59,18 @@ impl Session {
     /// # Errors
     /// When it is refused or waits for people.
     pub async fn credential(&self, scope: &str) -> Result<Credential, Error> {
+        self.credential_within(scope, Duration::ZERO).await
+    }
+
+    /// The same, and where people have to approve it first, waits for them.
+    ///
+    /// # Errors
+    /// When it is refused, or nobody answered in this time.
+    pub async fn credential_within(
+        &self,
+        scope: &str,
+        patience: Duration,
+    ) -> Result<Credential, Error> {
         let scope = Scope::parse(scope)
             .map_err(|error| Error::local(ErrorKind::Invalid, error.to_string()))?;
         let slot = self.slot(&scope.to_string());
@@ -65,7 +78,16 @@ impl Session {
         if let Some(held) = slot.upgrade().filter(|held| held.is_good()) {
             return Ok(Credential::new(held));
         }
-        let granted = self.client.request_grant(Ask::new(scope)).await?;
+        let mut granted = self.client.request_grant(Ask::new(scope)).await?;
+        if granted.secret.is_none() && !patience.is_zero() {
+            granted = self.client.await_grant(&granted.grant.id, patience).await?;
+        }
+        if !granted.grant.is_open() {
+            return Err(Error::local(
+                ErrorKind::Denied,
+                format!("{}: {}", granted.grant.id, granted.grant.end_reason),
+            ));
+        }
         let Some(issued) = granted.secret else {
             let guards: Vec<&str> =
                 granted.grant.guards.iter().map(|guard| guard.policy_id.as_str()).collect();

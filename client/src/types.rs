@@ -24,6 +24,8 @@ pub struct SessionInfo {
     pub close_reason: String,
     /// The sessions above it, from the first to its parent.
     pub delegators: Vec<DelegatorInfo>,
+    /// The issuers on whose tokens it was opened, and each session above it.
+    pub issuers: Vec<String>,
 }
 
 /// A session that passed on what it had.
@@ -60,6 +62,14 @@ pub struct GrantInfo {
     pub delegators: Vec<DelegatorInfo>,
     /// When the credential dies by itself, while the upstream has not confirmed its end.
     pub upstream_until: Option<i64>,
+}
+
+impl GrantInfo {
+    /// Whether something may still come of it: it waits, or its credential is good.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.state.as_str(), "pending" | "minting" | "active")
+    }
 }
 
 /// A rule that a person may lift.
@@ -129,6 +139,8 @@ pub struct Revoked {
     pub revoked: u32,
     /// Of those, how many the upstream has yet to confirm.
     pub upstream_pending: u32,
+    /// Of those, how many no upstream can be told of.
+    pub upstream_unsupported: u32,
     /// Of those, how many the upstream was seen to refuse by now.
     pub upstream_confirmed: u32,
     /// When the last of those pending dies by itself; absent if none is.
@@ -151,6 +163,30 @@ pub struct StopInfo {
     pub reason: String,
     /// Since when.
     pub since: i64,
+}
+
+/// A grant that would not be given any more.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct LostInfo {
+    /// The grant as it is now.
+    pub grant: GrantInfo,
+    /// Which layer refuses it.
+    pub layer: String,
+    /// Why.
+    pub reason: String,
+    /// Policies that refuse it.
+    pub policy_ids: Vec<String>,
+}
+
+/// What deciding again found.
+#[derive(Debug, Clone, Default, Serialize)]
+#[non_exhaustive]
+pub struct ReDecided {
+    /// Grants that would not be given any more.
+    pub lost: Vec<LostInfo>,
+    /// Grants that were looked at.
+    pub looked_at: u64,
 }
 
 /// A page of a list.

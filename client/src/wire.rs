@@ -7,12 +7,13 @@ use jeton_domain::{
 use jeton_proto::v1;
 
 use crate::{
+    approvals::{ApprovalInfo, ApproverGroupInfo, GivenApprovalInfo},
     audit::{EntryInfo, Summary, SummaryPart},
     error::{Error, ErrorKind},
     revocations::{EndedGrant, RevocationWord},
     types::{
-        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, Revoked,
-        SessionInfo, StopInfo, WhoAmI,
+        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, LostInfo,
+        Revoked, SessionInfo, StopInfo, WhoAmI,
     },
 };
 
@@ -61,6 +62,7 @@ pub(crate) fn session(session: v1::Session) -> SessionInfo {
         grants_used: session.grants_used,
         close_reason: session.close_reason,
         delegators: delegators(session.delegators),
+        issuers: session.issuers,
     }
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn revoked(answer: v1::RevokeMatchingResponse) -> Revoked {
     Revoked {
         revoked: answer.revoked,
         upstream_pending: answer.upstream_pending,
+        upstream_unsupported: answer.upstream_unsupported,
         upstream_confirmed: answer.upstream_confirmed,
         upstream_until: millis(answer.upstream_until),
         sessions_closed: answer.sessions_closed,
@@ -94,6 +97,11 @@ pub(crate) fn revocations(word: v1::WatchRevocationsResponse) -> RevocationWord 
         next: word.next_index,
         caught_up: word.caught_up,
     }
+}
+
+pub(crate) fn lost(lost: v1::LostGrant) -> Option<LostInfo> {
+    let v1::LostGrant { grant: of, layer, reason, policy_ids } = lost;
+    Some(LostInfo { grant: grant(of?), layer, reason, policy_ids })
 }
 
 pub(crate) fn stop(stop: v1::Stop) -> StopInfo {
@@ -137,6 +145,36 @@ pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
         delegators: delegators(grant.delegators),
         upstream_until: millis(grant.upstream_until),
     }
+}
+
+pub(crate) fn approval(approval: v1::Approval) -> Result<ApprovalInfo, Error> {
+    let group = |group: v1::ApproverGroup| ApproverGroupInfo {
+        name: group.name,
+        quorum: group.quorum,
+        reason_required: group.reason_required,
+        session_grants: group.session_grants,
+        session_seconds: group.session_seconds,
+        yours: group.yours,
+    };
+    let given = |given: v1::GivenApproval| GivenApprovalInfo {
+        by: given.by,
+        groups: given.groups,
+        at: millis(given.time).unwrap_or(0),
+        reason: given.reason,
+        for_session: given.for_session,
+        entry: given.entry_index,
+    };
+    Ok(ApprovalInfo {
+        grant: grant(approval.grant.ok_or_else(|| missing("grant"))?),
+        session: session(approval.session.ok_or_else(|| missing("session"))?),
+        request_hash: approval.request_hash,
+        summary: approval.summary,
+        groups: approval.groups.into_iter().map(group).collect(),
+        given: approval.given.into_iter().map(given).collect(),
+        stale: approval.stale,
+        answerable: approval.answerable,
+        not_answerable: approval.not_answerable,
+    })
 }
 
 pub(crate) fn granted(
@@ -208,7 +246,7 @@ fn word(name: &str, prefix: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_ascii_lowercase()
 }
 
-fn millis(time: Option<prost_types::Timestamp>) -> Option<i64> {
+pub(crate) fn millis(time: Option<prost_types::Timestamp>) -> Option<i64> {
     time.map(|time| {
         time.seconds.saturating_mul(1000).saturating_add(i64::from(time.nanos) / 1_000_000)
     })

@@ -12,7 +12,8 @@ use jeton_proto::{
     SESSION_METADATA,
     v1::{
         Envelope, OpenSessionRequest, RequestGrantRequest, RequestGrantResponse, Scope, Session,
-        audit_service_client::AuditServiceClient, grant_service_client::GrantServiceClient,
+        approval_service_client::ApprovalServiceClient, audit_service_client::AuditServiceClient,
+        grant_service_client::GrantServiceClient,
         introspection_service_client::IntrospectionServiceClient, open_session_request::Binding,
         session_service_client::SessionServiceClient,
     },
@@ -21,6 +22,7 @@ use tempfile::TempDir;
 use tonic::{
     Request, Status,
     metadata::MetadataValue,
+    service::interceptor::InterceptedService,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
@@ -180,6 +182,11 @@ impl Broker {
 
     /// Connects to any server that trusts the example's CA.
     pub async fn connect(&self, who: &str, url: &str) -> Result<Caller, tonic::transport::Error> {
+        Ok(Caller { channel: self.channel(who, url).await?, handle: None })
+    }
+
+    /// A channel to any server that trusts the example's CA.
+    pub async fn channel(&self, who: &str, url: &str) -> Result<Channel, tonic::transport::Error> {
         let read = |name: String| fs::read(self.data.join("tls").join(name)).unwrap();
         let tls = ClientTlsConfig::new()
             .domain_name("localhost")
@@ -189,7 +196,47 @@ impl Broker {
         let endpoint = Endpoint::from_shared(url.to_owned())?
             .tls_config(tls)?
             .timeout(Duration::from_secs(30));
-        Ok(Caller { channel: endpoint.connect().await?, handle: None })
+        endpoint.connect().await
+    }
+
+    /// Connects without a certificate.
+    pub async fn nobody(&self) -> Caller {
+        let ca = fs::read(self.data.join("tls/ca.pem")).unwrap();
+        let tls = ClientTlsConfig::new()
+            .domain_name("localhost")
+            .ca_certificate(Certificate::from_pem(ca));
+        crate::crypto();
+        let endpoint = Endpoint::from_shared(self.env("JETON_ENDPOINT").to_owned()).unwrap();
+        let channel = endpoint.tls_config(tls).unwrap().connect().await.unwrap();
+        Caller { channel, handle: None }
+    }
+
+    /// The client library as one of the example's people or programs.
+    pub async fn client(&self, who: &str) -> jeton_client::Client {
+        crate::crypto();
+        let file = |name: String| Some(self.data.join("tls").join(name));
+        let settings = jeton_client::Settings {
+            endpoint: Some(self.env("JETON_ENDPOINT").to_owned()),
+            ca: file("ca.pem".to_owned()),
+            certificate: file(format!("{who}.pem")),
+            key: file(format!("{who}.key")),
+            ..jeton_client::Settings::default()
+        };
+        settings.connect().await.unwrap()
+    }
+
+    /// A client for plain HTTP, perhaps with somebody's certificate.
+    pub fn http(&self, who: Option<&str>) -> reqwest::Client {
+        crate::crypto();
+        let read = |name: &str| fs::read(self.data.join("tls").join(name)).unwrap();
+        let mut builder = reqwest::Client::builder()
+            .tls_certs_only([reqwest::Certificate::from_pem(&read("ca.pem")).unwrap()])
+            .http1_only();
+        if let Some(who) = who {
+            let pem = [read(&format!("{who}.key")), read(&format!("{who}.pem"))].concat();
+            builder = builder.identity(reqwest::Identity::from_pem(&pem).unwrap());
+        }
+        builder.build().unwrap()
     }
 
     /// SHA-256 of somebody's certificate, as sessions are bound to it.
@@ -253,7 +300,7 @@ pub struct Caller {
     pub handle: Option<String>,
 }
 
-type Send_ = tonic::service::interceptor::InterceptedService<Channel, Handle>;
+type Send_ = InterceptedService<Channel, Handle>;
 
 /// Puts the handle on each call.
 #[derive(Clone)]
@@ -270,6 +317,11 @@ impl tonic::service::Interceptor for Handle {
 }
 
 impl Caller {
+    /// What a client of any service is made of.
+    pub fn service(&self) -> Send_ {
+        InterceptedService::new(self.channel.clone(), Handle(self.handle.clone()))
+    }
+
     /// The session service.
     pub fn sessions(&self) -> SessionServiceClient<Send_> {
         SessionServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
@@ -291,6 +343,11 @@ impl Caller {
     /// The audit service.
     pub fn audit(&self) -> AuditServiceClient<Send_> {
         AuditServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
+    }
+
+    /// The approval service.
+    pub fn approvals(&self) -> ApprovalServiceClient<Send_> {
+        ApprovalServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
     }
 
     /// Asks for a grant.

@@ -65,6 +65,7 @@ impl Company {
         let by = |id: &&str| DecidedBy {
             policies: vec![PolicyId::new(id)],
             policy_hash: Arc::clone(&hash),
+            approvals: vec![],
         };
         Self {
             dice: Dice::new(seed),
@@ -163,6 +164,7 @@ impl Company {
         let person = name("person", self.dice.below(40));
         self.session = Some((session, agent.clone(), person.clone()));
         Event::SessionOpened {
+            issuers: vec![],
             session,
             agent,
             person: Some(person),

@@ -148,6 +148,11 @@ impl GithubFront {
         self.state.live(token).map(|(minted, _)| minted)
     }
 
+    /// From now on a token opens other repositories, as when one was renamed or moved.
+    pub fn opens_now(&self, token: &str, repositories: &[&str]) {
+        locked(&self.state.ledger).opens_now(token, repositories);
+    }
+
     /// Brings the end of every token so far nearer by this much, as if it had been minted earlier.
     pub fn age_tokens(&self, by: SignedDuration) {
         locked(&self.state.ledger).age(by);

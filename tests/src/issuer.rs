@@ -20,6 +20,11 @@ impl Issuer {
         Self(Ed25519KeyPair::from_pkcs8(document.as_ref()).unwrap())
     }
 
+    /// Its key, for whoever forges.
+    pub fn into_pair(self) -> Ed25519KeyPair {
+        self.0
+    }
+
     /// Its public keys.
     pub fn jwks(&self) -> Value {
         let x = URL_SAFE_NO_PAD.encode(self.0.public_key());
@@ -34,9 +39,14 @@ impl Issuer {
             "ref": "refs/heads/main", "iat": now, "nbf": now, "exp": now + 300,
         });
         change(&mut claims);
-        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": "ci-1"});
+        self.signs("JWT", &claims)
+    }
+
+    /// A token of any type.
+    pub fn signs(&self, typ: &str, claims: &Value) -> String {
+        let header = json!({"alg": "EdDSA", "typ": typ, "kid": "ci-1"});
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
+        let signed = format!("{}.{}", part(&header), part(claims));
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes())))
     }
 }

@@ -1,5 +1,7 @@
 //! The harness of Jeton: the upstreams, hosts and clients that the whole-system tests play with.
 
+pub mod abuse;
+pub mod any_rpc;
 pub mod broker;
 pub mod canary;
 pub mod emulate;
@@ -9,6 +11,7 @@ pub mod generate;
 pub mod git_host;
 pub mod github;
 pub mod github_front;
+pub mod golden;
 pub mod issuer;
 pub mod load;
 pub mod log_bench;
@@ -17,6 +20,7 @@ pub mod openapi;
 pub mod raw;
 pub mod records;
 pub mod reference;
+pub mod revoke_bench;
 
 use std::sync::Once;
 

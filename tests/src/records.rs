@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use jeton_domain::{
-    audit::Event,
+    audit::{Entry, Event},
     grant::Phase,
     merkle::{Anchor, Hash, LogVerifier},
 };
@@ -29,6 +29,11 @@ impl Records {
 
     /// Those behind a head, which moves on.
     pub fn events_behind(&self, head: &mut Head) -> Vec<Event> {
+        self.entries_behind(head).into_iter().map(|entry| entry.event).collect()
+    }
+
+    /// The same with their times.
+    pub fn entries_behind(&self, head: &mut Head) -> Vec<Entry> {
         let sql = "SELECT place, text FROM entry WHERE place >= ?1 ORDER BY place";
         let mut statement = self.0.prepare(sql).unwrap();
         let rows = statement.query_map([i64::try_from(head.size()).unwrap()], |row| {
@@ -38,7 +43,7 @@ impl Records {
         for row in rows.unwrap() {
             let (place, text) = row.unwrap();
             assert_eq!(u64::try_from(place).unwrap(), head.size(), "the log has a hole");
-            events.push(head.0.feed(text.as_bytes(), None).unwrap().entry.event);
+            events.push(head.0.feed(text.as_bytes(), None).unwrap().entry);
         }
         events
     }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use jeton_client::{Client, EntryFilter, EntryInfo, PageOf, Settings, Until};
+use jeton_client::{Client, EntryFilter, EntryInfo, PageOf, Purpose, Until};
 use jeton_domain::merkle::{SignedCheckpoint, VerifierKey};
 use jeton_proto::v1::{
     AcknowledgeRestoreRequest, EntryFilter as WireFilter, GetGrantRequest, GrantState,
@@ -24,19 +24,6 @@ use tonic_types::StatusExt;
 
 const READ: &str = "git:acme/api contents:read";
 const SOON: Duration = Duration::from_secs(20);
-
-async fn client(broker: &Broker, who: &str) -> Client {
-    jeton_tests::crypto();
-    let tls = broker.data().join("tls");
-    let settings = Settings {
-        endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
-        ca: Some(tls.join("ca.pem")),
-        certificate: Some(tls.join(format!("{who}.pem"))),
-        key: Some(tls.join(format!("{who}.key"))),
-        ..Settings::default()
-    };
-    settings.connect().await.unwrap()
-}
 
 fn key(broker: &Broker) -> VerifierKey {
     VerifierKey::parse(broker.env("JETON_LOG_KEY")).unwrap()
@@ -96,7 +83,7 @@ async fn an_auditor_sees_all_and_is_on_record_and_a_session_sees_its_own() {
     let (id, _) = (granted(&one).await, granted(&other).await);
     one.requests("git:other/api contents:read").await.unwrap_err();
 
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     let entries = all(&audrey, EntryFilter::default()).await;
     let indexes: Vec<u64> = entries.iter().map(|entry| entry.index).collect();
     assert_eq!(indexes, (0..entries.len() as u64).collect::<Vec<_>>(), "none is left out");
@@ -148,7 +135,7 @@ async fn an_auditor_sees_all_and_is_on_record_and_a_session_sees_its_own() {
 async fn a_tail_goes_on_where_it_stood_and_skips_nothing() {
     let broker = Broker::start();
     let (agent, _) = broker.agent_with(&[READ]).await;
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     let writing = tokio::spawn(async move {
         for _ in 0..600 {
             granted(&agent).await;
@@ -182,7 +169,7 @@ async fn a_tail_goes_on_where_it_stood_and_skips_nothing() {
 async fn every_credential_has_a_receipt_that_holds_without_trust() {
     let broker = Broker::start();
     let (agent, _) = broker.agent_with(&[READ]).await;
-    let (audrey, key) = (client(&broker, "audrey").await, key(&broker));
+    let (audrey, key) = (broker.client("audrey").await, key(&broker));
     let first = agent.requests(READ).await.unwrap().grant.unwrap();
     let receipt = audrey.receipt_of_grant(&first.id).await.unwrap();
     assert_eq!(Some(receipt.entry.index), first.entry_index);
@@ -243,6 +230,18 @@ async fn whoever_edits_removes_or_cuts_off_entries_is_found_by_the_file_alone() 
         "{}",
         text(&refused)
     );
+    for mistyped in [&["--url", &format!("{url}s")][..], &["--tiles", "/nowhere"]] {
+        let words = [&["audit", "verify", "--checkpoint", kept.to_str().unwrap()], mistyped];
+        let none = jeton(&broker, "audrey", &words.concat());
+        assert_eq!(none.status.code(), Some(66), "{}", text(&none));
+        assert!(text(&none).contains("it is no log of tiles"), "{}", text(&none));
+    }
+    let elsewhere = jeton(
+        &broker,
+        "audrey",
+        &["audit", "verify", "--url", "http://localhost.evil.example/log"],
+    );
+    assert!(text(&elsewhere).contains("begins with https://, or is on this host"));
     let good = verified(&broker, &["--checkpoint", kept.to_str().unwrap()]);
     assert!(good.status.success(), "{}", text(&good));
     assert_eq!(broker.stop(), Some(0));
@@ -257,6 +256,10 @@ async fn whoever_edits_removes_or_cuts_off_entries_is_found_by_the_file_alone() 
         (format!("{bulk} WHERE place = 560"), "they are not those that the checkpoint of size"),
         ("DELETE FROM entry WHERE place = 100".to_owned(), "entry 100:"),
         ("DELETE FROM entry WHERE place > 300".to_owned(), "the log ends after 301 entries"),
+        (
+            "DELETE FROM entry WHERE place < 256".to_owned(),
+            "entries before 256 are not there, and the log does not say that they were moved out",
+        ),
         (
             "UPDATE entry SET place = -1 WHERE place = 10; UPDATE entry SET place = 10 WHERE place = 11; UPDATE entry SET place = 11 WHERE place = -1".to_owned(),
             "entry 10:",
@@ -354,7 +357,7 @@ async fn a_store_put_back_from_a_backup_brings_nothing_back_and_waits_for_an_ope
     assert!(acknowledge("ana", "the disk broke").status.success());
     let (agent, _) = broker.agent_with(&[READ]).await;
     granted(&agent).await;
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     let words: Vec<String> =
         all(&audrey, EntryFilter::default()).await.into_iter().map(|entry| entry.event).collect();
     let found = words.iter().position(|word| word == "restore_found").unwrap();
@@ -377,6 +380,70 @@ async fn a_store_put_back_from_a_backup_brings_nothing_back_and_waits_for_an_ope
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_gone_is_taken_for_a_store_that_was_put_back() {
+    let mut broker = Broker::start();
+    let copy = broker.data().join("run/checkpoint");
+    let copied = async || copy.exists().then_some(());
+    within(SOON, "a copy", copied).await;
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    granted(&agent).await;
+    assert_eq!(broker.stop(), Some(0));
+    fs::remove_file(&copy).unwrap();
+    broker.run();
+    let refused = agent_again(&broker, &agent).await.requests(READ).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "its session ended: {refused:?}");
+    assert!(broker.log().contains("the copy of the log's checkpoint is gone"), "{}", broker.log());
+    let acknowledged =
+        jeton(&broker, "ana", &["audit", "acknowledge-restore", "--reason", "I deleted it"]);
+    assert!(acknowledged.status.success(), "{}", text(&acknowledged));
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    granted(&agent).await;
+    within(SOON, "a copy again", copied).await;
+    assert_eq!(broker.stop(), Some(0));
+    broker.run();
+    granted(&agent_again(&broker, &agent).await).await;
+}
+
+/// The same agent with the same handle, connected anew.
+async fn agent_again(broker: &Broker, agent: &Caller) -> Caller {
+    let mut again = broker.as_("agent").await;
+    again.handle.clone_from(&agent.handle);
+    again
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopping_broker_tells_its_streams_and_an_end_is_told_apart() {
+    let mut broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    granted(&agent).await;
+    let audrey = broker.client("audrey").await;
+    let end = Until::End(Purpose::Export);
+    let mut whole = audrey.tail_entries(EntryFilter::default(), 0, end).await.unwrap();
+    let mut ends = Vec::new();
+    while let Some(batch) = whole.next().await.unwrap() {
+        ends.push(batch.at_end);
+    }
+    assert_eq!(ends, [false, true]);
+    let mut open = audrey.tail_entries(EntryFilter::default(), 0, Until::Stopped).await.unwrap();
+    assert!(!open.next().await.unwrap().unwrap().entries.is_empty());
+    assert_eq!(broker.stop(), Some(0));
+    let told = loop {
+        match open.next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it looks like all there is"),
+            Err(error) => break error,
+        }
+    };
+    assert!(told.is_passing(), "{told:?}");
+
+    broker.run();
+    let session = agent_again(&broker, &agent).await;
+    let verify = TailEntriesRequest { purpose: 2, ..Default::default() };
+    let refused = session.audit().tail_entries(verify).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied, "a part is never verified as the whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn callers_that_can_not_say_who_they_are_are_counted_in_the_log() {
     let broker = Broker::start();
     let mut nobody = Raw::connect(&broker, None).await.unwrap();
@@ -386,7 +453,7 @@ async fn callers_that_can_not_say_who_they_are_are_counted_in_the_log() {
         let request = framed(&jeton_proto::v1::WhoAmIRequest {});
         assert_ne!(nobody.call(path, &bad, request).await.unwrap().code, Some(0));
     }
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     let filter = EntryFilter { event: Some("sign_in_failed".into()), ..Default::default() };
     let counted = async || {
         let found = all(&audrey, filter.clone()).await;
@@ -486,7 +553,7 @@ async fn exports_hold_every_entry_go_on_after_a_break_and_are_on_record() {
         text(&check())
     );
 
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     let read = EntryFilter { event: Some("log_read".into()), ..Default::default() };
     let lines: Vec<String> = all(&audrey, read).await.into_iter().map(|entry| entry.line).collect();
     let exports = lines.iter().filter(|line| line.contains("export from")).count();
@@ -507,7 +574,7 @@ async fn old_entries_leave_the_store_and_everything_still_holds() {
         let kept = "[audit]\nkeep_days = 100\narchive = \"old\"";
         fs::write(&file, text.replace("[audit]", kept)).unwrap();
     });
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     let store = broker.data().join("jeton.db");
     let moved = async || {
         let db = Connection::open(&store).unwrap();
@@ -516,10 +583,8 @@ async fn old_entries_leave_the_store_and_everything_still_holds() {
     };
     within(SOON, "all whole bundles are moved", moved).await;
     let mut seen = Vec::new();
-    let mut stream = audrey
-        .tail_entries(EntryFilter::default(), 0, Until::End { purpose: "test" })
-        .await
-        .unwrap();
+    let mut stream =
+        audrey.tail_entries(EntryFilter::default(), 0, Until::End(Purpose::Look)).await.unwrap();
     while let Some(batch) = stream.next().await.unwrap() {
         seen.extend(batch.entries.into_iter().map(|entry| entry.text));
     }
@@ -544,7 +609,7 @@ async fn old_entries_leave_the_store_and_everything_still_holds() {
     }
     assert_eq!(broker.stop(), Some(0));
     broker.run();
-    let audrey = client(&broker, "audrey").await;
+    let audrey = broker.client("audrey").await;
     assert_eq!(audrey.receipt(5).await.unwrap().entry.text, written[5]);
     assert_eq!(broker.stop(), Some(0));
 
@@ -569,4 +634,10 @@ async fn old_entries_leave_the_store_and_everything_still_holds() {
         "{}",
         text(&start)
     );
+
+    let db = Connection::open(&store).unwrap();
+    db.execute_batch("DELETE FROM entry WHERE place < 10000").unwrap();
+    drop(db);
+    let bad = verified(&broker, &[]);
+    assert_eq!(bad.status.code(), Some(74), "{}", text(&bad));
 }

@@ -66,10 +66,12 @@ async fn many_who_ask_for_one_scope_share_one_grant() {
             session.credential("git:acme/api contents:read").await.unwrap()
         }));
     }
-    let mut ids = std::collections::HashSet::new();
+    // Each is kept until all have one: the last to let go gives the grant back.
+    let mut held = Vec::new();
     for one in asking {
-        ids.insert(one.await.unwrap().grant_id().to_owned());
+        held.push(one.await.unwrap());
     }
+    let ids: std::collections::HashSet<&str> = held.iter().map(|one| one.grant_id()).collect();
     assert_eq!(ids.len(), 1);
     assert_eq!(
         client.list_grants(Default::default(), Default::default()).await.unwrap().items.len(),

@@ -1,6 +1,9 @@
 //! The bounds of `limits.rs` on connections, streams and requests, and on their time.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jeton_proto::v1::{
     GrantState, ListGrantsRequest, RequestGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
@@ -12,10 +15,11 @@ use jeton_tests::{
     frames::{Frame, Frames, body, call, kind, reset},
     github::Github,
     github_front::{Call, Script},
-    raw::{Raw, framed, tls_config_of},
+    raw::{Raw, framed, tls_config_of, tls_stream},
     records::Records,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustls::ClientConfig;
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
@@ -200,6 +204,82 @@ async fn who_has_no_identity_takes_no_place_of_those_who_have_one() {
     for _ in 0..100 {
         agent.requests(READ).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sends_its_identity_in_a_slow_body_takes_no_place_of_others() {
+    let broker = Broker::start();
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    let mut held = Vec::new();
+    for _ in 0..=FULL_CONNECTIONS {
+        let mut connection = Frames::connect(&broker, None).await.unwrap();
+        let form = [("content-type", "application/x-www-form-urlencoded")];
+        let calls: Vec<u8> =
+            streams().take(256).flat_map(|stream| call(stream, "/oauth/token", &form)).collect();
+        connection.write(&calls).await.unwrap();
+        held.push(connection);
+    }
+    // Some of them are refused by now, so all of them were looked at.
+    let refused = held.last_mut().unwrap().read_until(|frame| frame.kind == kind::HEADERS);
+    soon("a refusal of too many", refused).await.unwrap();
+    for _ in 0..100 {
+        agent.requests(READ).await.unwrap();
+    }
+    let first = held.first_mut().unwrap().read_until(|frame| frame.kind == kind::HEADERS);
+    soon("a body that does not come is given up", first).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_without_end_over_http_1_is_cut_before_it_costs_much() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let broker = Broker::start();
+    let mut config = ClientConfig::clone(&tls_config_of(&broker, None));
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let config = Arc::new(config);
+    // The second one begins as HTTP/2 does, and goes on otherwise; the third dribbles that beginning.
+    for (begin, pause) in [("GET", None), ("PRI", None), ("PRI", Some(Duration::from_millis(50)))] {
+        let mut stream = tls_stream(&broker, &config).await.unwrap();
+        for letter in begin.as_bytes() {
+            stream.write_all(&[*letter]).await.unwrap();
+            if let Some(pause) = pause {
+                stream.flush().await.unwrap();
+                tokio::time::sleep(pause).await;
+            }
+        }
+        stream.write_all(b" /log/checkpoint HTTP/1.1\r\nhost: localhost\r\n").await.unwrap();
+        let line = format!("x-{}: {}\r\n", "a".repeat(100), "b".repeat(900));
+        let mut sent = 0;
+        while sent < 64 * 1024 * 1024 {
+            match timeout(SOON, stream.write_all(line.as_bytes())).await.unwrap() {
+                Ok(()) => sent += line.len(),
+                Err(_) => break,
+            }
+        }
+        let mut rest = Vec::new();
+        let _ = soon("it is cut", stream.read_to_end(&mut rest)).await;
+        assert!(sent < 16 * 1024 * 1024, "{begin}: {sent} bytes were taken");
+        // What reads heads would have answered 431, once it had buffered 400 KiB.
+        assert_eq!(String::from_utf8_lossy(&rest), "", "{begin}: it is cut before");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_nothing_keeps_no_place_at_the_port_of_the_public_keys() {
+    use tokio::io::AsyncReadExt;
+    let broker = Broker::start();
+    let keys = broker.env("JETON_JWKS").to_owned();
+    let address = keys.split('/').nth(2).unwrap().to_owned();
+    let mut silent = Vec::new();
+    for _ in 0..1024 {
+        silent.push(tokio::net::TcpStream::connect(&address).await.unwrap());
+    }
+    jeton_tests::crypto();
+    let client = reqwest::Client::builder().timeout(SOON).build().unwrap();
+    let answer = client.get(&keys).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200, "after the silent ones were cut");
+    let mut rest = Vec::new();
+    let first = silent.first_mut().unwrap();
+    let _ = soon("the silent are cut", first.read_to_end(&mut rest)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

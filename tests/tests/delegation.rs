@@ -214,6 +214,21 @@ async fn an_agent_is_revoked_with_all_that_it_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_opens_sessions_is_revoked_and_stopped_with_them() {
+    let broker = Broker::start();
+    let (agent, session) = broker.agent_with(&["git:acme/* contents:read"]).await;
+    let token = secret(&agent, LOST).await;
+    let cut = revoke(&broker, Matching::Agent(session.opener.clone()), true).await;
+    assert_eq!((cut.sessions_closed, cut.revoked), (1, 1));
+    assert!(!introspect(&broker, &token).await.active);
+    let orchestrator = broker.as_("orchestrator").await;
+    let mut again = opening(&["git:acme/* contents:read"]);
+    again.binding = Some(Binding::CertificateSha256(broker.thumbprint("agent")));
+    let refused = open(&orchestrator, again).await.unwrap_err();
+    assert!(refused.message().contains("stopped for agent"), "{}", refused.message());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_policy_gave_is_taken_back_and_nothing_else() {
     let broker = Broker::start();
     let (agent, _) = broker.agent_with(&["git:acme/* contents:write"]).await;
@@ -313,7 +328,8 @@ async fn a_store_from_before_there_were_sessions_below_sessions_goes_on() {
     assert_eq!(broker.stop(), Some(0));
     let db = rusqlite::Connection::open(broker.data().join("jeton.db")).unwrap();
     db.execute_batch(
-        "ALTER TABLE session DROP COLUMN chain; DROP TABLE stop; DROP TABLE ended;
+        "ALTER TABLE session DROP COLUMN chain; ALTER TABLE session DROP COLUMN issuers;
+         DROP TABLE stop; DROP TABLE ended; DROP TABLE approval;
          PRAGMA user_version = 2;",
     )
     .unwrap();
@@ -325,4 +341,37 @@ async fn a_store_from_before_there_were_sessions_below_sessions_goes_on() {
     secret(&again, LOST).await;
     let cut = revoke(&broker, Matching::All(true), true).await;
     assert_eq!((cut.sessions_closed, cut.revoked), (1, 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_gets_by_another_nothing_that_policies_refuse_to_itself() {
+    let broker = Broker::start_with(|data| {
+        let policy = r#"
+@id("vault-is-not-for-builders-of-little-trust")
+@reason("ask somebody whom it is for")
+forbid (principal == Jeton::Agent::"spiffe://dev.jeton.local/agent/build-42", action, resource == Jeton::Resource::"git:acme/vault");
+"#;
+        std::fs::write(data.join("policies/vault.cedar"), policy).unwrap();
+    });
+    const VAULT: &str = "git:acme/vault contents:read";
+    let (agent, session) = broker.agent_with(&["git:acme/* contents:read"]).await;
+    agent.requests(VAULT).await.unwrap_err();
+    // Bound to the first agent's own certificate: it would be its own front.
+    let mut request = below(&broker, &session, &["git:acme/* contents:read"]);
+    request.binding = Some(Binding::CertificateSha256(broker.thumbprint("agent")));
+    let opened = open(&agent, request).await.unwrap();
+    let mut front = broker.as_("agent").await;
+    front.handle = Some(opened.handle);
+    let refused = front.requests(VAULT).await.unwrap_err();
+    assert_eq!(refused.code(), Code::PermissionDenied);
+    assert!(refused.message().contains("vault-is-not-for-builders-of-little-trust"), "{refused:?}");
+    front.requests(LOST).await.unwrap();
+    // The other agent itself may, where nobody passed it on.
+    let mut own = opening(&["git:acme/* contents:read"]);
+    own.agent = SUB_AGENT.into();
+    own.binding = Some(Binding::CertificateSha256(broker.thumbprint("agent-2")));
+    let opened = open(&broker.as_("orchestrator").await, own).await.unwrap();
+    let mut other = broker.as_("agent-2").await;
+    other.handle = Some(opened.handle);
+    other.requests(VAULT).await.unwrap();
 }

@@ -16,7 +16,7 @@ use jeton_domain::{
     delegation::{Bequest, Chain, inherit},
     id::{Row, SessionId, Tag},
     limits::DELEGATION_DEPTH,
-    principal::PrincipalId,
+    principal::{Issuers, PrincipalId},
     revocation::Stops,
     scope::{Scope, ScopeBound},
     session::{Binding, Envelope, Session, SessionState, Words},
@@ -128,6 +128,7 @@ fn session(row: usize, envelope: Envelope, deadline: Timestamp, chain: Chain) ->
         opened: Timestamp::from_seconds(NOW),
         deadline,
         chain,
+        issuers: vec![],
     }
 }
 
@@ -207,7 +208,9 @@ fn granted(node: &Node, asked: &Line) -> Option<Ttl> {
         session: &node.session,
         state: &SessionState::Open,
         approvals: &BTreeSet::new(),
+        approved_by: &[],
         stops: &Stops::default(),
+        issuers: &Issuers::default(),
         now: Timestamp::from_seconds(NOW + 50),
     };
     match decide(&AllowAll, standing, &request) {

@@ -10,8 +10,8 @@ use std::{
 
 use jeton_proto::v1::{
     CloseSessionRequest, GetGrantRequest, GrantState, IntrospectRequest, ListGrantsRequest,
-    ReleaseGrantRequest, RevokeGrantRequest, RevokeMatchingRequest, SessionState,
-    open_session_request::Binding, revoke_matching_request::Matching,
+    ReleaseGrantRequest, RenewGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
+    SessionState, open_session_request::Binding, revoke_matching_request::Matching,
 };
 use jeton_tests::{
     broker::{Broker, Caller, opening},
@@ -167,6 +167,11 @@ async fn on_a_full_disk_nothing_is_granted_and_everything_can_be_taken_back() {
     assert!(!is_live(&operator, &first.1).await);
     grants_nothing(&broker, &agent, &github).await;
     assert_eq!(count(&operator).await, before, "nothing new is on record");
+    for id in [&second.0, &fifth.0] {
+        let renew = RenewGrantRequest { id: id.clone(), ..Default::default() };
+        let refused = agent.grants().renew_grant(renew).await.unwrap_err();
+        assert!(is_full(&refused), "{refused:?}");
+    }
     assert!(is_live(&operator, &second.1).await, "what was granted still works");
     revoke(&operator, &second.0).await.unwrap();
     agent.grants().release_grant(ReleaseGrantRequest { id: third.0.clone() }).await.unwrap();

@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jeton_domain::audit::Event;
+use jeton_client::{EntryFilter, PageOf};
+use jeton_domain::audit::{Entry, Event};
 use jeton_proto::v1::{
     GrantState, ReleaseGrantRequest, RenewGrantRequest, RequestGrantRequest, UpstreamRevocation,
 };
@@ -95,6 +96,60 @@ async fn the_witness_and_our_log_agree_token_by_token() {
         assert_eq!(token.permissions["contents"], level);
         assert_eq!(token.repository_ids.len(), 1);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_stands_otherwise_than_recorded_is_found_told_and_taken_back() {
+    let github = Github::pretended().await;
+    let broker = Broker::start_with(|data| {
+        github.configure(data);
+        let file = data.join("jetond.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text + "reconcile_seconds = 1\n").unwrap();
+    });
+    let scene = Scene::before(github, broker).await;
+    let (kept, _) = scene.token(WEB).await;
+    let (gone, dead) = scene.token(WEB).await;
+    let (moved, other) = scene.token(WEB).await;
+    let (wider, more) = scene.token(WEB).await;
+    // Somebody else's hand: the token is revoked there, a repository is renamed, one is added.
+    let url = format!("{}/installation/token", scene.github.front.url());
+    let told = reqwest::Client::new().delete(url).bearer_auth(&dead).send().await.unwrap();
+    assert_eq!(told.status().as_u16(), 204);
+    scene.github.front.opens_now(&other, &["acme/api"]);
+    scene.github.front.opens_now(&more, &["acme/api", "acme/web"]);
+    let auditor = scene.broker.client("audrey").await;
+    let found = within(SOON, "each is told", async || {
+        let filter = EntryFilter { event: Some("drift_found".into()), ..Default::default() };
+        let page = PageOf { size: 10, token: None };
+        let found = auditor.list_entries(filter, false, page).await.unwrap().items;
+        (found.len() >= 3).then_some(found)
+    })
+    .await;
+    let words: BTreeMap<String, String> = found
+        .iter()
+        .map(|found| {
+            let Event::DriftFound { of, found } =
+                Entry::parse(found.text.as_bytes()).unwrap().event
+            else {
+                panic!("{}", found.text)
+            };
+            (of.grant.to_string(), found.as_str().to_owned())
+        })
+        .collect();
+    assert_eq!(words[&gone.id], "github no longer takes its credential");
+    assert_eq!(words[&moved.id], "at github: it opens `acme/api` and not `acme/web`");
+    assert_eq!(words[&wider.id], "at github: it opens 2 repositories");
+    for id in [&moved.id, &wider.id] {
+        assert_eq!(scene.is_confirmed(id).await.state(), GrantState::Revoked);
+    }
+    assert_eq!(scene.grant(&kept.id).await.state(), GrantState::Active);
+    assert_eq!(scene.grant(&gone.id).await.state(), GrantState::Active, "told, and no more");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let filter = EntryFilter { event: Some("drift_found".into()), ..Default::default() };
+    let page = PageOf { size: 10, token: None };
+    let found = auditor.list_entries(filter, false, page).await.unwrap().items;
+    assert_eq!(found.len(), 3, "told once");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,6 +252,33 @@ async fn a_renewed_grant_has_a_new_token_and_the_one_before_dies() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_renewal_may_have_made_is_not_said_to_be_gone() {
+    let scene = Scene::set().await;
+    let (grant, old) = scene.token(WEB).await;
+    scene.github.front.next(Call::Mint, Script::Slow(Duration::from_secs(2)));
+    let renew = RenewGrantRequest { id: grant.id.clone(), ..Default::default() };
+    let (agent, first) = (scene.agent.clone(), renew.clone());
+    let renewing = tokio::spawn(async move { agent.grants().renew_grant(first).await });
+    within(SOON, "the front mints", async || {
+        (scene.github.front.minted().len() == 2).then_some(())
+    })
+    .await;
+    let second = scene.agent.grants().renew_grant(renew).await.unwrap_err();
+    assert!(second.message().contains("still being worked on"), "{second:?}");
+
+    scene.revoke(&grant.id).await;
+    within(SOON, "the old token dies", async || {
+        scene.github.front.opens(&old).is_none().then_some(())
+    })
+    .await;
+    let told = scene.grant(&grant.id).await.upstream_revocation();
+    assert_eq!(told, UpstreamRevocation::Unsupported, "of the new one nobody knows yet");
+    renewing.await.unwrap().unwrap_err();
+    scene.is_confirmed(&grant.id).await;
+    assert!(scene.github.front.live_tokens().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_grant_that_runs_out_takes_its_token_with_it() {
     let scene = Scene::set().await;
     let request = RequestGrantRequest {
@@ -264,7 +346,7 @@ async fn a_token_that_nobody_saw_is_recorded_as_out_of_reach() {
         assert_eq!(scene.github.front.minted().len(), before + usize::from(made), "{script:?}");
         let grant = scene.newest().await;
         assert_eq!(grant.state(), GrantState::Failed, "{script:?}");
-        assert_eq!(grant.upstream_revocation(), UpstreamRevocation::Unreachable, "{script:?}");
+        assert_eq!(grant.upstream_revocation(), UpstreamRevocation::Unsupported, "{script:?}");
     }
     let taken = scene.github.front.huge_bytes_sent();
     assert!(taken < 32 * 1024 * 1024, "{taken} bytes of a body that is never needed");

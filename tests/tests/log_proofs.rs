@@ -279,6 +279,95 @@ fn fifty_thousand_edits_are_found_and_ten_thousand_clean_logs_are_not_suspected(
     }
 }
 
+/// A log whose first entries are there by their hashes only.
+struct Moved {
+    log: Log,
+    first: u64,
+    edge: HashMap<TileId, Vec<Hash>>,
+}
+
+impl Moved {
+    fn of(log: Log, first: u64) -> Self {
+        let (mut edge, mut partial) = (TileBuilder::new(), HashMap::new());
+        for text in log.texts.iter().take(usize::try_from(first).unwrap()) {
+            edge.push(leaf_hash(text));
+        }
+        partial.extend(edge.partial().map(|(id, hashes)| (id, hashes.to_vec())));
+        Self { log, first, edge: partial }
+    }
+}
+
+impl LogSource for Moved {
+    fn size(&self) -> Result<Option<u64>, LogError> {
+        self.log.size()
+    }
+
+    fn first(&self) -> Result<u64, LogError> {
+        Ok(self.first)
+    }
+
+    fn checkpoint(&self) -> Result<Option<String>, LogError> {
+        self.log.checkpoint()
+    }
+
+    fn bundle(&self, id: BundleId) -> Result<Vec<Vec<u8>>, LogError> {
+        assert!(id.index * TILE_WIDTH >= self.first, "{id} was moved out");
+        self.log.bundle(id)
+    }
+
+    fn tile(&self, id: TileId) -> Result<Option<Vec<Hash>>, LogError> {
+        match self.edge.get(&id) {
+            Some(hashes) => Ok(Some(hashes.clone())),
+            None => self.log.tile(id),
+        }
+    }
+}
+
+#[test]
+fn a_log_without_its_first_entries_holds_only_where_it_says_so_itself() {
+    let signer = Signer::new(1);
+    let moved = |until: u64, place: usize| Entry {
+        v: jeton_domain::audit::ENTRY_VERSION,
+        index: place as u64,
+        at: Timestamp::from_millis(i64::MAX / 2),
+        event: jeton_domain::audit::Event::EntriesMoved {
+            first: 0,
+            until,
+            to: jeton_domain::session::Words::new("elsewhere"),
+        },
+    };
+    // 600 entries, then one that says what was moved out; the checkpoint covers `signed` of them.
+    let log = |seed: u64, until: u64, signed: usize| {
+        let mut texts = signer.log(seed, 600).texts;
+        texts.push(moved(until, 600).text().unwrap().into_bytes());
+        let mut log = Log::of(texts, String::new());
+        let root = Log::of(log.texts[..signed].to_vec(), String::new()).root();
+        log.note = signer.sign(signed as u64, root).to_string();
+        log
+    };
+    let verified = |source: &Moved, kept: &[SignedCheckpoint]| {
+        verify(source, &signer.key, kept, |_, _| ()).map_err(|error| error.to_string())
+    };
+    let honest = log(7, 512, 601);
+    let kept = signer.sign(100, Log::of(honest.texts[..100].to_vec(), String::new()).root());
+    let kept = std::slice::from_ref(&kept);
+    assert_eq!(verified(&Moved::of(honest.clone(), 512), kept).unwrap().by_hash_only, 512);
+
+    let cut = verified(&Moved::of(log(7, 256, 601), 512), kept).unwrap_err();
+    assert!(cut.contains("says so of those before 256 only"), "{cut}");
+    let unsaid = verified(&Moved::of(signer.log(7, 600), 512), kept).unwrap_err();
+    assert!(unsaid.contains("does not say that they were moved out"), "{unsaid}");
+    let unsigned = verified(&Moved::of(log(7, 512, 600), 512), kept).unwrap_err();
+    assert!(unsigned.contains("entry 600, which says that they were moved out"), "{unsigned}");
+
+    // Whoever has the key shows another log, with the first tile of the true one.
+    let mut forked = Moved::of(log(8, 512, 601), 512);
+    let first = TileId::full(0, 0);
+    forked.log.tiles.insert(first, honest.tiles[&first].clone());
+    let found = verified(&forked, kept).unwrap_err();
+    assert!(found.contains("the checkpoint of size 100 was signed for"), "{found}");
+}
+
 /// Tiles as they come from the broker, under the names that the other library has for them.
 struct Served(HashMap<(u8, u64, u32), Vec<u8>>);
 
@@ -359,19 +448,7 @@ async fn a_verifier_that_others_wrote_accepts_checkpoints_tiles_and_proofs() {
         );
     }
     assert_eq!(texts.len() as u64, size);
-    let audrey = {
-        let tls = broker.data().join("tls");
-        jeton_client::Settings {
-            endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
-            ca: Some(tls.join("ca.pem")),
-            certificate: Some(tls.join("audrey.pem")),
-            key: Some(tls.join("audrey.key")),
-            ..Default::default()
-        }
-        .connect()
-        .await
-        .unwrap()
-    };
+    let audrey = broker.client("audrey").await;
     for index in (0..size).step_by(37) {
         let text = &texts[usize::try_from(index).unwrap()];
         let proof = prove_record(size, index, &reader).unwrap();

@@ -10,18 +10,18 @@ use std::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-use jeton_broker::policy::{PolicySet, Vocabulary};
 use jeton_domain::{
     approval::GroupName,
     decision::{self, Decision, Delivery, GrantRequest, Standing},
     delegation::Chain,
     id::{Row, SessionId, Tag},
-    principal::PrincipalId,
+    principal::{Issuers, PrincipalId},
     revocation::Stops,
     scope::{Action, Scope, ScopeBound, Upstream},
     session::{Binding, Envelope, Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
 };
+use jeton_policy::{PolicySet, Vocabulary};
 use jeton_tests::reference::{self, CATALOGUE, Case, Line, Plain, REFS, Rule};
 
 /// Cases with one policy set. Why many: loading a set costs as much as a thousand decisions.
@@ -233,12 +233,20 @@ fn decide(set: &PolicySet, case: &Case) -> Decision {
         opened: now,
         deadline: Timestamp::from_millis(NOW + i64::from(case.left) * 1000 + 999),
         chain: Chain::default(),
+        issuers: vec![],
     };
     let approvals: BTreeSet<_> = case.approvals.iter().map(|group| GroupName::new(group)).collect();
     let state = SessionState::Open;
     let stops = Stops::default();
-    let standing =
-        Standing { session: &session, state: &state, approvals: &approvals, stops: &stops, now };
+    let standing = Standing {
+        session: &session,
+        state: &state,
+        approvals: &approvals,
+        approved_by: &[],
+        stops: &stops,
+        issuers: &Issuers::default(),
+        now,
+    };
     let request = GrantRequest {
         scope: Scope::parse(&case.request.text()).unwrap(),
         ttl: case.ttl.map(ttl),

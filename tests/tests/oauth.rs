@@ -7,7 +7,7 @@ use jeton_tests::{
     broker::Broker,
     issuer::{Issuer, broker},
 };
-use reqwest::{Certificate, Identity, RequestBuilder, StatusCode};
+use reqwest::{RequestBuilder, StatusCode};
 use ring::{
     rand::SystemRandom,
     signature::{Ed25519KeyPair, KeyPair},
@@ -17,20 +17,6 @@ use serde_json::{Value, json};
 const EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 const JWT: &str = "urn:ietf:params:oauth:token-type:jwt";
 const READ: &str = "git:acme/api contents:read";
-
-/// A client that trusts the example's CA, perhaps with somebody's certificate.
-fn http(broker: &Broker, who: Option<&str>) -> reqwest::Client {
-    jeton_tests::crypto();
-    let read = |name: &str| std::fs::read(broker.data().join("tls").join(name)).unwrap();
-    let mut builder = reqwest::Client::builder()
-        .tls_certs_only([Certificate::from_pem(&read("ca.pem")).unwrap()])
-        .http1_only();
-    if let Some(who) = who {
-        let pem = [read(&format!("{who}.key")), read(&format!("{who}.pem"))].concat();
-        builder = builder.identity(Identity::from_pem(&pem).unwrap());
-    }
-    builder.build().unwrap()
-}
 
 /// A key and the proofs that it makes.
 struct Prover(Ed25519KeyPair);
@@ -80,7 +66,7 @@ async fn a_job_exchanges_its_token_for_a_credential_that_is_looked_at_and_taken_
     let issuer = Issuer::new();
     let broker = broker(&issuer);
     let base = broker.env("JETON_ENDPOINT").to_owned();
-    let (client, prover) = (http(&broker, None), Prover::new());
+    let (client, prover) = (broker.http(None), Prover::new());
     let url = format!("{base}/oauth/token");
     let subject = issuer.token(|_| {});
     let request = client.post(&url).header("dpop", prover.proof(&url, "1"));
@@ -94,7 +80,7 @@ async fn a_job_exchanges_its_token_for_a_credential_that_is_looked_at_and_taken_
     assert!((1..=3600).contains(&answer["expires_in"].as_i64().unwrap()), "{answer}");
     let token = answer["access_token"].as_str().unwrap();
 
-    let host = http(&broker, Some("git-host"));
+    let host = broker.http(Some("git-host"));
     let look = async || {
         let request = host.post(format!("{base}/oauth/introspect"));
         sent(request.form(&[("token", token)])).await.1
@@ -105,9 +91,16 @@ async fn a_job_exchanges_its_token_for_a_credential_that_is_looked_at_and_taken_
     assert_eq!(live["cnf"]["jkt"].as_str().map(str::len), Some(43));
     assert_eq!(live["authorization_details"], answer["authorization_details"]);
 
+    // A token for one resource server looks like none at another.
+    let other = broker.http(Some("orders")).post(format!("{base}/oauth/introspect"));
+    assert_eq!(sent(other.form(&[("token", token)])).await.1, json!({ "active": false }));
+    let named = [("token", token), ("resource", "https://git.dev.jeton.local")];
+    let other = broker.http(Some("orders")).post(format!("{base}/oauth/introspect"));
+    assert_eq!(sent(other.form(&named)).await.1, json!({ "active": false }));
+
     // Somebody else may not take it back, its holder may, and again changes nothing.
     let revoke = format!("{base}/oauth/revoke");
-    let other = http(&broker, Some("agent-2")).post(&revoke).form(&[("token", token)]);
+    let other = broker.http(Some("agent-2")).post(&revoke).form(&[("token", token)]);
     let (status, refused) = sent(other).await;
     assert_eq!(
         (status, refused["error"].as_str()),
@@ -126,7 +119,7 @@ async fn a_certificate_binds_what_is_exchanged_where_there_is_no_proof() {
     let issuer = Issuer::new();
     let broker = broker(&issuer);
     let url = format!("{}/oauth/token", broker.env("JETON_ENDPOINT"));
-    let request = http(&broker, Some("agent")).post(&url);
+    let request = broker.http(Some("agent")).post(&url);
     let detail = json!([{"type": "jeton", "locations": ["git"], "identifier": "acme/api", "actions": ["contents:read"]}]);
     let (subject, detail) = (issuer.token(|_| {}), detail.to_string());
     let form = [
@@ -152,7 +145,7 @@ async fn what_is_wrong_is_told_in_the_words_of_oauth() {
     let issuer = Issuer::new();
     let broker = broker(&issuer);
     let url = format!("{}/oauth/token", broker.env("JETON_ENDPOINT"));
-    let (client, prover) = (http(&broker, None), Prover::new());
+    let (client, prover) = (broker.http(None), Prover::new());
     let good = issuer.token(|_| {});
     let ended = issuer.token(|claims| claims["exp"] = json!(1_600_000_000));
     let stranger = issuer.token(|claims| claims["repository"] = json!("evil/api"));
@@ -164,6 +157,7 @@ async fn what_is_wrong_is_told_in_the_words_of_oauth() {
         }
         form
     };
+    let two_targets = [with("audience", "git"), vec![("audience", "orders")]].concat();
     let twice = [asking(&good, READ), asking(&good, READ)].concat();
     let detailed =
         [with("scope", ""), vec![("authorization_details", "[{\"type\":\"other\"}]")]].concat();
@@ -181,6 +175,8 @@ async fn what_is_wrong_is_told_in_the_words_of_oauth() {
         (with("scope", "git:acme/api contents:write"), "invalid_scope", "agents write to refs"),
         (with("scope", "nowhere:acme/api contents:read"), "invalid_target", "not configured"),
         (with("audience", "https://other.example"), "invalid_target", "another place"),
+        (two_targets, "invalid_target", "another place"),
+        (with("actor_token_type", JWT), "invalid_request", "actor_token"),
         (detailed, "invalid_authorization_details", "type jeton"),
         (twice, "invalid_request", "more than once"),
     ]
@@ -215,7 +211,7 @@ async fn what_is_wrong_is_told_in_the_words_of_oauth() {
         (status, answer["error"].as_str()),
         (StatusCode::UNAUTHORIZED, Some("invalid_client"))
     );
-    let agent = http(&broker, Some("agent")).post(&look).form(&[("token", "x")]);
+    let agent = broker.http(Some("agent")).post(&look).form(&[("token", "x")]);
     assert_eq!(sent(agent).await.0, StatusCode::FORBIDDEN);
 }
 

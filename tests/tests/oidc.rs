@@ -5,6 +5,7 @@ use std::time::Duration;
 use jeton_client::{Binding, DpopKey, ErrorKind, OpenSession, ScopeBound, Settings};
 use jeton_tests::{
     broker::Broker,
+    eventually::within,
     issuer::{ISSUER, Issuer, broker},
 };
 use serde_json::json;
@@ -51,6 +52,50 @@ async fn a_job_opens_its_own_session_with_its_token_and_works_with_its_key() {
     assert!(session.credential("git:acme/api contents:read").await.is_ok());
     let refused = session.credential("git:acme/api contents:write").await.map(drop).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Denied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_rests_on_the_word_of_a_removed_issuer_is_found_and_taken_back() {
+    let issuer = Issuer::new();
+    let mut broker = broker(&issuer);
+    let opener = settings(&broker, &issuer.token(|_| {})).connect().await.unwrap();
+    // The agent itself has a certificate: it goes on without the issuer.
+    let opening = OpenSession {
+        agent: "ci/acme/api".into(),
+        person: None,
+        task: "build".into(),
+        allow: vec![ScopeBound::parse("git:acme/* contents:read").unwrap()],
+        max_grants: 5,
+        max_grant_ttl: Duration::from_secs(600),
+        ttl: Duration::from_secs(600),
+        binding: Binding::CertificateFile(broker.data().join("tls/agent.pem")),
+        parent: None,
+    };
+    let opened = opener.open_session(&opening).await.unwrap();
+    assert_eq!(opened.session.issuers, [ISSUER]);
+    let mut agent = broker.as_("agent").await;
+    agent.handle = Some(opened.handle.expose().to_owned());
+    let grant = agent.requests("git:acme/api contents:read").await.unwrap().grant.unwrap().id;
+
+    assert_eq!(broker.stop(), Some(0));
+    let file = broker.data().join("jetond.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let at = text.find("[[issuer]]").unwrap();
+    let kept = text[..at]
+        .replace("folder = \"policies\"", "folder = \"policies\"\nlive_grants = \"revoke\"");
+    std::fs::write(&file, kept).unwrap();
+    broker.run();
+    let handle = agent.handle;
+    let mut agent = broker.as_("agent").await;
+    agent.handle = handle;
+    let refused = agent.requests("git:acme/api contents:read").await.unwrap_err();
+    assert!(refused.message().contains("counts no more"), "{}", refused.message());
+    let operator = broker.client("ana").await;
+    let revoked = async || {
+        let found = operator.get_grant(&grant).await.unwrap();
+        (found.state == "revoked").then_some(found.reason)
+    };
+    within(Duration::from_secs(10), "it is taken back after the start", revoked).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

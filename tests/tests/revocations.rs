@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use jeton_client::{Client, ErrorKind, Revocations, Settings};
+use jeton_client::{ErrorKind, Revocations, Settings};
 use jeton_proto::v1::{
     CloseSessionRequest, ReleaseGrantRequest, RequestGrantRequest, RevokeGrantRequest,
     RevokeMatchingRequest, revoke_matching_request::Matching,
@@ -14,20 +14,6 @@ use jeton_tests::{
 
 const READ: &str = "git:acme/api contents:read";
 const SOON: Duration = Duration::from_secs(1);
-
-/// The client library as one of the example's principals.
-async fn client(broker: &Broker, who: &str) -> Client {
-    jeton_tests::crypto();
-    let file = |name: String| Some(broker.data().join("tls").join(name));
-    let settings = Settings {
-        endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
-        ca: file("ca.pem".to_owned()),
-        certificate: file(format!("{who}.pem")),
-        key: file(format!("{who}.key")),
-        ..Settings::default()
-    };
-    settings.connect().await.unwrap()
-}
 
 async fn granted(agent: &Caller) -> String {
     agent.requests(READ).await.unwrap().grant.unwrap().id
@@ -54,7 +40,7 @@ async fn until(stream: &mut Revocations, id: &str) -> Vec<String> {
 async fn a_resource_server_hears_at_once_of_each_way_to_end_early() {
     let mut broker = Broker::start();
     let (agent, session) = broker.agent_with(&["git:acme/* contents:read"]).await;
-    let host = client(&broker, "git-host").await;
+    let host = broker.client("git-host").await;
     let early = granted(&agent).await;
     revoke(&broker, &early).await;
 
@@ -81,7 +67,7 @@ async fn a_resource_server_hears_at_once_of_each_way_to_end_early() {
     // After a restart the same is told again, from wherever somebody stood.
     assert_eq!(broker.stop(), Some(0));
     broker.run();
-    let host = client(&broker, "git-host").await;
+    let host = broker.client("git-host").await;
     let mut again = host.watch_revocations(0).await.unwrap();
     let told = until(&mut again, &last).await;
     assert_eq!(told, [early, revoked, released, last]);
@@ -91,7 +77,7 @@ async fn a_resource_server_hears_at_once_of_each_way_to_end_early() {
 async fn a_stream_goes_on_where_it_stood_and_says_a_word_each_second() {
     let broker = Broker::start();
     let (agent, _) = broker.agent_with(&["git:acme/* contents:read"]).await;
-    let host = client(&broker, "git-host").await;
+    let host = broker.client("git-host").await;
     let first = granted(&agent).await;
     revoke(&broker, &first).await;
     let mut stream = host.watch_revocations(0).await.unwrap();
@@ -123,7 +109,7 @@ async fn a_stream_goes_on_where_it_stood_and_says_a_word_each_second() {
 async fn what_is_dead_by_itself_is_forgotten() {
     let broker = Broker::start();
     let (agent, _) = broker.agent_with(&["git:acme/* contents:read"]).await;
-    let host = client(&broker, "git-host").await;
+    let host = broker.client("git-host").await;
     let request =
         RequestGrantRequest { scope: Some(scope(READ)), ttl_seconds: 2, ..Default::default() };
     let short = agent.grants().request_grant(request).await.unwrap().into_inner().grant.unwrap().id;
@@ -134,7 +120,7 @@ async fn what_is_dead_by_itself_is_forgotten() {
     };
     assert_eq!(first().await.len(), 1);
     let nothing = async || first().await.is_empty().then_some(());
-    within(Duration::from_secs(10), "it is forgotten", nothing).await;
+    within(Duration::from_secs(30), "it is forgotten", nothing).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -142,7 +128,7 @@ async fn a_session_hears_of_its_own_and_strangers_of_nothing() {
     let broker = Broker::start();
     let (agent, session) = broker.agent_with(&["git:acme/* contents:read"]).await;
     let (other, _) = broker.agent_with(&["git:acme/* contents:read"]).await;
-    let stranger = client(&broker, "agent-2").await;
+    let stranger = broker.client("agent-2").await;
     let refused = stranger.watch_revocations(0).await.err().unwrap();
     assert!(refused.to_string().contains("role verifier"), "{refused}");
 

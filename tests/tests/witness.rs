@@ -8,7 +8,10 @@ use std::{
 };
 
 use axum::{Router, extract::State, http::StatusCode, routing::post};
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use jeton_domain::merkle::{KeyName, SignedCheckpoint, VerifierKey, WitnessKey};
 use jeton_tests::{broker::Broker, eventually::within};
 use ring::{
@@ -54,8 +57,11 @@ impl Witness {
 
     /// C2SP tlog-witness: add-checkpoint.
     fn add(&mut self, body: &str) -> Result<String, (StatusCode, String)> {
-        self.asked += 1;
         let refuse = |code: StatusCode, text: &str| (code, text.to_owned());
+        if self.log_key.is_empty() {
+            return Err(refuse(StatusCode::NOT_FOUND, "no log that is known here"));
+        }
+        self.asked += 1;
         match self.manner {
             Manner::Breaks => return Err(refuse(StatusCode::BAD_GATEWAY, "\x1b[31mbroken")),
             Manner::Ahead => return Err(refuse(StatusCode::CONFLICT, "99999999\n")),
@@ -149,26 +155,14 @@ async fn honest_witnesses_cosign_and_others_keep_nothing_from_working() {
         .collect();
     let text = text.replace("[audit]", &std::mem::take(&mut more));
     fs::write(&file, text + &tables).unwrap();
-    // The log's key is made at the first start; the witnesses must know it before they are asked.
+    // The log's key is made at the first start; until they know it, they answer as to a stranger.
     broker.run();
     for (witness, _) in &witnesses {
         witness.lock().unwrap().log_key = broker.env("JETON_LOG_KEY").to_owned();
     }
     let key = VerifierKey::parse(broker.env("JETON_LOG_KEY")).unwrap();
     let (agent, _) = broker.agent_with(&[READ]).await;
-    let audrey = {
-        let tls = broker.data().join("tls");
-        jeton_client::Settings {
-            endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
-            ca: Some(tls.join("ca.pem")),
-            certificate: Some(tls.join("audrey.pem")),
-            key: Some(tls.join("audrey.key")),
-            ..Default::default()
-        }
-        .connect()
-        .await
-        .unwrap()
-    };
+    let audrey = broker.client("audrey").await;
     let mut size = 0;
     // Twice, so that a proof of growth is asked for.
     for _ in 0..2 {
@@ -199,22 +193,104 @@ async fn honest_witnesses_cosign_and_others_keep_nothing_from_working() {
     broker.run();
     let (agent, _) = broker.agent_with(&[READ]).await;
     agent.requests(READ).await.unwrap();
-    let audrey = {
-        let tls = broker.data().join("tls");
-        jeton_client::Settings {
-            endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
-            ca: Some(tls.join("ca.pem")),
-            certificate: Some(tls.join("audrey.pem")),
-            key: Some(tls.join("audrey.key")),
-            ..Default::default()
-        }
-        .connect()
-        .await
-        .unwrap()
-    };
+    let audrey = broker.client("audrey").await;
     let cosigned = async || {
         let found = audrey.checkpoint().await.unwrap().cosigned?;
         (found.checkpoint().size > size).then_some(())
     };
     within(SOON, "cosigned after a restart", cosigned).await;
+}
+
+/// A broker with one witness and no other copy of its checkpoints.
+async fn watched(manner: Manner) -> (Broker, Shared) {
+    let (witness, url) = serve(9, manner).await;
+    let mut broker = Broker::make();
+    let file = broker.data().join("jetond.toml");
+    let text = fs::read_to_string(&file).unwrap();
+    assert!(text.contains("copy = \"run/checkpoint\"\n"));
+    let key = witness.lock().unwrap().key();
+    let table = format!("\n[[audit.witness]]\nurl = \"{url}\"\nkey = \"{key}\"\n");
+    fs::write(&file, text.replace("copy = \"run/checkpoint\"\n", "") + &table).unwrap();
+    broker.run();
+    broker.env("JETON_LOG_KEY").clone_into(&mut witness.lock().unwrap().log_key);
+    (broker, witness)
+}
+
+fn acknowledged(broker: &Broker) -> bool {
+    let tls = broker.data().join("tls");
+    std::process::Command::new(jeton_tests::broker::program("jeton"))
+        .args(["audit", "acknowledge-restore", "--reason", "the disk broke"])
+        .envs(broker.envs().iter().cloned())
+        .env("JETON_CERT", tls.join("ana.pem"))
+        .env("JETON_KEY", tls.join("ana.key"))
+        .output()
+        .unwrap()
+        .status
+        .success()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_put_back_is_found_by_a_witness_alone() {
+    let (mut broker, witness) = watched(Manner::Honest).await;
+    let seen = async |least: u64| {
+        let seen = async || {
+            let seen = witness.lock().unwrap().seen;
+            seen.map(|(size, _)| size).filter(|size| *size >= least)
+        };
+        within(SOON, "the witness has seen it", seen).await
+    };
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    seen(2).await;
+    assert_eq!(broker.stop(), Some(0));
+    let store = broker.data().join("jeton.db");
+    let backup = fs::read(&store).unwrap();
+    broker.run();
+    let mut again = broker.as_("agent").await;
+    again.handle.clone_from(&agent.handle);
+    let mut after = String::new();
+    for _ in 0..20 {
+        after = again.requests(READ).await.unwrap().credential.unwrap().secret;
+    }
+    seen(20).await;
+    assert_eq!(broker.stop(), Some(0));
+
+    fs::write(&store, backup).unwrap();
+    broker.run();
+    // Opening a session is refused as soon as the witness was asked.
+    let orchestrator = broker.as_("orchestrator").await;
+    let refused = async || {
+        let mut open = jeton_tests::broker::opening(&[READ]);
+        open.binding = Some(jeton_proto::v1::open_session_request::Binding::CertificateSha256(
+            broker.thumbprint("agent"),
+        ));
+        orchestrator.sessions().open_session(open).await.err()
+    };
+    let refused = within(SOON, "granting stops", refused).await;
+    assert!(refused.message().contains("restored from a backup"), "{refused:?}");
+    // The backup knows nothing of what was issued after it, so nobody could take that back.
+    let header = URL_SAFE_NO_PAD.decode(after.split('.').next().unwrap()).unwrap();
+    let header: serde_json::Value = serde_json::from_slice(&header).unwrap();
+    let unpublished = async || {
+        let keys = reqwest::get(broker.env("JETON_JWKS")).await.unwrap();
+        let keys: serde_json::Value = keys.json().await.unwrap();
+        let keys = keys["keys"].as_array().unwrap();
+        (keys.len() == 1 && keys[0]["kid"] != header["kid"]).then_some(())
+    };
+    within(SOON, "no key that signed it is published", unpublished).await;
+    assert!(acknowledged(&broker));
+    let (agent, _) = broker.agent_with(&[READ]).await;
+    agent.requests(READ).await.unwrap();
+    // The witness says the same again, and an operator has answered for that.
+    let asked = witness.lock().unwrap().asked;
+    let asked_again = async || (witness.lock().unwrap().asked > asked + 1).then_some(());
+    within(SOON, "the witness is asked again", asked_again).await;
+    agent.requests(READ).await.unwrap();
+    assert_eq!(broker.stop(), Some(0));
+    broker.run();
+    let asked = witness.lock().unwrap().asked;
+    let asked_again = async || (witness.lock().unwrap().asked > asked).then_some(());
+    within(SOON, "the witness is asked again", asked_again).await;
+    let mut again = broker.as_("agent").await;
+    again.handle.clone_from(&agent.handle);
+    again.requests(READ).await.unwrap();
 }

@@ -12,7 +12,7 @@ use crate::{
     delegation::Chain,
     grant::DecidedBy,
     permit::Permit,
-    principal::PrincipalId,
+    principal::{Issuers, PrincipalId},
     revocation::{Holder, Stops},
     scope::{Action, Scope},
     session::{Session, SessionState, Words},
@@ -94,6 +94,31 @@ pub enum Verdict {
     Error(Vec<PolicyId>),
 }
 
+impl Verdict {
+    /// What two together say: allowed only if both allow it.
+    fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Error(mut ids), Self::Error(more)) => {
+                ids.extend(more);
+                Self::Error(ids)
+            }
+            (Self::Error(ids), _) | (_, Self::Error(ids)) => Self::Error(ids),
+            (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::Forbid(mut guards), Self::Forbid(more)) => {
+                guards.extend(more);
+                Self::Forbid(guards)
+            }
+            (Self::Forbid(guards), Self::Allow(_)) | (Self::Allow(_), Self::Forbid(guards)) => {
+                Self::Forbid(guards)
+            }
+            (Self::Allow(mut ids), Self::Allow(more)) => {
+                ids.extend(more);
+                Self::Allow(ids)
+            }
+        }
+    }
+}
+
 /// A set of policies. Real ones are Cedar's; tests hold them against a plain reference.
 pub trait Rules {
     /// Answers one question with all policies of the set.
@@ -124,8 +149,12 @@ pub struct Standing<'a> {
     pub state: &'a SessionState,
     /// Groups that approved just this request.
     pub approvals: &'a BTreeSet<GroupName>,
+    /// Entries of their approvals.
+    pub approved_by: &'a [u64],
     /// What is not granted to anybody.
     pub stops: &'a Stops,
+    /// Whose word counts.
+    pub issuers: &'a Issuers,
     /// Now.
     pub now: Timestamp,
 }
@@ -222,14 +251,24 @@ impl Asked<'_> {
         let Some(left) = left else {
             return Err(self.deny(Layer::Session, "the session is over".into(), vec![]));
         };
+        if let Some(issuer) = self.standing.issuers.removed(&session.issuers) {
+            let reason = format!(
+                "the session was opened on the word of the issuer {issuer}, which counts no more; open another"
+            );
+            return Err(self.deny(Layer::Session, reason, vec![]));
+        }
         let holder = Holder::of(session);
-        if let Some(stop) = self.standing.stops.against(holder, Some(&self.request.scope)) {
+        if let Some(stop) = self.standing.stops.against(holder, None) {
             return Err(self.deny(Layer::Stop, stop.refusal(), vec![]));
         }
         if !session.envelope.allows(&self.request.scope) {
             let reason = format!("`{}` lies outside the session's envelope", self.request.scope);
             let lines = session.envelope.scopes().iter().map(ToString::to_string).collect();
             return Err(self.deny(Layer::Envelope, reason, lines));
+        }
+        // Why after the envelope: what is stopped elsewhere is nobody's business here.
+        if let Some(stop) = self.standing.stops.against(holder, Some(&self.request.scope)) {
+            return Err(self.deny(Layer::Stop, stop.refusal(), vec![]));
         }
         let most = left.min(session.envelope.max_ttl());
         match self.request.ttl {
@@ -298,7 +337,7 @@ impl Asked<'_> {
     fn all_actions(&mut self, ttl: Ttl, approvals: &BTreeSet<GroupName>) -> Outcome {
         let mut guards: Vec<Guard> = Vec::new();
         for action in self.request.scope.actions.iter() {
-            match self.judge(action, ttl, approvals) {
+            match self.judge(&self.request.scope, action, ttl, approvals) {
                 Verdict::Allow(ids) => self.ids.extend(ids),
                 Verdict::Forbid(found) => {
                     self.ids.extend(found.iter().map(|guard| guard.policy.clone()));
@@ -310,7 +349,11 @@ impl Asked<'_> {
                 Verdict::Nothing => {
                     let Scope { upstream, resource, .. } = &self.request.scope;
                     return Outcome::Deny(format!(
-                        "no policy allows `{action}` on `{upstream}:{resource}` to this agent for {} s{}",
+                        "no policy allows `{action}` on `{upstream}:{resource}` to this agent{} for {} s{}",
+                        match self.standing.session.chain.is_empty() {
+                            true => "",
+                            false => " and to all that passed it on",
+                        },
                         ttl.seconds(),
                         self.request
                             .scope
@@ -335,18 +378,34 @@ impl Asked<'_> {
         Outcome::Guarded(guards)
     }
 
-    fn judge(&self, action: &Action, ttl: Ttl, approvals: &BTreeSet<GroupName>) -> Verdict {
-        self.rules.judge(&Question {
-            agent: &self.standing.session.agent,
-            person: self.standing.session.person.as_ref(),
-            chain: &self.standing.session.chain,
-            scope: &self.request.scope,
-            action,
-            ttl,
-            delivery: self.request.delivery,
-            approvals,
-            now: self.standing.now,
-        })
+    /// What the policies say of one action: to the session's agent, and to each that passed it on, as
+    /// if that had asked for it. Why: nobody gets by another what it would not get itself.
+    fn judge(
+        &self,
+        scope: &Scope,
+        action: &Action,
+        ttl: Ttl,
+        approvals: &BTreeSet<GroupName>,
+    ) -> Verdict {
+        let session = self.standing.session;
+        let ask = |agent: &PrincipalId, chain: &Chain| {
+            self.rules.judge(&Question {
+                agent,
+                person: session.person.as_ref(),
+                chain,
+                scope,
+                action,
+                ttl,
+                delivery: self.request.delivery,
+                approvals,
+                now: self.standing.now,
+            })
+        };
+        let mut together = ask(&session.agent, &session.chain);
+        for (depth, link) in session.chain.links().iter().enumerate() {
+            together = together.and(ask(&link.agent, &session.chain.above(depth)));
+        }
+        together
     }
 
     /// The envelope's lines on this resource that the policies would grant as they stand, and the
@@ -359,18 +418,8 @@ impl Asked<'_> {
             TTL_LADDER.last().and_then(|s| Ttl::from_seconds(*s)).map_or(ttl, |s| s.min(ttl));
         let allowed = |scope: &Scope| {
             scope.actions.iter().all(|action| {
-                let question = Question {
-                    agent: &self.standing.session.agent,
-                    person: self.standing.session.person.as_ref(),
-                    chain: &self.standing.session.chain,
-                    scope,
-                    action,
-                    ttl: shortest,
-                    delivery: self.request.delivery,
-                    approvals: self.standing.approvals,
-                    now: self.standing.now,
-                };
-                matches!(self.rules.judge(&question), Verdict::Allow(_))
+                let verdict = self.judge(scope, action, shortest, self.standing.approvals);
+                matches!(verdict, Verdict::Allow(_))
             })
         };
         alternatives(self.standing.session, &self.request.scope)
@@ -392,6 +441,7 @@ impl Asked<'_> {
         DecidedBy {
             policies: self.ids.iter().cloned().collect(),
             policy_hash: self.rules.hash().into(),
+            approvals: self.standing.approved_by.to_vec(),
         }
     }
 

@@ -73,6 +73,15 @@ impl Chain {
         self.links().iter().any(|link| link.agent == *agent)
     }
 
+    /// The chain of the link at a depth: those above it.
+    #[must_use]
+    pub fn above(&self, depth: usize) -> Self {
+        match self.links().get(..depth) {
+            None | Some([]) => Self(None),
+            Some(links) => Self(Some(links.into())),
+        }
+    }
+
     /// The chain of what this session opens.
     fn below(session: &Session) -> Self {
         let own = Link { session: session.id, agent: session.agent.clone() };
@@ -265,6 +274,7 @@ mod tests {
             opened: Timestamp::from_seconds(0),
             deadline: Timestamp::from_seconds(1000),
             chain,
+            issuers: vec![],
         }
     }
 

@@ -57,6 +57,9 @@ pub struct DecidedBy {
     pub policies: Vec<PolicyId>,
     /// Hash of the set.
     pub policy_hash: Arc<str>,
+    /// Entries of the approvals that it rests on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<u64>,
 }
 
 /// Where a grant stands. Each state carries what is known in it and nothing else.
@@ -119,6 +122,15 @@ pub enum GrantState {
         /// When that was noticed.
         at: Timestamp,
     },
+    /// Somebody who was asked said no.
+    Rejected {
+        /// When.
+        at: Timestamp,
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
 }
 
 /// The kind of a state, for filters and comparisons.
@@ -141,11 +153,13 @@ pub enum Phase {
     Failed,
     /// Nobody approved.
     Lapsed,
+    /// Somebody said no.
+    Rejected,
 }
 
 impl Phase {
     /// Every phase, in the order of the numbers that stores keep.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Pending,
         Self::Minting,
         Self::Active,
@@ -154,6 +168,7 @@ impl Phase {
         Self::Revoked,
         Self::Failed,
         Self::Lapsed,
+        Self::Rejected,
     ];
 
     /// Tells whether something may still happen to it: it must be watched.
@@ -174,19 +189,24 @@ impl Phase {
             Self::Revoked => "revoked",
             Self::Failed => "failed",
             Self::Lapsed => "lapsed",
+            Self::Rejected => "rejected",
         }
     }
 
     /// Tells whether a grant may pass from `self` to `next` in one step.
     #[must_use]
     pub fn may_become(self, next: Self) -> bool {
-        use Phase::{Active, Expired, Failed, Lapsed, Minting, Pending, Released, Revoked};
+        use Phase::{
+            Active, Expired, Failed, Lapsed, Minting, Pending, Rejected, Released, Revoked,
+        };
         match self {
-            Pending => matches!(next, Minting | Active | Released | Revoked | Lapsed),
+            Pending => {
+                matches!(next, Minting | Active | Released | Revoked | Lapsed | Rejected)
+            }
             Minting => matches!(next, Active | Revoked | Failed),
             // Active → Active is a renewal.
             Active => matches!(next, Active | Released | Expired | Revoked),
-            Released | Expired | Revoked | Failed | Lapsed => false,
+            Released | Expired | Revoked | Failed | Lapsed | Rejected => false,
         }
     }
 }
@@ -204,6 +224,7 @@ impl GrantState {
             Self::Revoked { .. } => Phase::Revoked,
             Self::Failed { .. } => Phase::Failed,
             Self::Lapsed { .. } => Phase::Lapsed,
+            Self::Rejected { .. } => Phase::Rejected,
         }
     }
 
@@ -217,7 +238,8 @@ impl GrantState {
             | Self::Expired { .. }
             | Self::Revoked { .. }
             | Self::Failed { .. }
-            | Self::Lapsed { .. } => None,
+            | Self::Lapsed { .. }
+            | Self::Rejected { .. } => None,
         }
     }
 
@@ -232,7 +254,8 @@ impl GrantState {
             Self::Pending { .. }
             | Self::Minting { .. }
             | Self::Active { .. }
-            | Self::Lapsed { .. } => None,
+            | Self::Lapsed { .. }
+            | Self::Rejected { .. } => None,
         }
     }
 
@@ -247,7 +270,8 @@ impl GrantState {
             Self::Pending { .. }
             | Self::Minting { .. }
             | Self::Active { .. }
-            | Self::Lapsed { .. } => {}
+            | Self::Lapsed { .. }
+            | Self::Rejected { .. } => {}
         }
         self
     }

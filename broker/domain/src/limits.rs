@@ -18,12 +18,20 @@ pub const GRANT_TTL_SECONDS: u32 = 12 * 3600;
 pub const SESSION_TTL_SECONDS: u32 = 7 * 24 * 3600;
 /// Sessions above a session. Why: each is told in every entry and token; people lose sight earlier.
 pub const DELEGATION_DEPTH: usize = 8;
+/// Longest JWT that is looked at, in bytes. Why: real ones are under 4 KiB.
+pub const JWT_BYTES: usize = 8 * 1024;
+/// Clock difference to others that is forgiven, in seconds. Why: more would be a longer life.
+pub const LEEWAY_SECONDS: u64 = 5;
+/// Oldest DPoP proof, in seconds (RFC 9449 §11.1).
+pub const DPOP_AGE_SECONDS: i64 = 60;
 /// Characters of a principal's name. Why: SPIFFE allows 2,048 bytes, no deployment needs them.
 pub const PRINCIPAL_CHARS: usize = 256;
 /// Characters of a task, a reason or a close reason. Why: shown to people, stored in the log.
 pub const WORDS_CHARS: usize = 500;
 /// Characters of an idempotency key. Why: a UUID is 36.
 pub const REQUEST_ID_CHARS: usize = 64;
+/// Approvals of one request. Why: no quorum is larger.
+pub const APPROVALS_OF_GRANT: usize = 16;
 /// Seconds that a pending grant waits for an approval before it lapses.
 /// Why: a question that nobody answered in an hour is asked again by someone who still cares.
 pub const PENDING_SECONDS: u32 = 3600;

@@ -3,11 +3,15 @@
 //! `*` stands for any characters within one segment, `**` as a whole segment for one or more
 //! segments; segments are divided by `/`. There is no alternation, no class, no escape, no regex.
 
+mod names;
+
 use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{id::quote, limits::PATTERN_CHARS};
+
+pub use self::names::NamePattern;
 
 /// A checked pattern.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

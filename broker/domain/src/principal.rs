@@ -74,6 +74,49 @@ pub enum AuthMethod {
     Unix,
 }
 
+/// The issuer of a token that said who somebody is, as its `iss` names it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Issuer(Arc<str>);
+
+impl Issuer {
+    /// Takes the name of a configured issuer.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&crate::id::quote(&self.0))
+    }
+}
+
+/// The issuers whose word counts now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Issuers(BTreeSet<Issuer>);
+
+impl Issuers {
+    /// The first of these that counts no more.
+    #[must_use]
+    pub fn removed<'a>(&self, of: &'a [Issuer]) -> Option<&'a Issuer> {
+        of.iter().find(|issuer| !self.0.contains(issuer))
+    }
+}
+
+impl FromIterator<Issuer> for Issuers {
+    fn from_iter<T: IntoIterator<Item = Issuer>>(all: T) -> Self {
+        Self(all.into_iter().collect())
+    }
+}
+
 /// What a principal may do beside working in its own sessions; given by configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -117,6 +160,10 @@ pub struct Principal {
     pub kind: PrincipalKind,
     /// How it proved that.
     pub method: AuthMethod,
+    /// Whose token said so, if one did.
+    pub issuer: Option<Issuer>,
+    /// Groups that this token says it is in.
+    pub groups: Arc<[Box<str>]>,
     /// Roles by configuration.
     pub roles: BTreeSet<Role>,
     /// Until when the proof holds.

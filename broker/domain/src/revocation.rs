@@ -57,9 +57,9 @@ impl UpstreamRevocation {
 pub enum Matching {
     /// One session and all below it.
     Session(SessionId),
-    /// The sessions of one agent and all below them.
+    /// The sessions of one agent, those that it opened, and all below them.
     Agent(PrincipalId),
-    /// The sessions that act for one person.
+    /// The sessions that act for one person or that it opened.
     Person(PrincipalId),
     /// Grants for one resource.
     Resource(Upstream, Resource),
@@ -80,6 +80,8 @@ pub struct Holder<'a> {
     pub agent: &'a PrincipalId,
     /// Its person.
     pub person: Option<&'a PrincipalId>,
+    /// Whoever opened the session; `None` where only the grant is known.
+    pub opener: Option<&'a PrincipalId>,
     /// The sessions above it.
     pub chain: &'a Chain,
 }
@@ -88,8 +90,8 @@ impl<'a> Holder<'a> {
     /// Whom a session's grants go to.
     #[must_use]
     pub fn of(session: &'a Session) -> Self {
-        let Session { id, agent, person, chain, .. } = session;
-        Self { session: Some(*id), agent, person: person.as_ref(), chain }
+        let Session { id, agent, person, opener, chain, .. } = session;
+        Self { session: Some(*id), agent, person: person.as_ref(), opener: Some(opener), chain }
     }
 }
 
@@ -108,8 +110,10 @@ impl Matching {
     pub fn means_holder(&self, of: Holder<'_>) -> bool {
         match self {
             Self::Session(session) => of.session == Some(*session) || of.chain.holds(*session),
-            Self::Agent(agent) => of.agent == agent || of.chain.holds_agent(agent),
-            Self::Person(person) => of.person == Some(person),
+            Self::Agent(agent) => {
+                of.agent == agent || of.opener == Some(agent) || of.chain.holds_agent(agent)
+            }
+            Self::Person(person) => of.person == Some(person) || of.opener == Some(person),
             Self::All => true,
             Self::Resource(..) | Self::Upstream(_) | Self::Policy(_) => false,
         }
@@ -132,7 +136,8 @@ impl Matching {
     #[must_use]
     pub fn means(&self, grant: &Grant) -> bool {
         let Grant { session, agent, person, chain, scope, decided_by, .. } = grant;
-        let holder = Holder { session: Some(*session), agent, person: person.as_ref(), chain };
+        let (session, person) = (Some(*session), person.as_ref());
+        let holder = Holder { session, agent, person, opener: None, chain };
         match self {
             Self::Policy(id) => decided_by.policies.contains(id),
             Self::Session(_)

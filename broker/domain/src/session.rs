@@ -8,7 +8,7 @@ use crate::{
     delegation::Chain,
     id::SessionId,
     limits::{ENVELOPE_SCOPES, GRANT_TTL_SECONDS, SESSION_GRANTS, WORDS_CHARS},
-    principal::{PrincipalId, ProvedKeys, Thumbprint},
+    principal::{Issuer, PrincipalId, ProvedKeys, Thumbprint},
     scope::{Scope, ScopeBound},
     ttl::{Timestamp, Ttl},
 };
@@ -193,6 +193,8 @@ pub struct Session {
     pub deadline: Timestamp,
     /// The sessions that it was passed on through.
     pub chain: Chain,
+    /// The issuers on whose word it was opened, and each session above it.
+    pub issuers: Vec<Issuer>,
 }
 
 /// Whether a session still may be granted anything.

@@ -10,8 +10,7 @@ use jeton_proto::v1::{
     SummariseRequest, SummariseResponse, TailEntriesRequest, TailEntriesResponse,
     audit_service_server::AuditService,
 };
-use tokio::sync::mpsc;
-use tokio_stream::{StreamExt, wrappers::ReceiverStream};
+use tokio_stream::StreamExt;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, caller, page, status, wire::audit as wire};
@@ -32,16 +31,14 @@ impl AuditService for Api {
         request: Request<ListEntriesRequest>,
     ) -> Result<Response<ListEntriesResponse>, Status> {
         let caller = caller(&request)?;
+        let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
         let request = request.into_inner();
         let asked = wire::filter(request.filter)?;
         let oldest_first = request.oldest_first;
         let filter = read_audit::narrowed(&caller, asked)?;
         let query = page::query("entries", &format!("{filter:?} {oldest_first}"), &caller);
         let (place, size) = page::place(&self.broker, request.page, &query)?;
-        if place.is_none() {
-            let how = format!("list {}", filter.words());
-            read_audit::record_reading(&self.broker, &caller, &how).await?;
-        }
+        read_audit::record_listing(&self.broker, &caller, &filter, place.is_none()).await?;
         let from = From { place, oldest_first, size };
         let found = read_audit::list(&self.broker, &filter, from).await?;
         Ok(Response::new(ListEntriesResponse {
@@ -55,6 +52,7 @@ impl AuditService for Api {
         request: Request<SummariseRequest>,
     ) -> Result<Response<SummariseResponse>, Status> {
         let caller = caller(&request)?;
+        let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
         let wanted = wire::wanted(request.into_inner())?;
         let filter = read_audit::narrowed(&caller, wanted.filter)?;
         let how = format!("summary by {} {}", wanted.by.word(), filter.words());
@@ -75,28 +73,18 @@ impl AuditService for Api {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let filter = read_audit::narrowed(&caller, wire::filter(request.filter)?)?;
-        let from = request.from_index;
-        tail::check_start(&self.broker, from)?;
+        let purpose = wire::purpose(request.purpose)?;
+        let (from, stop_at_end) = (request.from_index, request.stop_at_end);
+        let wanted = tail::Wanted { filter, from, stop_at_end, purpose };
+        tail::check(&self.broker, &caller, &wanted)?;
         let place = self.tails.take(&caller).ok_or_else(status::shed)?;
-        let purpose = match request.purpose.as_str() {
-            "" => "tail",
-            other => other,
-        };
-        let how = format!("{purpose} from {from} {}", filter.words());
+        let how = format!("{} from {from} {}", purpose.word(), wanted.filter.words());
         read_audit::record_reading(&self.broker, &caller, &how).await?;
-        // Why one: a reader that is slow holds one message here and one in the transport.
-        let (out, stream) = mpsc::channel(1);
-        let wanted = tail::Wanted { filter, from, stop_at_end: request.stop_at_end };
-        let (broker, stop) = (Arc::clone(&self.broker), self.stop.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = tail::tail(&broker, &caller, wanted, out) => {}
-                () = stop.cancelled() => {}
-            }
-            drop(place);
+        let broker = Arc::clone(&self.broker);
+        let stream = place.run(self.stop.clone(), async move |out| {
+            tail::tail(&broker, &caller, wanted, out).await;
         });
-        let stream =
-            ReceiverStream::new(stream).map(|batch| batch.map(wire::batch).map_err(Status::from));
+        let stream = stream.map(|batch| batch.map(wire::batch).map_err(Status::from));
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -120,7 +108,12 @@ impl AuditService for Api {
         _: Request<GetCheckpointRequest>,
     ) -> Result<Response<GetCheckpointResponse>, Status> {
         let newest = receipt::newest(&self.broker).await?.ok_or(Refusal::InProgress)?;
-        let cosigned = receipt::newest_of(&self.broker, CheckpointKind::Witnessed).await?;
+        let cosigned = receipt::newest_of(&self.broker, CheckpointKind::Witnessed).await;
+        // Why not an error: the newest one is asked for first of all.
+        let cosigned = cosigned.inspect_err(|error| {
+            tracing::error!(%error, "the cosigned checkpoint can't be read");
+        });
+        let cosigned = cosigned.ok().flatten();
         Ok(Response::new(GetCheckpointResponse {
             cosigned: cosigned.map(|note| note.to_string()).unwrap_or_default(),
             checkpoint: newest.to_string(),

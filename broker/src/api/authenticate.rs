@@ -11,7 +11,7 @@ use std::{
 };
 
 use axum::response::IntoResponse;
-use http::{HeaderMap, Request, Response, request::Parts};
+use http::{HeaderMap, Request, Response, header::CONTENT_TYPE, request::Parts};
 use jeton_domain::{principal::Role, secret::Secret};
 use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
 use tokio::time::timeout;
@@ -27,7 +27,7 @@ use crate::{
     http::oauth_error::OAuthError,
     identity::{Authenticator, Presented, peer::Peer},
     limits::REQUEST_DEADLINE,
-    operation::{Broker, Caller, Refusal, session_of::session_of},
+    operation::{Broker, Caller, Refusal, session_of::session_of, sign_ins},
 };
 
 /// What the door needs.
@@ -58,16 +58,11 @@ impl Door {
         let dpop = single(&request.headers, DPOP_METADATA)?;
         let handle = single(&request.headers, SESSION_METADATA)?;
         let _place = self.places.at_the_door(peer, bearer.is_some()).ok_or_else(|| self.shed())?;
-        let presented = Presented { peer, bearer, dpop, handle, path: row.path };
+        let (method, path) = (request.method.as_str(), request.uri.path());
+        let presented = Presented { peer, bearer, dpop, handle, method, path };
         let now = self.broker.clock.now();
         let principal = self.authenticator.authenticate(presented, now).await.map_err(|error| {
-            self.broker.metrics.sign_in_failed(error.reason());
-            self.broker.sign_ins.failed(error.reason());
-            tracing::info!(
-                reason = error.reason(),
-                rpc = row.path,
-                "a caller could not prove who it is"
-            );
+            sign_ins::note(&self.broker, error.reason(), row.path);
             Status::from(error)
         })?;
         let session = match handle {
@@ -101,9 +96,18 @@ impl Door {
     }
 }
 
+/// What a caller of an unknown path speaks. Why: to a reader of pages, gRPC's 200 looks like one.
+fn spoken(headers: &HeaderMap) -> Speaks {
+    let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
+    match kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
+        true => Speaks::Grpc,
+        false => Speaks::Text,
+    }
+}
+
 /// A refusal as the caller's protocol tells it.
-fn told(row: &RpcRow, refused: Status) -> Response<Body> {
-    match row.speaks {
+fn told(speaks: Speaks, refused: Status) -> Response<Body> {
+    match speaks {
         Speaks::Grpc => refused.into_http(),
         Speaks::Text => {
             let (code, text) = status::plain(&refused);
@@ -146,8 +150,16 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Status> {
     match single(headers, "authorization")? {
         None => Ok(None),
         Some(value) => match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Ok(Some(token)),
-            Some(_) | None => Err(status::invalid("authorization", "write it as `Bearer TOKEN`")),
+            // Spec: RFC 9449 §7.1: a token that is bound to a key comes as `DPoP`.
+            Some((scheme, token))
+                if ["bearer", "dpop"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) =>
+            {
+                Ok(Some(token))
+            }
+            Some(_) | None => Err(status::invalid(
+                "authorization",
+                "write it as `Bearer TOKEN`, or as `DPoP TOKEN` beside a proof",
+            )),
         },
     }
 }
@@ -207,7 +219,7 @@ where
         Box::pin(async move {
             let began = Instant::now();
             let Some(row) = rpc_table::find(request.uri().path()) else {
-                return Ok(status::unknown_rpc().into_http());
+                return Ok(told(spoken(request.headers()), status::unknown_rpc()));
             };
             let (mut parts, body) = request.into_parts();
             let allowed = allowed_time(&parts.headers);
@@ -217,7 +229,7 @@ where
                     admitted.and_then(|caller| Ok((door.place(row, caller.as_ref())?, caller)));
                 let (_place, caller) = match admitted {
                     Ok(admitted) => admitted,
-                    Err(refused) => return Ok(told(row, refused)),
+                    Err(refused) => return Ok(told(row.speaks, refused)),
                 };
                 if let Some(caller) = caller {
                     parts.extensions.insert(Arc::new(caller));
@@ -227,9 +239,14 @@ where
             // Why here and not by tonic: it ends the call without a word to the caller or the metrics.
             let answer = match timeout(allowed, work).await {
                 Ok(answer) => answer?,
-                Err(_) => told(row, status::too_late(allowed)),
+                Err(_) => told(row.speaks, status::too_late(allowed)),
             };
-            let code = Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code());
+            let code = match row.speaks {
+                Speaks::Grpc => {
+                    Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code())
+                }
+                Speaks::Text | Speaks::OAuth => status::code_of(answer.status()),
+            };
             door.broker.metrics.answered(row.path, code, began.elapsed());
             Ok(answer)
         })

@@ -1,20 +1,30 @@
 //! `GrantService`.
 
+use std::{pin::Pin, sync::Arc};
+
 use jeton_domain::session::Words;
 use jeton_proto::v1::{
-    GetGrantRequest, GetGrantResponse, LiftStopRequest, LiftStopResponse, ListGrantsRequest,
-    ListGrantsResponse, ListStopsRequest, ListStopsResponse, ReleaseGrantRequest,
+    AwaitGrantRequest, AwaitGrantResponse, ClaimGrantRequest, ClaimGrantResponse, GetGrantRequest,
+    GetGrantResponse, LiftStopRequest, LiftStopResponse, ListGrantsRequest, ListGrantsResponse,
+    ListStopsRequest, ListStopsResponse, ReDecideRequest, ReDecideResponse, ReleaseGrantRequest,
     ReleaseGrantResponse, RenewGrantRequest, RenewGrantResponse, RequestGrantRequest,
     RequestGrantResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeMatchingRequest,
     RevokeMatchingResponse, grant_service_server::GrantService,
 };
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, caller, page, wire};
-use crate::operation::{list, renew, request_grant, revoke};
+use super::{Api, caller, page, status, wire};
+use crate::operation::{
+    claim_grant, list,
+    re_decide::{self, Then},
+    renew, request_grant, revoke,
+};
 
 #[async_trait]
 impl GrantService for Api {
+    type AwaitGrantStream = Pin<Box<dyn Stream<Item = Result<AwaitGrantResponse, Status>> + Send>>;
+
     async fn request_grant(
         &self,
         request: Request<RequestGrantRequest>,
@@ -26,6 +36,40 @@ impl GrantService for Api {
             grant: Some(wire::grant(&granted.grant)),
             credential: granted.credential.map(wire::credential),
         }))
+    }
+
+    async fn claim_grant(
+        &self,
+        request: Request<ClaimGrantRequest>,
+    ) -> Result<Response<ClaimGrantResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = wire::grant_id("id", &request.get_ref().id)?;
+        let granted = claim_grant::claim(&self.broker, &caller, id).await?;
+        Ok(Response::new(ClaimGrantResponse {
+            grant: Some(wire::grant(&granted.grant)),
+            credential: granted.credential.map(wire::credential),
+        }))
+    }
+
+    async fn await_grant(
+        &self,
+        request: Request<AwaitGrantRequest>,
+    ) -> Result<Response<Self::AwaitGrantStream>, Status> {
+        let caller = caller(&request)?;
+        let id = wire::grant_id("id", &request.get_ref().id)?;
+        let place = self.waits.take(&caller).ok_or_else(status::shed)?;
+        let broker = Arc::clone(&self.broker);
+        let stream = place.run(self.stop.clone(), async move |out| {
+            claim_grant::wait(&broker, &caller, id, out).await;
+        });
+        let stream = stream.map(|granted| {
+            let granted = granted.map_err(Status::from)?;
+            Ok(AwaitGrantResponse {
+                grant: Some(wire::grant(&granted.grant)),
+                credential: granted.credential.map(wire::credential),
+            })
+        });
+        Ok(Response::new(Box::pin(stream)))
     }
 
     async fn renew_grant(
@@ -130,5 +174,23 @@ impl GrantService for Api {
     ) -> Result<Response<ListStopsResponse>, Status> {
         let stops = revoke::stops(&self.broker, &*caller(&request)?)?;
         Ok(Response::new(ListStopsResponse { stops: stops.iter().map(wire::stop).collect() }))
+    }
+
+    async fn re_decide(
+        &self,
+        request: Request<ReDecideRequest>,
+    ) -> Result<Response<ReDecideResponse>, Status> {
+        let caller = caller(&request)?;
+        let ReDecideRequest { revoke, page } = request.into_inner();
+        let query = page::query("re-decide", &revoke.to_string(), &caller);
+        let at = page::parse(&self.broker, page, &query)?;
+        let then = if revoke { Then::Revoke } else { Then::Report };
+        let looked = re_decide::re_decide(&self.broker, &caller, at.below, then).await?;
+        Ok(Response::new(ReDecideResponse {
+            looked_at: looked.at,
+            next_page_token: page::render(&self.broker, looked.next, &query)?,
+            policy_hash: looked.policy_hash,
+            lost: looked.lost.iter().map(wire::lost).collect(),
+        }))
     }
 }

@@ -19,7 +19,8 @@ impl IntrospectionService for Api {
         let request = request.into_inner();
         let credential = Secret::new(request.credential);
         let found =
-            introspect::introspect(&self.broker, &caller, &credential, &request.audience).await?;
+            introspect::introspect(&self.broker, &caller, &credential, Some(&request.audience))
+                .await?;
         Ok(Response::new(found.map(wire::introspection).unwrap_or_default()))
     }
 }

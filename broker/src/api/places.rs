@@ -1,8 +1,8 @@
 //! Places for requests in work: granting waits or is shed, taking back goes on.
 //!
-//! Four pools, so that none can starve another: callers whose identity is still to be found out,
-//! health checks of whomever, grants and look-ups, and revocations, of which no single caller may
-//! hold more than a few.
+//! Five pools, so that none can starve another: callers whose identity is still to be found out, those
+//! who prove it in a body, health checks of whomever, grants and look-ups, and revocations, of which no
+//! single caller may hold more than a few.
 
 use std::sync::Arc;
 
@@ -15,13 +15,17 @@ use super::{
 };
 use crate::{
     identity::peer::Peer,
-    limits::{PROBES_AT_ONCE, REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE, UNKNOWN_AT_ONCE},
+    limits::{
+        EXCHANGES_AT_ONCE, PROBES_AT_ONCE, REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE,
+        UNKNOWN_AT_ONCE,
+    },
 };
 
 /// The pools.
 pub(super) struct Places {
     unknown: Arc<Semaphore>,
     probes: Arc<Semaphore>,
+    exchanges: Arc<Semaphore>,
     work: Arc<Semaphore>,
     revokes: Arc<Semaphore>,
     revoking: Shares,
@@ -39,6 +43,7 @@ impl Places {
         Self {
             unknown: pool(UNKNOWN_AT_ONCE),
             probes: pool(PROBES_AT_ONCE),
+            exchanges: pool(EXCHANGES_AT_ONCE),
             work: pool(REQUESTS_AT_ONCE),
             revokes: pool(REVOKES_AT_ONCE),
             revoking: Shares::new(REVOKES_OF_ONE),
@@ -60,13 +65,13 @@ impl Places {
 
     /// A place for the work itself.
     pub fn for_work(&self, row: &RpcRow, caller: Option<&PrincipalId>) -> Option<Place> {
-        let takes_back = row.events.contains("revoked") || row.events.contains("released");
         let pool = match row.needs {
             Needs::Nothing => &self.probes,
-            Needs::Identity | Needs::Session | Needs::Verifier if takes_back => &self.revokes,
-            Needs::Identity | Needs::Session | Needs::Verifier | Needs::InBody => &self.work,
+            Needs::InBody => &self.exchanges,
+            Needs::Identity | Needs::Session | Needs::Verifier if row.takes_back => &self.revokes,
+            Needs::Identity | Needs::Session | Needs::Verifier => &self.work,
         };
-        let share = match caller.filter(|_| takes_back) {
+        let share = match caller.filter(|_| row.takes_back) {
             Some(caller) => Some(self.revoking.take(caller)?),
             None => None,
         };
@@ -93,6 +98,18 @@ mod tests {
         drop(held);
         assert!(places.for_work(revoke, Some(&ana)).is_some(), "and so does the first, later");
         assert_eq!(places.revoking.callers(), 0, "nothing is kept of who left");
+    }
+
+    #[test]
+    fn strangers_with_slow_bodies_hold_no_place_of_callers_that_are_known() {
+        let places = Places::new();
+        let exchange = find(crate::http::oauth::TOKEN).unwrap();
+        let request = find("/jeton.v1.GrantService/RequestGrant").unwrap();
+        let held: Vec<_> =
+            (0..=EXCHANGES_AT_ONCE).map_while(|_| places.for_work(exchange, None)).collect();
+        assert_eq!(held.len(), EXCHANGES_AT_ONCE);
+        let ana = PrincipalId::parse("ana@acme.dev").unwrap();
+        assert!(places.for_work(request, Some(&ana)).is_some());
     }
 
     #[test]

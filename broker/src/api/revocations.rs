@@ -5,8 +5,7 @@ use std::{pin::Pin, sync::Arc};
 use jeton_proto::v1::{
     WatchRevocationsRequest, WatchRevocationsResponse, revocation_service_server::RevocationService,
 };
-use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
+use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, caller, status, wire};
@@ -25,18 +24,11 @@ impl RevocationService for Api {
         let from = request.get_ref().from_index;
         let whose = watch::may_watch(&self.broker, &caller, from)?;
         let place = self.watches.take(&caller).ok_or_else(status::shed)?;
-        // Why one: a reader that is slow holds one message here and one in the transport.
-        let (out, stream) = mpsc::channel(1);
-        let (broker, stop) = (Arc::clone(&self.broker), self.stop.clone());
-        tokio::spawn(async move {
-            tokio::select! {
-                () = watch::watch(&broker, &caller, whose, from, out) => {}
-                () = stop.cancelled() => {}
-            }
-            drop(place);
+        let broker = Arc::clone(&self.broker);
+        let stream = place.run(self.stop.clone(), async move |out| {
+            watch::watch(&broker, &caller, whose, from, out).await;
         });
-        let stream =
-            ReceiverStream::new(stream).map(|word| word.map(wire::word).map_err(Status::from));
+        let stream = stream.map(|word| word.map(wire::word).map_err(Status::from));
         Ok(Response::new(Box::pin(stream)))
     }
 }

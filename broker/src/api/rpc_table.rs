@@ -1,6 +1,12 @@
 //! Who may call what: one row an RPC. What has no row is refused before anything looks at it.
 
-use crate::http::oauth::{INTROSPECT, KEYS, RESOURCES, REVOKE, SERVER, TOKEN};
+use crate::{
+    http::{
+        oauth::{INTROSPECT, KEYS, RESOURCES, REVOKE, SERVER, TOKEN},
+        ssf::{CONFIGURATION, EVENTS},
+    },
+    signer::status::PATH,
+};
 
 /// What a caller must bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +45,24 @@ pub struct RpcRow {
     pub events: &'static str,
     /// How refusals are told.
     pub speaks: Speaks,
+    /// Whether it takes something back: that wins under overload.
+    pub takes_back: bool,
 }
 
 const fn row(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
-    RpcRow { path, needs, events, speaks: Speaks::Grpc }
+    RpcRow { path, needs, events, speaks: Speaks::Grpc, takes_back: false }
 }
 
 const fn oauth(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
-    RpcRow { path, needs, events, speaks: Speaks::OAuth }
+    RpcRow { path, needs, events, speaks: Speaks::OAuth, takes_back: false }
+}
+
+const fn text(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
+    RpcRow { path, needs, events, speaks: Speaks::Text, takes_back: false }
+}
+
+const fn taking_back(row: RpcRow) -> RpcRow {
+    RpcRow { takes_back: true, ..row }
 }
 
 /// Every RPC that is served.
@@ -54,25 +70,43 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.SessionService/OpenSession", Needs::Identity, "session_opened session_refused"),
     row("/jeton.v1.SessionService/GetSession", Needs::Identity, ""),
     row("/jeton.v1.SessionService/ListSessions", Needs::Identity, ""),
-    row("/jeton.v1.SessionService/CloseSession", Needs::Identity, "session_closed revoked"),
+    taking_back(row(
+        "/jeton.v1.SessionService/CloseSession",
+        Needs::Identity,
+        "session_closed revoked",
+    )),
     row("/jeton.v1.SessionService/WhoAmI", Needs::Identity, ""),
     row(
         "/jeton.v1.GrantService/RequestGrant",
         Needs::Session,
         "denied pending intent issued mint_failed",
     ),
+    row("/jeton.v1.GrantService/ClaimGrant", Needs::Session, "denied intent issued mint_failed"),
+    row("/jeton.v1.GrantService/AwaitGrant", Needs::Session, "denied intent issued mint_failed"),
     row("/jeton.v1.GrantService/RenewGrant", Needs::Session, "intent renewed mint_failed"),
-    row("/jeton.v1.GrantService/ReleaseGrant", Needs::Session, "released"),
+    taking_back(row("/jeton.v1.GrantService/ReleaseGrant", Needs::Session, "released")),
     row("/jeton.v1.GrantService/GetGrant", Needs::Identity, ""),
     row("/jeton.v1.GrantService/ListGrants", Needs::Identity, ""),
-    row("/jeton.v1.GrantService/RevokeGrant", Needs::Identity, "revoked"),
-    row(
+    taking_back(row("/jeton.v1.GrantService/RevokeGrant", Needs::Identity, "revoked")),
+    taking_back(row(
         "/jeton.v1.GrantService/RevokeMatching",
         Needs::Identity,
         "revocation_asked session_closed revoked",
-    ),
+    )),
     row("/jeton.v1.GrantService/LiftStop", Needs::Identity, "stop_lifted"),
     row("/jeton.v1.GrantService/ListStops", Needs::Identity, ""),
+    taking_back(row("/jeton.v1.GrantService/ReDecide", Needs::Identity, "re_decided revoked")),
+    row("/jeton.v1.ApprovalService/ListApprovals", Needs::Identity, ""),
+    row("/jeton.v1.ApprovalService/GetApproval", Needs::Identity, ""),
+    row("/jeton.v1.ApprovalService/WatchApprovals", Needs::Identity, ""),
+    row("/jeton.v1.ApprovalService/Approve", Needs::Identity, "approved"),
+    row("/jeton.v1.ApprovalService/Reject", Needs::Identity, "rejected"),
+    row("/jeton.v1.ApprovalService/Comment", Needs::Identity, "commented"),
+    row("/jeton.v1.ApprovalService/WithdrawApproval", Needs::Identity, "approval_withdrawn"),
+    row("/jeton.v1.PolicyService/GetPolicies", Needs::Identity, ""),
+    row("/jeton.v1.PolicyService/GetPolicySet", Needs::Identity, ""),
+    row("/jeton.v1.PolicyService/ReloadPolicies", Needs::Identity, "policy_loaded"),
+    row("/jeton.v1.PolicyService/RollBackPolicies", Needs::Identity, "policy_rolled_back"),
     row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
     row("/jeton.v1.RevocationService/WatchRevocations", Needs::Identity, ""),
     row("/jeton.v1.AuditService/ListEntries", Needs::Identity, "log_read"),
@@ -82,11 +116,17 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.AuditService/GetCheckpoint", Needs::Identity, ""),
     row("/jeton.v1.AuditService/GetConsistencyProof", Needs::Identity, ""),
     row("/jeton.v1.AuditService/AcknowledgeRestore", Needs::Identity, "restore_acknowledged"),
-    oauth(TOKEN, Needs::InBody, "session_opened session_refused denied intent issued mint_failed"),
+    oauth(
+        TOKEN,
+        Needs::InBody,
+        "session_opened session_refused denied pending intent issued mint_failed session_closed revoked",
+    ),
     oauth(INTROSPECT, Needs::Verifier, ""),
-    oauth(REVOKE, Needs::Identity, "revoked"),
-    RpcRow { path: KEYS, needs: Needs::Nothing, events: "", speaks: Speaks::Text },
-    RpcRow { path: SERVER, needs: Needs::Nothing, events: "", speaks: Speaks::Text },
+    taking_back(oauth(REVOKE, Needs::Identity, "revoked")),
+    text(EVENTS, Needs::InBody, "revocation_asked session_closed revoked"),
+    text(KEYS, Needs::Nothing, ""),
+    text(CONFIGURATION, Needs::Nothing, ""),
+    text(SERVER, Needs::Nothing, ""),
     row("/grpc.health.v1.Health/Check", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/Watch", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/List", Needs::Nothing, ""),
@@ -95,17 +135,19 @@ pub const RPCS: &[RpcRow] = &[
 ];
 
 /// The log over HTTP, on the same port: every path below it.
-pub static LOG: RpcRow =
-    RpcRow { path: "/log/", needs: Needs::Identity, events: "log_read", speaks: Speaks::Text };
+pub static LOG: RpcRow = text("/log/", Needs::Identity, "log_read");
 
 /// What is told of each resource: every path below it.
-pub static RESOURCE_METADATA: RpcRow =
-    RpcRow { path: RESOURCES, needs: Needs::Nothing, events: "", speaks: Speaks::Text };
+pub static RESOURCE_METADATA: RpcRow = text(RESOURCES, Needs::Nothing, "");
+
+/// Which tokens were taken back: every path below it.
+pub static STATUS: RpcRow = text(PATH, Needs::Nothing, "");
 
 /// The row of a path, compared byte for byte: no other spelling of a path is known.
 #[must_use]
 pub fn find(path: &str) -> Option<&'static RpcRow> {
-    let below = [&LOG, &RESOURCE_METADATA].into_iter().find(|row| path.starts_with(row.path));
+    let below =
+        [&LOG, &RESOURCE_METADATA, &STATUS].into_iter().find(|row| path.starts_with(row.path));
     RPCS.iter().find(|row| row.path == path).or(below)
 }
 
@@ -135,6 +177,15 @@ mod tests {
             .collect();
         listed.sort();
         assert_eq!(served, listed);
+    }
+
+    #[test]
+    fn whatever_takes_back_has_the_places_for_it() {
+        for row in RPCS.iter().filter(|row| row.needs != Needs::InBody) {
+            let words = ["revoked", "released"];
+            let told = words.iter().any(|word| row.events.contains(word));
+            assert_eq!(row.takes_back, told, "{}", row.path);
+        }
     }
 
     #[test]

@@ -32,6 +32,7 @@ impl From<Refusal> for Status {
                 status(Code::AlreadyExists, "REQUEST_ID_REUSED", &message, [])
             }
             Refusal::InProgress => later("IN_PROGRESS", &message, Some(SHED_WAIT)),
+            Refusal::Stopping => later("STOPPING", &message, Some(SHED_WAIT)),
             Refusal::Halted(_) => later("HALTED", &message, None),
             Refusal::Store(error) => store(&error, &message),
             Refusal::Upstream(error) => upstream(&error, &message),
@@ -87,6 +88,21 @@ pub fn plain(status: &Status) -> (http::StatusCode, String) {
     (code, format!("{}\n", status.message()))
 }
 
+/// What an answer of plain HTTP counts as.
+#[must_use]
+pub fn code_of(status: http::StatusCode) -> Code {
+    match status {
+        http::StatusCode::UNAUTHORIZED => Code::Unauthenticated,
+        http::StatusCode::FORBIDDEN => Code::PermissionDenied,
+        http::StatusCode::NOT_FOUND | http::StatusCode::METHOD_NOT_ALLOWED => Code::NotFound,
+        http::StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
+        http::StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
+        other if other.is_client_error() => Code::InvalidArgument,
+        other if other.is_server_error() => Code::Internal,
+        _ => Code::Ok,
+    }
+}
+
 /// A path that has no row in the table.
 #[must_use]
 pub fn unknown_rpc() -> Status {
@@ -122,6 +138,9 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::GrantsUsedUp(_)
         | StoreError::TooManyChildren(_)
         | StoreError::Stopped(_)
+        | StoreError::TooManyPending(_)
+        | StoreError::ApprovalGone
+        | StoreError::AlreadyApproved
         | StoreError::NoEntry { .. }
         | StoreError::Conflict(_) => status(Code::FailedPrecondition, "STATE", message, []),
     }
@@ -216,6 +235,7 @@ mod tests {
             decided_by: DecidedBy {
                 policies: vec![PolicyId::new("no-main")],
                 policy_hash: "ab".into(),
+                approvals: vec![],
             },
             requestable: vec!["git:acme/api contents:write ref=agent/*".into()],
         })));

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 
 use super::shares::{Share, Shares};
-use crate::operation::Caller;
+use crate::operation::{Caller, Refusal};
 
 /// Places for streams of one kind.
 #[derive(Clone)]
@@ -31,5 +33,34 @@ impl Streams {
         let share = self.shares.take(&caller.principal.id)?;
         let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
         Some(StreamPlace { _share: share, _permit: permit })
+    }
+}
+
+impl StreamPlace {
+    /// Runs what fills a stream, and gives the place back when that has ended. A broker that stops
+    /// says so: a stream that just ended would look like all there is.
+    pub fn run<T, F>(
+        self,
+        stop: CancellationToken,
+        fill: impl FnOnce(mpsc::Sender<Result<T, Refusal>>) -> F,
+    ) -> ReceiverStream<Result<T, Refusal>>
+    where
+        T: Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        // Why one: a reader that is slow holds one message here and one in the transport.
+        let (out, stream) = mpsc::channel(1);
+        let filled = fill(out.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = filled => {}
+                () = stop.cancelled() => {
+                    // Why ignored: a reader that went away wants no error.
+                    let _ = out.send(Err(Refusal::Stopping)).await;
+                }
+            }
+            drop(self);
+        });
+        ReceiverStream::new(stream)
     }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     approval::Guard,
+    approval::{Approval, Breadth},
     decision::PolicyId,
     delegation::{Chain, Link},
     grant::{Grant, GrantState, Phase},
@@ -24,8 +25,14 @@ use jeton_proto::v1;
 
 use crate::{
     operation::{
-        Caller, Refusal, introspect::Introspection, open_session::Opening, request_grant::Ask,
-        revoke::UpstreamSays, watch::Word,
+        Caller, Refusal,
+        approvals::{Asked, Question},
+        introspect::Introspection,
+        open_session::Opening,
+        re_decide::Lost,
+        request_grant::Ask,
+        revoke::UpstreamSays,
+        watch::Word,
     },
     store::{EndedEarly, SessionPhase, SessionRecord},
     upstream::{Credential, CredentialKind},
@@ -122,7 +129,7 @@ fn envelope(envelope: v1::Envelope) -> Parsed<Envelope> {
         .map_err(|error| invalid("envelope", error))
 }
 
-fn scope_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
+pub(super) fn scope_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
     let bad = |error| invalid("envelope.scopes", error);
     let upstream = Upstream::parse(&scope.upstream).map_err(bad)?;
     let (actions, git_ref) = limits("envelope.scopes", scope.actions, &scope.r#ref)?;
@@ -240,12 +247,23 @@ pub(super) fn stop(stop: &Stop) -> v1::Stop {
     }
 }
 
+/// A grant that would not be given any more.
+pub(super) fn lost(lost: &Lost) -> v1::LostGrant {
+    v1::LostGrant {
+        grant: Some(grant(&lost.grant)),
+        layer: lost.layer.word().to_owned(),
+        reason: lost.reason.clone(),
+        policy_ids: lost.policies.iter().map(ToString::to_string).collect(),
+    }
+}
+
 /// What was taken back, and what upstreams say of it.
 pub(super) fn cut(sessions: usize, grants: &[Grant]) -> v1::RevokeMatchingResponse {
     let says = UpstreamSays::of(grants);
     v1::RevokeMatchingResponse {
         revoked: count(grants.len()),
         upstream_pending: count(says.pending),
+        upstream_unsupported: count(says.unsupported),
         upstream_confirmed: count(says.confirmed),
         upstream_until: says.until.map(time),
         sessions_closed: count(sessions),
@@ -299,6 +317,7 @@ pub(super) fn phase(state: i32) -> Parsed<Option<Phase>> {
         Wire::Revoked => Some(Phase::Revoked),
         Wire::Failed => Some(Phase::Failed),
         Wire::Lapsed => Some(Phase::Lapsed),
+        Wire::Rejected => Some(Phase::Rejected),
     })
 }
 
@@ -314,7 +333,7 @@ pub(super) fn session_phase(state: i32) -> Parsed<Option<SessionPhase>> {
     })
 }
 
-fn time(at: Timestamp) -> prost_types::Timestamp {
+pub(super) fn time(at: Timestamp) -> prost_types::Timestamp {
     let nanos = i32::try_from(at.millis().rem_euclid(1000)).unwrap_or(0).saturating_mul(1_000_000);
     prost_types::Timestamp { seconds: at.seconds(), nanos }
 }
@@ -348,6 +367,7 @@ pub(super) fn session(record: &SessionRecord, grants_used: u32) -> v1::Session {
         grants_used,
         close_reason,
         delegators: delegators(&session.chain),
+        issuers: session.issuers.iter().map(|issuer| issuer.as_str().to_owned()).collect(),
     }
 }
 
@@ -366,6 +386,49 @@ fn scope(scope: &Scope) -> v1::Scope {
         resource: scope.resource.to_string(),
         actions: scope.actions.iter().map(ToString::to_string).collect(),
         r#ref: scope.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(super) fn question(question: &Question) -> v1::Approval {
+    let answerable = question.answerable();
+    let concerned = question.groups.iter().any(|group| group.yours);
+    let not_answerable = match &answerable {
+        _ if question.stale => "the policies changed since; the agent has to ask again".to_owned(),
+        Err(refusal) if concerned => refusal.to_string(),
+        Ok(_) | Err(_) => String::new(),
+    };
+    v1::Approval {
+        grant: Some(grant(&question.grant)),
+        session: Some(session(&question.session, 0)),
+        request_hash: question.hash.as_str().to_owned(),
+        summary: question.summary(),
+        groups: question.groups.iter().map(asked).collect(),
+        given: question.approvals.iter().map(|approval| given(approval)).collect(),
+        stale: question.stale,
+        answerable: answerable.is_ok() && !question.stale,
+        not_answerable,
+    }
+}
+
+fn asked(group: &Asked) -> v1::ApproverGroup {
+    v1::ApproverGroup {
+        name: group.name.to_string(),
+        quorum: group.terms.quorum,
+        reason_required: group.terms.reason,
+        session_grants: group.terms.session.map_or(0, |terms| terms.grants),
+        session_seconds: group.terms.session.map_or(0, |terms| terms.ttl.seconds()),
+        yours: group.yours,
+    }
+}
+
+fn given(approval: &Approval) -> v1::GivenApproval {
+    v1::GivenApproval {
+        by: approval.by.to_string(),
+        groups: approval.groups.iter().map(ToString::to_string).collect(),
+        time: Some(time(approval.at)),
+        reason: approval.reason.as_str().to_owned(),
+        for_session: approval.breadth != Breadth::Once,
+        entry_index: approval.entry,
     }
 }
 
@@ -399,6 +462,12 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         GrantState::Lapsed { at } => {
             (v1::GrantState::Lapsed, Some(*at), vec![], "nobody approved in time".into())
         }
+        GrantState::Rejected { at, by, reason } => (
+            v1::GrantState::Rejected,
+            Some(*at),
+            vec![],
+            format!("rejected by {by}: {}", reason.as_str()),
+        ),
     };
     v1::Grant {
         id: grant.id.to_string(),
@@ -427,7 +496,7 @@ fn upstream_revocation(upstream: Option<UpstreamRevocation>) -> v1::UpstreamRevo
         Some(UpstreamRevocation::NotNeeded) => v1::UpstreamRevocation::NotNeeded,
         Some(UpstreamRevocation::Pending { .. }) => v1::UpstreamRevocation::Pending,
         Some(UpstreamRevocation::Confirmed { .. }) => v1::UpstreamRevocation::Confirmed,
-        Some(UpstreamRevocation::Unreachable { .. }) => v1::UpstreamRevocation::Unreachable,
+        Some(UpstreamRevocation::Unreachable { .. }) => v1::UpstreamRevocation::Unsupported,
     }
 }
 
@@ -463,8 +532,9 @@ pub(super) fn introspection(found: Introspection) -> v1::IntrospectResponse {
         | GrantState::Expired { .. }
         | GrantState::Revoked { .. }
         | GrantState::Failed { .. }
+        | GrantState::Lapsed { .. }
         // Why: it ended between two looks.
-        | GrantState::Lapsed { .. } => return v1::IntrospectResponse::default(),
+        | GrantState::Rejected { .. } => return v1::IntrospectResponse::default(),
     };
     v1::IntrospectResponse {
         active: true,

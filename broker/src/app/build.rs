@@ -6,11 +6,13 @@ use jeton_domain::{
     audit::Event,
     decision::Rules,
     limits::GRANT_TTL_SECONDS,
+    principal::Issuer,
     scope::Upstream,
     secret::{FingerprintKey, Secret, sha256},
     ttl::{Timestamp, Ttl},
 };
-use tokio::sync::Notify;
+use jeton_policy::{Kept, Policies, PolicySet, Vocabulary};
+use tokio::sync::{Mutex, Notify, Semaphore};
 
 use super::AppError;
 use crate::{
@@ -21,34 +23,39 @@ use crate::{
     identity::{
         Authenticator,
         dpop::Dpop,
-        oidc::{Fetcher, Oidc},
+        oidc::{Fetcher, Oidc, Transmitters},
         roles::Roles,
         tls::TlsState,
         unix::UnixAccounts,
     },
+    limits::{DPOP_REPLAYS, REVOKE_WAITERS, SEARCHES_AT_ONCE},
     operation::{
         Broker, Source,
         checkpoint::checkpoint,
-        copy_out,
+        copy_out::{self, beside},
         halt::Halt,
         mints::Mints,
         read_tiles::Readers,
-        restore,
+        restore::{self, Evidence},
         seal::Sealer,
         session_of::Handles,
         sign_ins::SignIns,
+        status_list::SignedLists,
         sweep::{Moment, sweep},
+        transmit::Listener,
     },
-    policy::{Policies, Vocabulary},
+    receiver::Receiver,
     signer::{
         KeyRing,
         log_key::LogKey,
         schedule::Rotation,
+        status::StatusLists,
         token::{SignedConfig, SignedMinter},
     },
     store::{Store, archive::Archive, index::LogIndex, sqlite::SqliteStore},
     telemetry::Metrics,
     upstream::github::{GithubConfig, GithubMinter},
+    webhook::Webhook,
     witness::Outside,
 };
 
@@ -59,6 +66,7 @@ pub(super) struct Parts {
     pub tls: Arc<TlsState>,
     pub keys: Arc<KeyRing>,
     pub store: Arc<SqliteStore>,
+    pub transmitters: Arc<Transmitters>,
 }
 
 /// Builds everything that can be checked without the store.
@@ -68,9 +76,12 @@ pub(super) fn check(config: &Config) -> Result<(), AppError> {
     let keys = key_ring(config, now)?;
     TlsState::load(config.grpc.tls.clone()).map_err(unusable)?;
     read_key(&config.keys.sealing)?;
-    let sources = sources(config, &keys)?;
-    Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?;
+    let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])))?;
+    // Why not as a broker does: that keeps what it loads.
+    PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
     authenticator(config, config.grpc.listen.port())?;
+    transmitters(config)?;
+    listeners(config)?;
     Ok(())
 }
 
@@ -83,18 +94,18 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         SqliteStore::open_with(&config.store, config.audit.archive.as_deref().map(Archive::new))
             .map_err(unusable)?,
     );
-    if store.first_entry() > 0 && config.audit.archive.is_none() {
+    let first = store.first_entry().await.map_err(unusable)?;
+    if first > 0 && config.audit.archive.is_none() {
         return Err(AppError::Unusable(format!(
-            "entries before {} were moved out of the store; name the folder where they are with `archive` in [audit]",
-            store.first_entry()
+            "entries before {first} were moved out of the store; name the folder where they are with `archive` in [audit]"
         )));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
     let keys = key_ring(config, clock.now())?;
     let log_key = LogKey::open(&config.audit.key, config.audit.name.clone()).map_err(unusable)?;
-    let sources = sources(config, &keys)?;
-    let policies =
-        Arc::new(Policies::load(&config.policies, vocabulary(&sources)).map_err(problems)?);
+    let status = Arc::new(status_lists(&root));
+    let sources = sources(config, &keys, &status)?;
+    let policies = Arc::new(policies(config, &sources)?);
     let index = LogIndex::open(&config.store, &*store).await.map_err(unusable)?;
     let broker = Arc::new(Broker {
         store: Arc::<SqliteStore>::clone(&store),
@@ -109,9 +120,17 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         sign_ins: SignIns::default(),
         readers: Readers::default(),
         index: Arc::new(index),
+        searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
+        waiting: Semaphore::new(REVOKE_WAITERS),
+        keys: Arc::clone(&keys),
+        status,
+        signed_lists: SignedLists::default(),
         log_key,
         halt: Halt::default(),
         revocations: Notify::new(),
+        policies_changed: Notify::new(),
+        changing_policies: Mutex::new(()),
+        issuers: config.identity.issuers.iter().map(|known| Issuer::new(&known.issuer)).collect(),
         bearer_handles: config.bearer_handles,
     });
     let started = Event::Started {
@@ -132,31 +151,52 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         tracing::warn!(%error, "no checkpoint could be signed at the start");
     }
     let outside = Outside::new().map_err(unusable)?;
-    Ok(Parts { broker, outside, tls, keys, store })
+    let transmitters = Arc::new(transmitters(config)?);
+    Ok(Parts { broker, outside, tls, keys, store, transmitters })
 }
 
 /// Holds the log against the checkpoints that were signed before.
 async fn check_log(broker: &Broker, copy: Option<&Path>) -> Result<(), AppError> {
-    let outside = match copy {
-        None => None,
-        Some(path) => copy_out::read(path, broker.log_key.public()).map_err(|error| {
+    let read = |path: &Path| {
+        copy_out::read(path, broker.log_key.public()).map_err(|error| {
             let path = path.display();
             AppError::Unusable(format!(
                 "`{path}` is no checkpoint of this log: {error}; move it away if it is another's"
             ))
-        })?,
+        })
     };
-    let restored = restore::find(broker, outside.as_ref()).await.map_err(unusable)?;
-    if let (true, Some(outside), Some(path)) = (restored, outside, copy) {
-        // Why kept beside: the next copy replaces the file, and the old one is evidence.
-        let kept = path.with_extension(format!("before-{}", outside.checkpoint().size));
-        copy_out::write(&outside, &kept).map_err(unusable)?;
-        tracing::error!(
-            signed = outside.checkpoint().size,
-            "the store was restored from a backup: every session in it is ended, and nothing is granted until an operator acknowledges it"
-        );
+    let evidence = match copy.map(read).transpose()? {
+        None => Evidence::Unused,
+        Some(None) => Evidence::Missing,
+        Some(Some(copy)) => Evidence::Copy(copy),
+    };
+    if !restore::find(broker, &evidence).await.map_err(unusable)? {
+        return Ok(());
+    }
+    const THEN: &str =
+        "every session in it is ended, and nothing is granted until an operator acknowledges it";
+    match (evidence, copy) {
+        (Evidence::Copy(copied), Some(path)) => {
+            // Why kept beside: the next copy replaces the file, and the old one is evidence.
+            let signed = copied.checkpoint().size;
+            let kept = beside(path, &format!("before-{signed}"));
+            copy_out::write(&copied, &kept).map_err(unusable)?;
+            tracing::error!(signed, "the store was restored from a backup: {THEN}");
+        }
+        (_, path) => {
+            let path = path.map(|path| path.display().to_string()).unwrap_or_default();
+            tracing::error!(
+                path,
+                "the copy of the log's checkpoint is gone, so the store may have been restored from a backup: {THEN}"
+            );
+        }
     }
     Ok(())
+}
+
+fn policies(config: &Config, sources: &HashMap<Upstream, Source>) -> Result<Policies, AppError> {
+    let kept = Kept::new(config.store.with_extension("policies"));
+    Policies::load(config.policies.clone(), kept, vocabulary(sources)).map_err(problems)
 }
 
 /// The actions that each upstream knows: what policies may name.
@@ -186,11 +226,15 @@ fn key_ring(config: &Config, now: Timestamp) -> Result<Arc<KeyRing>, AppError> {
         .map_err(unusable)
 }
 
-fn sources(config: &Config, keys: &Arc<KeyRing>) -> Result<HashMap<Upstream, Source>, AppError> {
+fn sources(
+    config: &Config,
+    keys: &Arc<KeyRing>,
+    status: &Arc<StatusLists>,
+) -> Result<HashMap<Upstream, Source>, AppError> {
     config
         .upstreams
         .iter()
-        .map(|upstream| Ok((upstream.name.clone(), source(config, upstream, keys)?)))
+        .map(|upstream| Ok((upstream.name.clone(), source(config, upstream, keys, status)?)))
         .collect()
 }
 
@@ -198,19 +242,25 @@ fn source(
     config: &Config,
     upstream: &UpstreamConfig,
     keys: &Arc<KeyRing>,
+    status: &Arc<StatusLists>,
 ) -> Result<Source, AppError> {
     let name = upstream.name.clone();
     match &upstream.kind {
-        UpstreamKind::Signed { audience, actions } => {
+        UpstreamKind::Signed { audience, actions, verifiers } => {
             let signed = SignedConfig {
                 name,
                 audience: audience.clone(),
                 actions: actions.clone(),
+                verifiers: verifiers.clone(),
                 issuer: config.keys.issuer.clone(),
             };
-            Ok(Source::Signed(Arc::new(SignedMinter::new(signed, Arc::clone(keys)))))
+            Ok(Source::Signed(Arc::new(SignedMinter::new(
+                signed,
+                Arc::clone(keys),
+                Arc::clone(status),
+            ))))
         }
-        UpstreamKind::GithubApp { api, app_id, private_key } => {
+        UpstreamKind::GithubApp { api, app_id, private_key, reconcile_every: _ } => {
             let pem = read_private(private_key)?;
             let github =
                 GithubConfig { name, api_base: api.clone(), app_id: *app_id, private_key: pem };
@@ -234,10 +284,30 @@ pub(super) fn authenticator(config: &Config, port: u16) -> Result<Authenticator,
     let fetcher = Fetcher::new().map_err(unusable)?;
     Ok(Authenticator {
         oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
-        dpop: Dpop::new(&external_urls(config, port)),
+        dpop: Dpop::new(&external_urls(config, port), DPOP_REPLAYS),
         unix: UnixAccounts::new(config.identity.unix.clone()),
         roles: Roles::new(config.identity.roles.clone()),
     })
+}
+
+fn transmitters(config: &Config) -> Result<Transmitters, AppError> {
+    let fetcher = Fetcher::new().map_err(unusable)?;
+    Transmitters::new(config.ssf.transmitters.clone(), &fetcher).map_err(unusable)
+}
+
+/// Whoever outside is told of what the log says.
+pub(super) fn listeners(config: &Config) -> Result<Vec<Arc<dyn Listener>>, AppError> {
+    let mut all: Vec<Arc<dyn Listener>> = Vec::new();
+    for receiver in &config.ssf.receivers {
+        let token = receiver.token.as_deref().map(read_private).transpose()?;
+        let made = Receiver::new(receiver.clone(), token, &config.keys.issuer);
+        all.push(Arc::new(made.map_err(unusable)?));
+    }
+    for webhook in &config.webhooks {
+        let key = webhook.key.as_deref().map(read_private).transpose()?;
+        all.push(Arc::new(Webhook::new(webhook.clone(), key).map_err(unusable)?));
+    }
+    Ok(all)
 }
 
 /// Reads the root key: 64 digits of hex in a file that only its owner may read.
@@ -270,6 +340,12 @@ fn read_private(path: &Path) -> Result<Secret, AppError> {
         )));
     }
     fs::read_to_string(path).map(Secret::new).map_err(failed)
+}
+
+/// Where the state of tokens is told. Why a key that stays: a token is signed again with the same claims.
+fn status_lists(root: &[u8; 32]) -> StatusLists {
+    let key = derive(root, "status list");
+    StatusLists::new(key.first_chunk().copied().unwrap_or_default())
 }
 
 /// One key for each use, so that none can be used as another.

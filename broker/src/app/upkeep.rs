@@ -1,32 +1,41 @@
 //! What the broker does by itself: sweeps, upstream revocations, reloads, key rotation.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use jeton_domain::{audit::Event, merkle::SignedCheckpoint, session::Words};
+use jeton_domain::{audit::Event, merkle::SignedCheckpoint, scope::Upstream, session::Words};
+use jeton_policy::{Stamp, stamp};
 use reqwest::Url;
 use tokio::{
+    runtime::Handle,
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::build::Parts;
+use super::{build::Parts, telling::telling};
 use crate::{
-    config::{Config, WitnessConfig},
+    config::{Config, UpstreamKind, WitnessConfig},
     identity::tls::{Reload, TlsState},
     limits::{
-        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, MOVE_EVERY, RELOAD_EVERY,
-        SIGN_INS_EVERY, SWEEP_EVERY, WITNESS_EVERY,
+        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, MINT_DEADLINE, MOVE_EVERY, POLICY_LOOK,
+        RELOAD_EVERY, SIGN_INS_EVERY, SWEEP_EVERY, WITNESS_EVERY,
     },
     operation::{
         Broker,
         checkpoint::checkpoint,
         copy_out,
         move_out::{Retention, move_out},
+        re_decide::{Then, re_decide_all},
+        reconcile::{Reconciled, Rounds, reconcile},
         reload_policy::reload_policy,
-        revoke_upstream::revoke_upstream,
+        revoke_upstream::UnderWay,
         sign_ins,
         sweep::{Moment, sweep},
+        transmit::Listener,
         witness::{Seen, witness},
     },
     signer::KeyRing,
@@ -38,10 +47,18 @@ use crate::{
 const REVOCATIONS_EVERY: Duration = Duration::from_secs(1);
 
 /// Starts them all.
-pub(super) fn start(tasks: &TaskTracker, stop: &CancellationToken, parts: &Parts, config: &Config) {
+pub(super) fn start(
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+    parts: &Parts,
+    listeners: Vec<Arc<dyn Listener>>,
+    config: &Config,
+) {
     tasks.spawn(sweeping(Arc::clone(&parts.broker), stop.clone()));
     tasks.spawn(revoking(Arc::clone(&parts.broker), stop.clone()));
-    tasks.spawn(indexing(Arc::clone(&parts.broker), stop.clone()));
+    // Why a thread of its own: it parses every entry, and writes segments to a file.
+    let (runtime, index) = (Handle::current(), indexing(Arc::clone(&parts.broker), stop.clone()));
+    tasks.spawn_blocking(move || runtime.block_on(index));
     if let Some(retention) = config.audit.retention.clone() {
         tasks.spawn(moving(Arc::clone(&parts.broker), retention, stop.clone()));
     }
@@ -61,11 +78,24 @@ pub(super) fn start(tasks: &TaskTracker, stop: &CancellationToken, parts: &Parts
         let outside = parts.outside.clone();
         tasks.spawn(witnessing(Arc::clone(&parts.broker), outside, witnesses, stop.clone()));
     }
+    for listener in listeners {
+        tasks.spawn(telling(Arc::clone(&parts.broker), listener, stop.clone()));
+    }
+    for upstream in &config.upstreams {
+        if let UpstreamKind::GithubApp { reconcile_every: Some(every), .. } = upstream.kind {
+            let (broker, upstream) = (Arc::clone(&parts.broker), upstream.name.clone());
+            tasks.spawn(reconciling(broker, upstream, every, stop.clone()));
+        }
+    }
+    if let Some(then) = config.re_decide {
+        // Why once at the start: the policies may have changed while no broker ran.
+        parts.broker.policies_changed.notify_one();
+        tasks.spawn(deciding_again(Arc::clone(&parts.broker), then, stop.clone()));
+    }
     tasks.spawn(reloading(
         Arc::clone(&parts.broker),
         Arc::clone(&parts.tls),
         Arc::clone(&parts.keys),
-        config.policies.clone(),
         stop.clone(),
     ));
 }
@@ -79,22 +109,23 @@ async fn sweeping(broker: Arc<Broker>, stop: CancellationToken) {
 }
 
 async fn revoking(broker: Arc<Broker>, stop: CancellationToken) {
+    let mut under_way = UnderWay::default();
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            () = broker.revocations.notified() => {}
-            () = tokio::time::sleep(REVOCATIONS_EVERY) => {}
-        }
-        loop {
-            match revoke_upstream(&broker).await {
-                Ok(0) => break,
-                // Why again at once: more than one batch may wait. Failed tries wait for their time.
-                Ok(_) if !stop.is_cancelled() => {}
-                Ok(_) => return,
-                Err(error) => {
-                    tracing::error!(%error, "the queue of upstream revocations can't be read");
-                    break;
-                }
+        let done = tokio::select! {
+            () = stop.cancelled() => return under_way.finish().await,
+            done = under_way.one_done() => done,
+            () = broker.revocations.notified() => Ok(()),
+            () = tokio::time::sleep(REVOCATIONS_EVERY) => Ok(()),
+        };
+        // Why not at once after an error: what was not recorded is still due, and that would be a loop.
+        let begun = match done {
+            Ok(()) => under_way.begin(&broker).await,
+            error @ Err(_) => error,
+        };
+        if let Err(error) = begun {
+            tracing::error!(%error, "the queue of upstream revocations can't be worked off; the next try is in a moment");
+            if stopped_within(&stop, REVOCATIONS_EVERY).await {
+                return;
             }
         }
     }
@@ -203,7 +234,7 @@ async fn copying(
             },
         };
         // Why not over a restored store's: the copy outside is what shows that it was put back.
-        if !broker.halt.is_restored() {
+        if broker.halt.restored().is_none() {
             copy_out::tell(&broker, true);
             let size = checkpoint.checkpoint().size;
             let written = tokio::select! {
@@ -213,6 +244,10 @@ async fn copying(
             match written {
                 Ok(()) => {
                     copy_out::tell(&broker, false);
+                    let first = copied == 0 && to.file.is_some();
+                    if first && let Err(error) = copy_out::note(&broker, size).await {
+                        tracing::error!(%error, "it could not be noted that checkpoints are copied out");
+                    }
                     (copied, failing) = (size, false);
                 }
                 Err(error) if !failing => {
@@ -253,6 +288,26 @@ impl Copies {
     }
 }
 
+/// Holds live credentials against what their upstream says of them, now and then.
+async fn reconciling(
+    broker: Arc<Broker>,
+    upstream: Upstream,
+    every: Duration,
+    stop: CancellationToken,
+) {
+    let mut rounds = Rounds::default();
+    while !stopped_within(&stop, every).await {
+        match reconcile(&broker, &upstream, &mut rounds).await {
+            Ok(Reconciled { asked, drifted }) => {
+                tracing::debug!(%upstream, asked, drifted, "live credentials were held against their upstream");
+            }
+            Err(error) => {
+                tracing::error!(%upstream, %error, "live credentials could not be held against their upstream")
+            }
+        }
+    }
+}
+
 /// Has checkpoints cosigned, now and then.
 async fn witnessing(
     broker: Arc<Broker>,
@@ -278,24 +333,84 @@ async fn reloading(
     broker: Arc<Broker>,
     tls: Arc<TlsState>,
     keys: Arc<KeyRing>,
-    policies: PathBuf,
     stop: CancellationToken,
 ) {
     let mut asked = signal(SignalKind::hangup())
-        .inspect_err(|error| tracing::error!(%error, "SIGHUP can't be heard; certificates and keys are still looked at by time"))
+        .inspect_err(|error| tracing::error!(%error, "SIGHUP can't be heard; certificates, keys and policies are still looked at by time"))
         .ok();
-    let mut refused = None;
+    let (mut refused, mut folder, mut tended) = (None, Folder::default(), Instant::now());
     loop {
         let by_signal = tokio::select! {
             () = stop.cancelled() => return,
             () = heard(asked.as_mut()) => true,
-            () = tokio::time::sleep(RELOAD_EVERY) => false,
+            () = tokio::time::sleep(POLICY_LOOK) => false,
         };
-        reload_tls(&broker, &tls, &mut refused).await;
-        tend_keys(&broker, &keys).await;
-        if by_signal && let Err(error) = reload_policy(&broker, &policies).await {
+        if by_signal || tended.elapsed() >= RELOAD_EVERY {
+            tended = Instant::now();
+            reload_tls(&broker, &tls, &mut refused).await;
+            tend_keys(&broker, &keys).await;
+        }
+        if !folder.changed(broker.policies.folder()).await && !by_signal {
+            continue;
+        }
+        folder.taken();
+        if let Err(error) = reload_policy(&broker).await {
             tracing::error!(%error, "a reload of the policies could not be recorded");
         }
+    }
+}
+
+/// The folder of policies as it was seen last, and as it was taken last.
+#[derive(Default)]
+struct Folder {
+    seen: Option<Stamp>,
+    taken: Option<Stamp>,
+}
+
+impl Folder {
+    /// Looks at it. Tells whether it is another than the one that was taken, and rests.
+    async fn changed(&mut self, folder: &Path) -> bool {
+        let folder = folder.to_owned();
+        let now = tokio::task::spawn_blocking(move || stamp(&folder)).await.ok().flatten();
+        let rests = now.is_some() && now == self.seen;
+        self.seen = now;
+        rests && self.seen != self.taken
+    }
+
+    /// Whatever comes of it, it is not looked into again before it changes.
+    fn taken(&mut self) {
+        self.taken.clone_from(&self.seen);
+    }
+}
+
+/// Decides live grants again, each time that the policies changed.
+async fn deciding_again(broker: Arc<Broker>, then: Then, stop: CancellationToken) {
+    // When to look once more without a change: after a failed look, and for what was still being
+    // minted, decided by the policies before.
+    let (mut again, mut owed) = (None, false);
+    loop {
+        let later = async {
+            match again {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = broker.policies_changed.notified() => owed = true,
+            () = later => {}
+        }
+        let done = tokio::select! {
+            () = stop.cancelled() => return,
+            done = re_decide_all(&broker, then) => done,
+        };
+        again = match done {
+            Ok(()) => std::mem::take(&mut owed).then_some(MINT_DEADLINE),
+            Err(error) => {
+                tracing::error!(%error, "live grants could not be decided again; the next try is in a moment");
+                Some(RELOAD_EVERY)
+            }
+        };
     }
 }
 
@@ -357,6 +472,6 @@ async fn tend_keys(broker: &Arc<Broker>, keys: &Arc<KeyRing>) {
     }
 }
 
-async fn stopped_within(stop: &CancellationToken, time: Duration) -> bool {
+pub(super) async fn stopped_within(stop: &CancellationToken, time: Duration) -> bool {
     tokio::time::timeout(time, stop.cancelled()).await.is_ok()
 }

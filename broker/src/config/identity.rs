@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use jeton_domain::{
+    pattern::NamePattern,
     principal::{PrincipalId, PrincipalKind, Role},
     ttl::Ttl,
 };
@@ -10,11 +11,11 @@ use jeton_domain::{
 use super::reader::Section;
 use crate::identity::{
     jose::Algorithm,
-    names::NamePattern,
     oidc::{ClaimRule, IssuerConfig, KeyPlace, Mapping, Shape, Template, WantedValue},
     roles::RoleRule,
     unix::{UnixAccount, UnixRule},
 };
+use crate::limits::CONFIG_TABLES;
 
 /// How callers prove who they are, and what they may do beside their own.
 pub struct IdentityConfig {
@@ -29,12 +30,16 @@ pub struct IdentityConfig {
 pub(super) fn read(root: &Section<'_>, folder: &Path) -> IdentityConfig {
     IdentityConfig {
         issuers: root
-            .sections("issuer")
+            .sections("issuer", CONFIG_TABLES)
             .iter()
             .filter_map(|section| issuer(section, folder))
             .collect(),
-        unix: root.sections("unix_account").iter().filter_map(unix_account).collect(),
-        roles: root.sections("role").iter().filter_map(role).collect(),
+        unix: root
+            .sections("unix_account", CONFIG_TABLES)
+            .iter()
+            .filter_map(unix_account)
+            .collect(),
+        roles: root.sections("role", CONFIG_TABLES).iter().filter_map(role).collect(),
     }
 }
 
@@ -51,6 +56,23 @@ fn issuer(section: &Section<'_>, folder: &Path) -> Option<IssuerConfig> {
         audience,
         "write the exact `aud` that tokens for this broker carry",
     );
+    let algorithms = algorithms(section);
+    let keys = keys(section, folder)?;
+    let max_age = section
+        .number("max_age_seconds")
+        .and_then(|s| u32::try_from(s).ok())
+        .and_then(Ttl::from_seconds);
+    let mappings = mappings(
+        section,
+        "there is none; add `[[issuer.map]]` with `principal` and `[issuer.map.claims]`",
+    );
+    let groups = section.string("groups_claim");
+    section.finish();
+    let (issuer, audience) = (issuer?, audience?);
+    Some(IssuerConfig { issuer, audience, algorithms, keys, groups, max_age, mappings })
+}
+
+pub(super) fn algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     let algorithms = section.parse_all("algorithms", |word| {
         Algorithm::parse(word)
             .ok_or_else(|| format!("`{word}` is not RS256, PS256, ES256 or EdDSA"))
@@ -61,29 +83,28 @@ fn issuer(section: &Section<'_>, folder: &Path) -> Option<IssuerConfig> {
             "there is none; list those that the issuer signs with, such as [\"RS256\"]",
         );
     }
-    let keys = match (section.string("jwks_url"), section.file("jwks_file", folder)) {
+    algorithms
+}
+
+/// Where an issuer's public keys are; `None` if that is told twice.
+pub(super) fn keys(section: &Section<'_>, folder: &Path) -> Option<KeyPlace> {
+    match (section.string("jwks_url"), section.file("jwks_file", folder)) {
         (Some(_), Some(_)) => {
             section.wrong("jwks_file", "there is a `jwks_url` too; keep one of them");
-            return None;
+            None
         }
-        (Some(url), None) => KeyPlace::JwksUrl(url),
-        (None, Some(file)) => KeyPlace::File(file),
-        (None, None) => KeyPlace::Discovery,
-    };
-    let max_age = section
-        .number("max_age_seconds")
-        .and_then(|s| u32::try_from(s).ok())
-        .and_then(Ttl::from_seconds);
-    let sections = section.sections("map");
-    if sections.is_empty() {
-        section.wrong(
-            "map",
-            "there is none; add `[[issuer.map]]` with `principal` and `[issuer.map.claims]`",
-        );
+        (Some(url), None) => Some(KeyPlace::JwksUrl(url)),
+        (None, Some(file)) => Some(KeyPlace::File(file)),
+        (None, None) => Some(KeyPlace::Discovery),
     }
-    let mappings: Vec<Mapping> = sections.iter().filter_map(mapping).collect();
-    section.finish();
-    Some(IssuerConfig { issuer: issuer?, audience: audience?, algorithms, keys, max_age, mappings })
+}
+
+pub(super) fn mappings(section: &Section<'_>, none: &str) -> Vec<Mapping> {
+    let sections = section.sections("map", CONFIG_TABLES);
+    if sections.is_empty() {
+        section.wrong("map", none);
+    }
+    sections.iter().filter_map(mapping).collect()
 }
 
 fn mapping(section: &Section<'_>) -> Option<Mapping> {

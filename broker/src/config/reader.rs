@@ -81,8 +81,8 @@ impl<'a> Section<'a> {
         self.value(key).is_some()
     }
 
-    /// The tables of `[[key]]`.
-    pub fn sections(&self, key: &'static str) -> Vec<Section<'a>> {
+    /// The tables of `[[key]]`, of which there are at most so many.
+    pub fn sections(&self, key: &'static str, most: usize) -> Vec<Section<'a>> {
         let name = self.path(key);
         let Some((_, value, at)) = self.value(key) else {
             return vec![];
@@ -91,8 +91,11 @@ impl<'a> Section<'a> {
             self.problems.add(at, format!("`{name}` must be tables; write `[[{name}]]`"));
             return vec![];
         };
+        if items.len() > most {
+            self.problems.add(at, format!("`{name}` stands more than {most} times"));
+        }
         let mut found = Vec::new();
-        for item in items.iter() {
+        for item in items.iter().take(most) {
             if let DeValue::Table(table) = item.get_ref() {
                 found.push(self.child(name.clone(), Some(table), item.span().start));
             } else {

@@ -14,13 +14,15 @@ use super::{private, public};
 use crate::app::AppError;
 
 /// Everyone who gets a certificate: the file's name and the SPIFFE id.
-const EVERYONE: [(&str, &str); 6] = [
+const EVERYONE: [(&str, &str); 8] = [
     ("agent", "spiffe://dev.jeton.local/agent/build-42"),
     ("agent-2", "spiffe://dev.jeton.local/agent/review-7"),
     ("orchestrator", "spiffe://dev.jeton.local/orchestrator"),
     ("ana", "spiffe://dev.jeton.local/person/ana"),
+    ("bo", "spiffe://dev.jeton.local/person/bo"),
     ("audrey", "spiffe://dev.jeton.local/person/audrey"),
     ("git-host", "spiffe://dev.jeton.local/service/git-host"),
+    ("orders", "spiffe://dev.jeton.local/service/orders"),
 ];
 
 /// Makes what is missing: `ca.pem`, `server.pem` and a pair of files for everyone.

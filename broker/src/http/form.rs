@@ -1,4 +1,5 @@
-//! Form bodies as OAuth wants them: each parameter at most once (RFC 6749 §3.1, §3.2).
+//! Form bodies as OAuth wants them: each parameter at most once (RFC 6749 §3.1, §3.2), but for those that
+//! name targets (RFC 8707 §2, RFC 8693 §2.1).
 
 use std::collections::HashMap;
 
@@ -7,8 +8,11 @@ use jeton_domain::secret::Secret;
 /// Parameters of one form.
 const PARAMETERS: usize = 32;
 
+/// Those that may stand more than once.
+const TARGETS: [&str; 2] = ["resource", "audience"];
+
 /// The parameters of a request. Values may be secrets, so none is ever shown.
-pub struct Form(HashMap<String, Secret>);
+pub struct Form(HashMap<String, Vec<Secret>>);
 
 impl Form {
     /// Reads a body.
@@ -16,13 +20,14 @@ impl Form {
     /// # Errors
     /// With what is wrong with it.
     pub fn parse(body: &[u8]) -> Result<Self, String> {
-        let mut found = HashMap::new();
+        let mut found: HashMap<String, Vec<Secret>> = HashMap::new();
         for (place, (name, value)) in form_urlencoded::parse(body).enumerate() {
             if place >= PARAMETERS {
                 return Err(format!("more than {PARAMETERS} parameters"));
             }
-            let value = Secret::new(value.into_owned());
-            if found.insert(name.clone().into_owned(), value).is_some() {
+            let values = found.entry(name.clone().into_owned()).or_default();
+            values.push(Secret::new(value.into_owned()));
+            if values.len() > 1 && !TARGETS.contains(&&*name) {
                 let name = jeton_domain::id::quote(&name);
                 return Err(format!("the parameter `{name}` stands more than once"));
             }
@@ -30,10 +35,16 @@ impl Form {
         Ok(Self(found))
     }
 
-    /// A parameter. An empty one counts as absent (RFC 6749 §3.1).
+    /// A parameter, the first if it stands more than once. An empty one counts as absent (RFC 6749 §3.1).
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(Secret::expose).filter(|value| !value.is_empty())
+        self.all(name).next()
+    }
+
+    /// All values of a parameter that may stand more than once.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.0.get(name).into_iter().flatten();
+        values.map(Secret::expose).filter(|value| !value.is_empty())
     }
 
     /// A parameter that must be there.
@@ -58,6 +69,8 @@ mod tests {
         );
         assert!(form.must("scope").unwrap_err().contains("`scope` is missing"));
         assert!(Form::parse(b"token=a&token=b").err().unwrap().contains("more than once"));
+        let targets = Form::parse(b"resource=a&audience=b&resource=c").unwrap();
+        assert_eq!(targets.all("resource").collect::<Vec<_>>(), ["a", "c"]);
         let many: String = (0..40).map(|place| format!("p{place}=1&")).collect();
         assert!(Form::parse(many.as_bytes()).is_err());
     }

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Router,
     extract::{Path, State},
-    http::{
-        StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE},
-    },
+    http::header::{CACHE_CONTROL, CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -40,11 +37,6 @@ pub fn for_auditors(broker: Arc<Broker>) -> Router {
     Router::new()
         .route("/log/checkpoint", get(checkpoint_for))
         .route("/log/tile/{*place}", get(tile_for))
-        // Why: below this port's other paths an unknown one is answered as gRPC does.
-        .route(
-            "/log/{*other}",
-            get(|| async { (StatusCode::NOT_FOUND, "no such piece of a log\n") }),
-        )
         .with_state(broker)
 }
 

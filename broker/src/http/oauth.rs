@@ -21,13 +21,15 @@ use jeton_domain::{
 };
 use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use super::{JWKS_MAX_AGE_SECONDS, form::Form, oauth_error::OAuthError};
 use crate::{
     identity::{Authenticator, Presented, peer::Peer},
-    limits::REQUEST_BYTES,
+    limits::{BODY, REQUEST_BYTES},
     operation::{
         Broker, Caller, Source, exchange, introspect, request_grant::Granted, revoke::revoke_token,
+        sign_ins,
     },
     signer::claims::Detail,
     upstream::CredentialKind,
@@ -100,7 +102,7 @@ async fn token(
         let words = format!("the subject_token_type must be {JWT}, {ID_TOKEN} or {ACCESS_TOKEN}");
         return Err(OAuthError::invalid_request(words));
     }
-    if form.get("actor_token").is_some() {
+    if form.get("actor_token").is_some() || form.get("actor_token_type").is_some() {
         let words = "an actor_token is not understood; open a session below your own instead";
         return Err(OAuthError::invalid_request(words));
     }
@@ -116,12 +118,12 @@ async fn token(
         bearer: Some(must("subject_token")?),
         dpop: single(&headers, DPOP_METADATA)?,
         handle,
+        method: "POST",
         path: TOKEN,
     };
     let now = oauth.broker.clock.now();
     let principal = oauth.authenticator.authenticate(presented, now).await.map_err(|error| {
-        oauth.broker.metrics.sign_in_failed(error.reason());
-        oauth.broker.sign_ins.failed(error.reason());
+        sign_ins::note(&oauth.broker, error.reason(), TOKEN);
         OAuthError::from_subject(&error)
     })?;
     let handle = handle.map(|handle| Secret::new(handle.to_owned()));
@@ -162,18 +164,12 @@ async fn introspection(
     let form = read(&headers, body).await?;
     let token = form.must("token").map_err(OAuthError::invalid_request)?;
     let token = Secret::new(token.to_owned());
-    // Why all of them: the token names its audience, and RFC 7662 has no parameter for it.
-    let audiences = match form.get("resource").or_else(|| form.get("audience")) {
-        Some(one) => vec![one.to_owned()],
-        None => introspect::audiences(&oauth.broker),
-    };
-    for audience in audiences {
-        let found = introspect::introspect(&oauth.broker, &caller, &token, &audience).await?;
-        if let Some(live) = found {
-            return Ok(uncached(Json(live.claims)));
-        }
-    }
-    Ok(uncached(Json(json!({ "active": false }))))
+    // Why it may be absent: RFC 7662 has no parameter for it.
+    let audience = form.get("resource").or_else(|| form.get("audience"));
+    let found = introspect::introspect(&oauth.broker, &caller, &token, audience).await?;
+    let claims =
+        found.map_or_else(|| json!({ "active": false }), |live| Value::Object(live.claims));
+    Ok(uncached(Json(claims)))
 }
 
 async fn revocation(
@@ -209,8 +205,8 @@ async fn server_metadata(State(oauth): State<OAuth>) -> Response {
         "response_types_supported": [],
         "grant_types_supported": [EXCHANGE],
         "token_endpoint_auth_methods_supported": ["none"],
-        "introspection_endpoint_auth_methods_supported": ["self_signed_tls_client_auth", "tls_client_auth", "Bearer"],
-        "revocation_endpoint_auth_methods_supported": ["self_signed_tls_client_auth", "tls_client_auth", "Bearer"],
+        "introspection_endpoint_auth_methods_supported": ["tls_client_auth", "Bearer"],
+        "revocation_endpoint_auth_methods_supported": ["tls_client_auth"],
         "tls_client_certificate_bound_access_tokens": true,
         "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
         "authorization_details_types_supported": ["jeton"],
@@ -279,10 +275,8 @@ fn target(broker: &Broker, form: &Form, scope: &Scope) -> Result<(), OAuthError>
         Some(Source::Minted(_)) | None => None,
     };
     for name in ["audience", "resource"] {
-        let other = form
-            .get(name)
-            .filter(|named| Some(*named) != audience && *named != scope.upstream.as_str());
-        if other.is_some() {
+        let mut named = form.all(name);
+        if named.any(|named| Some(named) != audience && named != scope.upstream.as_str()) {
             let words = format!("`{name}` is another place than the scope's upstream");
             return Err(OAuthError::new(StatusCode::BAD_REQUEST, "invalid_target", words));
         }
@@ -293,13 +287,18 @@ fn target(broker: &Broker, form: &Form, scope: &Scope) -> Result<(), OAuthError>
 async fn read(headers: &HeaderMap, body: Body) -> Result<Form, OAuthError> {
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
     let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-    if kind != Some("application/x-www-form-urlencoded") {
+    let form = "application/x-www-form-urlencoded";
+    if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case(form)) {
         let words = "send the parameters as application/x-www-form-urlencoded";
         return Err(OAuthError::invalid_request(words));
     }
-    let body: Bytes = axum::body::to_bytes(body, REQUEST_BYTES)
+    let body: Bytes = timeout(BODY, axum::body::to_bytes(body, REQUEST_BYTES))
         .await
-        .map_err(|_| OAuthError::invalid_request(format!("more than {REQUEST_BYTES} bytes")))?;
+        .map_err(|_| OAuthError::invalid_request("the body did not arrive in time"))?
+        .map_err(|_| {
+            let words = format!("the body broke, or has over {REQUEST_BYTES} bytes");
+            OAuthError::new(StatusCode::PAYLOAD_TOO_LARGE, "invalid_request", words)
+        })?;
     Form::parse(&body).map_err(OAuthError::invalid_request)
 }
 
@@ -324,7 +323,11 @@ fn uncached(answer: impl IntoResponse) -> Response {
     (headers, answer).into_response()
 }
 
-fn public(document: Value) -> Response {
+fn public(mut document: Value) -> Response {
+    // Spec: RFC 8414 §3.2: what has no value is left out.
+    if let Some(members) = document.as_object_mut() {
+        members.retain(|_, value| !value.is_null());
+    }
     let age = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
     ([(header::CACHE_CONTROL, age)], Json(document)).into_response()
 }

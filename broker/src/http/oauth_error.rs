@@ -40,7 +40,12 @@ impl OAuthError {
             }
             _ => "server_error",
         };
-        Self::new(code, error, status.message())
+        // Why other words: here is no request id that would make a retry the same request.
+        let words = match code {
+            StatusCode::GATEWAY_TIMEOUT => "it was not done in time and is taken back; ask again",
+            _ => status.message(),
+        };
+        Self::new(code, error, words)
     }
 }
 
@@ -53,8 +58,8 @@ impl From<Refusal> for OAuthError {
                 bad("invalid_request")
             }
             Refusal::Invalid { field: "scope" | "authorization_details", .. }
-            | Refusal::Denied(_)
-            | Refusal::State(_) => bad("invalid_scope"),
+            | Refusal::Denied(_) => bad("invalid_scope"),
+            Refusal::State(_) => bad("invalid_grant"),
             Refusal::Invalid { field: "scope.upstream", .. } => bad("invalid_target"),
             Refusal::Invalid { field: "dpop", .. } => bad("invalid_dpop_proof"),
             Refusal::Invalid { .. } => bad("invalid_request"),
@@ -70,6 +75,7 @@ impl From<Refusal> for OAuthError {
                 MintError::BrokerRefused(_) => Self::broken(),
             },
             Refusal::InProgress
+            | Refusal::Stopping
             | Refusal::Halted(_)
             | Refusal::Store(StoreError::Busy | StoreError::Full) => Self::later(words),
             Refusal::Store(_) | Refusal::Internal(_) => {

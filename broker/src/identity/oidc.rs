@@ -9,12 +9,13 @@ mod fetch;
 mod key_set;
 mod mapping;
 mod source;
+mod transmitters;
 
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use jeton_domain::{
     id::quote,
-    principal::{PrincipalId, PrincipalKind},
+    principal::{Issuer as IssuerName, PrincipalId, PrincipalKind},
     secret::sha256,
     session::Binding,
     ttl::{Timestamp, Ttl},
@@ -26,6 +27,7 @@ use self::{claims::Claims, key_set::Wanted, source::KeySource};
 use super::{
     error::IdentityError,
     jose::{Algorithm, Compact, Malformed},
+    jwk::{Material, PublicKey},
 };
 use crate::limits::{JWT_BYTES, JWT_CACHE};
 
@@ -34,6 +36,7 @@ pub use self::{
     fetch::{Fetcher, UrlError},
     key_set::KeyRefusal,
     mapping::{ClaimRule, Mapping, Shape, Template, TemplateError, WantedValue},
+    transmitters::{Believed, Ends, SignalError, TransmitterConfig, Transmitters},
 };
 
 /// Seconds that a checked token is remembered at most. Why: a key that the issuer withdraws must not
@@ -51,6 +54,8 @@ pub struct IssuerConfig {
     pub algorithms: Vec<Algorithm>,
     /// Where its public keys are.
     pub keys: KeyPlace,
+    /// The claim with the groups of whoever a token stands for, if it has one.
+    pub groups: Option<String>,
     /// Oldest token, counted from `iat`; without it `exp` alone decides.
     pub max_age: Option<Ttl>,
     /// Who a token stands for; the first that fits wins.
@@ -157,6 +162,10 @@ pub struct Verified {
     pub principal: PrincipalId,
     /// Program or person.
     pub kind: PrincipalKind,
+    /// Whose token it is.
+    pub issuer: IssuerName,
+    /// Groups that the token says it is in.
+    pub groups: Arc<[Box<str>]>,
     /// When the token ends.
     pub ends: Timestamp,
     /// The key that the token is bound to by `cnf`; without a proof of it the token is worth nothing.
@@ -283,25 +292,28 @@ impl Issuer {
         Ok((claims, found.version))
     }
 
-    fn is_signed(
-        &self,
-        token: &Compact<'_>,
-        key: &super::jwk::PublicKey,
-        algorithm: Algorithm,
-    ) -> bool {
-        let mut rules = jsonwebtoken::Validation::new(algorithm.jwt());
+    fn is_signed(&self, token: &Compact<'_>, key: &PublicKey, algorithm: Algorithm) -> bool {
+        let (algorithm, key) = named(algorithm, key);
+        let mut rules = jsonwebtoken::Validation::new(algorithm);
         rules.set_issuer(&[&self.config.issuer]);
         rules.set_audience(&[&self.config.audience]);
         rules.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
         // Why off: it would read the machine's clock; `Claims::check` did it with the broker's.
         rules.validate_exp = false;
         rules.validate_nbf = false;
-        jsonwebtoken::decode::<serde::de::IgnoredAny>(token.text(), key.decoding(), &rules).is_ok()
+        jsonwebtoken::decode::<serde::de::IgnoredAny>(token.text(), &key, &rules).is_ok()
     }
 
     fn refused_algorithm(&self, token: &Compact<'_>) -> TokenError {
         let allowed: Vec<_> = self.config.algorithms.iter().map(|one| one.word()).collect();
         TokenError::Algorithm { given: quote(token.algorithm()), allowed: allowed.join(", ") }
+    }
+
+    /// The texts of the configured claim. Whatever else stands there names no group.
+    fn groups(&self, token: &Compact<'_>) -> Arc<[Box<str>]> {
+        let claim = self.config.groups.as_ref().and_then(|name| token.claims().get(name));
+        let groups = claim.and_then(Value::as_array).into_iter().flatten();
+        groups.filter_map(Value::as_str).map(Box::from).collect()
     }
 
     fn map(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, TokenError> {
@@ -310,6 +322,8 @@ impl Issuer {
                 return Ok(Verified {
                     principal,
                     kind: mapping.kind,
+                    issuer: IssuerName::new(&self.config.issuer),
+                    groups: self.groups(token),
                     ends: claims.ends(),
                     binding: claims.binding(),
                 });
@@ -329,6 +343,26 @@ impl Issuer {
             claims: looked_at.join(", "),
         })
     }
+}
+
+/// An algorithm and a key as the crate that checks the token once more takes them.
+fn named(
+    algorithm: Algorithm,
+    key: &PublicKey,
+) -> (jsonwebtoken::Algorithm, jsonwebtoken::DecodingKey) {
+    use jsonwebtoken::{Algorithm as Named, DecodingKey};
+    let algorithm = match algorithm {
+        Algorithm::Rs256 => Named::RS256,
+        Algorithm::Ps256 => Named::PS256,
+        Algorithm::Es256 => Named::ES256,
+        Algorithm::EdDsa => Named::EdDSA,
+    };
+    let key = match key.material() {
+        Material::Rsa { n, e } => DecodingKey::from_rsa_raw_components(n, e),
+        Material::P256(point) => DecodingKey::from_ec_der(point),
+        Material::Ed25519(point) => DecodingKey::from_ed_der(point),
+    };
+    (algorithm, key)
 }
 
 #[cfg(test)]

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use jeton_domain::principal::{PrincipalId, Role};
+use jeton_domain::{
+    pattern::NamePattern,
+    principal::{PrincipalId, Role},
+};
 use moka::sync::Cache;
 
-use super::names::NamePattern;
 use crate::limits::PRINCIPALS_KNOWN;
 
 /// One role and who has it.

@@ -1,18 +1,19 @@
 //! Calls with whatever identity a caller may present.
 
+mod dpop;
 mod open_connection;
 
 use std::{net::SocketAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
+    pattern::NamePattern,
     principal::{Role, Thumbprint},
     secret::sha256,
 };
 use serde_json::{Value, json};
 
 use super::{
-    names::NamePattern,
     oidc::{ClaimRule, Fetcher, IssuerConfig, KeyPlace, Mapping, Shape, Template, WantedValue},
     peer::{ClientCertificate, TlsPeer, UnixPeer},
     roles::RoleRule,
@@ -48,6 +49,7 @@ impl World {
             audience: AUDIENCE.into(),
             algorithms: vec![Algorithm::Es256],
             keys: KeyPlace::File(disk.path("keys.json")),
+            groups: None,
             max_age: None,
             mappings: vec![Mapping {
                 claims: [("repository".to_owned(), rule)].into(),
@@ -57,7 +59,7 @@ impl World {
         };
         let authenticator = Authenticator {
             oidc: Oidc::new(vec![config], &Fetcher::new().unwrap()).unwrap(),
-            dpop: Dpop::new(&[AUDIENCE.to_owned()]),
+            dpop: Dpop::new(&[AUDIENCE.to_owned()], 100),
             unix: UnixAccounts::new(vec![UnixRule {
                 account: UnixAccount::Uid(1000),
                 principal: PrincipalId::parse("host/ana").unwrap(),
@@ -100,7 +102,7 @@ impl World {
 }
 
 fn nothing(peer: &Peer) -> Presented<'_> {
-    Presented { peer, bearer: None, dpop: None, handle: None, path: PATH }
+    Presented { peer, bearer: None, dpop: None, handle: None, method: "POST", path: PATH }
 }
 
 fn proof(signer: &Signer, jti: &str) -> String {

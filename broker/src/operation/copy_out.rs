@@ -4,12 +4,13 @@
 use std::{
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use jeton_domain::merkle::{CheckpointError, SignedCheckpoint, VerifierKey};
 
-use super::Broker;
+use super::{Broker, Refusal};
+use crate::store::Mark;
 
 /// Largest copy that is read, in bytes.
 const COPY_BYTES: u64 = 64 * 1024;
@@ -25,9 +26,29 @@ pub enum CopyError {
     Foreign(#[from] CheckpointError),
 }
 
+/// A path with an ending more: no two files have the same one.
+#[must_use]
+pub fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".");
+    name.push(ending);
+    name.into()
+}
+
 /// Says that a checkpoint waits to be copied, or that none does any more.
 pub fn tell(broker: &Broker, waits: bool) {
     broker.halt.uncopied(waits);
+}
+
+/// Notes in the store that there is a copy in a file, so that its absence is noticed.
+///
+/// # Errors
+/// When it can't be recorded.
+pub async fn note(broker: &Broker, size: u64) -> Result<(), Refusal> {
+    if broker.store.mark(Mark::Copied).await?.is_none() {
+        broker.store.record_mark(Mark::Copied, size).await?;
+    }
+    Ok(())
 }
 
 /// Writes the copy, whole or not at all. Blocks.
@@ -35,11 +56,14 @@ pub fn tell(broker: &Broker, waits: bool) {
 /// # Errors
 /// When it can't be written.
 pub fn write(checkpoint: &SignedCheckpoint, to: &Path) -> Result<(), CopyError> {
-    let draft = to.with_extension("new");
+    let draft = beside(to, "new");
     let mut file = fs::File::create(&draft)?;
     file.write_all(checkpoint.to_string().as_bytes())?;
     file.sync_all()?;
-    Ok(fs::rename(&draft, to)?)
+    fs::rename(&draft, to)?;
+    // Why: the store notes that there is a copy, so its name must be durable too.
+    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+    Ok(fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
 }
 
 /// Reads the copy, if there is one. Blocks.

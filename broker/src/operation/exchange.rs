@@ -15,18 +15,24 @@ use jeton_domain::{
     ttl::Ttl,
 };
 
+use tokio::sync::oneshot;
+
 use super::{
     Broker, Caller, Refusal,
     open_session::{Opening, open_session},
     request_grant::{Ask, Granted, request_grant},
+    revoke::release,
     session_of::session_of,
 };
-use crate::store::SessionEnding;
+use crate::store::{Ending, SessionEnding};
 
 /// How long such a session lasts at most, in seconds. Why: its one grant ends with it.
 const LIFE_SECONDS: u32 = 3600;
 
 /// Gives a credential for one scope, in the session of the handle if there is one.
+///
+/// A caller that goes away meanwhile never hears of its grant, and can't ask for it again: then it is
+/// taken back.
 ///
 /// # Errors
 /// When the caller proves no key, policy refuses the session or the grant, or a person would have to
@@ -37,12 +43,41 @@ pub async fn exchange(
     handle: Option<Secret>,
     scope: Scope,
 ) -> Result<(Granted, Binding), Refusal> {
+    let (tell, told) = oneshot::channel();
+    let of = Arc::clone(broker);
+    let given = async move {
+        let outcome = give(&of, principal, handle, scope).await;
+        if let Err(Ok((unheard, _))) = tell.send(outcome) {
+            let ending = Ending::Revoked {
+                by: Broker::own_name()?,
+                reason: Words::new("whoever asked for it went away"),
+            };
+            of.store.end_grant(unheard.grant.id, ending, of.clock.now()).await?;
+            of.revocations.notify_one();
+        }
+        Ok(())
+    };
+    broker.mints.run(given).await?;
+    told.await.map_err(|error| Refusal::Internal(error.to_string()))?
+}
+
+async fn give(
+    broker: &Arc<Broker>,
+    principal: Principal,
+    handle: Option<Secret>,
+    scope: Scope,
+) -> Result<(Granted, Binding), Refusal> {
     let ask = Ask { scope, ttl: None, reason: Words::new("token exchange"), request_id: None };
     if let Some(handle) = handle {
         let record = session_of(broker, &handle, &principal).await?;
         let binding = record.session.binding;
         let caller = Caller { principal, session: Some(record) };
-        return Ok((request_grant(broker, &caller, ask).await?, binding));
+        let granted = request_grant(broker, &caller, ask).await?;
+        if granted.credential.is_none() {
+            release(broker, &caller, granted.grant.id).await?;
+            return Err(waits());
+        }
+        return Ok((granted, binding));
     }
     let binding = binding(&principal.keys, broker.bearer_handles)?;
     let caller = Caller { principal, session: None };
@@ -56,12 +91,19 @@ pub async fn exchange(
             let by = caller.principal.id.clone();
             let reason = Words::new("its one grant was not given");
             let ending = SessionEnding::Closed { by, reason };
-            broker.store.end_session(id, ending, broker.clock.now()).await?;
-            outcome.and(Err(Refusal::State(
-                "a person must approve this first; ask for it in a session, and wait for the answer".into(),
-            )))
+            if let Err(error) = broker.store.end_session(id, ending, broker.clock.now()).await {
+                tracing::error!(%error, "a session that gave nothing could not be closed; it ends by itself");
+            }
+            outcome.and(Err(waits()))
         }
     }
+}
+
+/// What can't be waited for here.
+fn waits() -> Refusal {
+    Refusal::State(
+        "a person must approve this first; ask for it in a session, and wait for the answer".into(),
+    )
 }
 
 fn opening(caller: &Caller, scope: &Scope, binding: Binding) -> Result<Opening, Refusal> {

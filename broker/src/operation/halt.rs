@@ -2,10 +2,7 @@
 //! house, or a store that is older than what was signed. Taking back never asks here.
 
 use std::{
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     time::Instant,
 };
 
@@ -15,7 +12,7 @@ use crate::limits::COPY_LAG;
 /// Why granting has stopped, if it has.
 #[derive(Default)]
 pub struct Halt {
-    restored: AtomicBool,
+    restored: Mutex<Option<u64>>,
     uncopied: Mutex<Option<Instant>>,
 }
 
@@ -25,7 +22,7 @@ impl Halt {
     /// # Errors
     /// With what speaks against it.
     pub(super) fn is_off(&self) -> Result<(), Refusal> {
-        if self.is_restored() {
+        if self.restored().is_some() {
             return Err(Refusal::Halted(
                 "the store was restored from a backup; an operator must look and run `jeton audit acknowledge-restore`",
             ));
@@ -39,14 +36,14 @@ impl Halt {
         Ok(())
     }
 
-    /// Tells whether a restored store waits for an operator.
+    /// Tells whether a restored store waits for an operator, and how many entries it once had.
     #[must_use]
-    pub fn is_restored(&self) -> bool {
-        self.restored.load(Ordering::Acquire)
+    pub fn restored(&self) -> Option<u64> {
+        *self.restored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn restored(&self, is: bool) {
-        self.restored.store(is, Ordering::Release);
+    pub(super) fn set_restored(&self, once: Option<u64>) {
+        *self.restored.lock().unwrap_or_else(PoisonError::into_inner) = once;
     }
 
     /// A checkpoint waits to be copied, or none does.

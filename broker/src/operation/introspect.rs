@@ -5,12 +5,16 @@ use jeton_domain::{
     principal::{Role, Thumbprint},
     secret::Secret,
     session::Binding,
+    ttl::Timestamp,
 };
 
 use serde_json::{Map, Value};
 
 use super::{Broker, Caller, Refusal, Source};
-use crate::signer::verify::claims;
+use crate::signer::{
+    token::SignedMinter,
+    verify::{VerifiedClaims, claims},
+};
 
 /// What a live credential is good for.
 pub struct Introspection {
@@ -22,17 +26,31 @@ pub struct Introspection {
     pub claims: Map<String, Value>,
 }
 
-/// The audiences of the credentials that the broker signs.
-#[must_use]
-pub fn audiences(broker: &Broker) -> Vec<String> {
-    let audience = |source: &Source| match source {
-        Source::Signed(minter) => Some(minter.config().audience.clone()),
-        Source::Minted(_) => None,
-    };
-    broker.sources.values().filter_map(audience).collect()
+/// What a token says, if the broker signed it and its time is now, and whose tokens it is of. Its
+/// signature is checked once, however many upstreams there are.
+pub(super) fn verified<'a>(
+    broker: &'a Broker,
+    token: &str,
+    now: Timestamp,
+) -> Option<(&'a SignedMinter, VerifiedClaims)> {
+    let named = claims(token)?;
+    let audience = named.get("aud")?.as_str()?;
+    let minter = minter_of(broker, audience)?;
+    let verified = minter.verify(token, audience, now).ok()?;
+    Some((minter, verified))
 }
 
-/// `None` for whatever is not good: unknown, forged, expired and revoked look alike (RFC 7662 §2.2).
+fn minter_of<'a>(broker: &'a Broker, audience: &str) -> Option<&'a SignedMinter> {
+    broker.sources.values().find_map(|source| match source {
+        Source::Signed(minter) if minter.config().audience == audience => Some(&**minter),
+        Source::Signed(_) | Source::Minted(_) => None,
+    })
+}
+
+/// `None` for whatever is not good: unknown, forged, expired, revoked and for another resource server
+/// look alike (RFC 7662 §2.2). A token for one resource server must not look good at another, so the
+/// caller must be one that the token's upstream names as its verifier; an operator, who serves no
+/// resource, may look at any by its audience.
 ///
 /// # Errors
 /// When the caller is no resource server, or the store can't answer: unknown is never "good".
@@ -40,24 +58,33 @@ pub async fn introspect(
     broker: &Broker,
     caller: &Caller,
     credential: &Secret,
-    audience: &str,
+    audience: Option<&str>,
 ) -> Result<Option<Introspection>, Refusal> {
     let role = caller.principal.has(Role::Verifier) || caller.principal.has(Role::Operator);
     if !role {
         return Err(Refusal::Forbidden("introspection needs the role verifier"));
     }
     let now = broker.clock.now();
-    let minter = broker.sources.values().find_map(|source| match source {
-        Source::Signed(minter) if minter.config().audience == audience => Some(minter),
-        Source::Signed(_) | Source::Minted(_) => None,
-    });
-    let Some(minter) = minter else {
+    if let Some(audience) = audience.filter(|audience| minter_of(broker, audience).is_none()) {
         let message = format!("`{}` is no configured audience", jeton_domain::id::quote(audience));
         return Err(Refusal::Invalid { field: "audience", message });
-    };
-    let Ok(claims) = minter.verify(credential.expose(), audience, now) else {
+    }
+    let Some((minter, claims)) = verified(broker, credential.expose(), now) else {
         return Ok(None);
     };
+    let config = minter.config();
+    let name = caller.principal.id.as_str();
+    let named = config.verifiers.iter().any(|pattern| pattern.matches(name));
+    let meant = match audience {
+        Some(audience) => {
+            let operator = caller.principal.has(Role::Operator);
+            config.audience == audience && (named || operator || config.verifiers.is_empty())
+        }
+        None => named || (config.verifiers.is_empty() && signed(broker) == 1),
+    };
+    if !meant {
+        return Ok(None);
+    }
     if !broker.store.is_active(claims.grant, now) {
         return Ok(None);
     }
@@ -69,6 +96,11 @@ pub async fn introspect(
     };
     let claims = described(credential, &grant, record.session.binding);
     Ok(Some(Introspection { grant, confirmation, claims }))
+}
+
+/// How many upstreams have credentials that the broker signs.
+fn signed(broker: &Broker) -> usize {
+    broker.sources.values().filter(|source| matches!(source, Source::Signed(_))).count()
 }
 
 /// The members of RFC 7662 §2.2: what the token says, and what resource servers expect beside it.

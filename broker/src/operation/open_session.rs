@@ -1,24 +1,25 @@
 //! Opens a session for an agent, if policy lets the caller: of its own, or below the caller's.
 
+use std::collections::BTreeSet;
+
 use jeton_domain::{
     audit::Event,
     decision::{Denial, Layer, Rules, Verdict},
-    delegation::{Bequest, Chain, Inheritance, inherit},
+    delegation::{Bequest, Chain, inherit},
     grant::DecidedBy,
     id::{RequestId, SessionId},
     limits::SESSION_TTL_SECONDS,
-    principal::PrincipalId,
+    principal::{Issuer, PrincipalId},
     revocation::Holder,
     secret::{Secret, sha256},
     session::{Binding, Envelope, Session, Words},
     ttl::{Timestamp, Ttl},
 };
 
+use jeton_policy::Opener;
+
 use super::{Broker, Caller, Refusal};
-use crate::{
-    policy::Opener,
-    store::{SessionDraft, SessionRecord},
-};
+use crate::store::{SessionDraft, SessionRecord};
 
 /// What is asked for.
 #[derive(Clone)]
@@ -46,6 +47,7 @@ struct Place {
     person: Option<PrincipalId>,
     deadline: Timestamp,
     chain: Chain,
+    issuers: Vec<Issuer>,
 }
 
 /// Decides, records, and gives the handle.
@@ -80,6 +82,7 @@ pub async fn open_session(
         opened: now,
         deadline: place.deadline,
         chain: place.chain,
+        issuers: place.issuers,
     };
     let wanted = session.clone();
     let draft = SessionDraft {
@@ -116,9 +119,11 @@ fn check(broker: &Broker, opening: &Opening) -> Result<(), Refusal> {
 
 /// What the session has of the one above it, if there is one; its handle must come with the call.
 fn place(caller: &Caller, opening: &Opening, now: Timestamp) -> Result<Place, Refusal> {
+    let own_word = caller.principal.issuer.iter().cloned();
     let Some(parent) = opening.parent else {
         let deadline = now.plus(opening.ttl);
-        return Ok(Place { person: opening.person.clone(), deadline, chain: Chain::default() });
+        let (person, issuers) = (opening.person.clone(), own_word.collect());
+        return Ok(Place { person, deadline, chain: Chain::default(), issuers });
     };
     let own = caller.session()?;
     if own.session.id != parent {
@@ -134,20 +139,16 @@ fn place(caller: &Caller, opening: &Opening, now: Timestamp) -> Result<Place, Re
     };
     let inherited = inherit(&own.session, &own.state, asked, now)
         .map_err(|error| Refusal::Invalid { field: "parent", message: error.to_string() })?;
-    Ok(Place::of(&inherited))
+    let issuers: BTreeSet<_> = own.session.issuers.iter().cloned().chain(own_word).collect();
+    Ok(Place {
+        person: inherited.person().cloned(),
+        deadline: inherited.deadline(),
+        chain: inherited.chain().clone(),
+        issuers: issuers.into_iter().collect(),
+    })
 }
 
-impl Place {
-    fn of(inherited: &Inheritance) -> Self {
-        Self {
-            person: inherited.person().cloned(),
-            deadline: inherited.deadline(),
-            chain: inherited.chain().clone(),
-        }
-    }
-}
-
-/// Asks what is stopped, and then the policies.
+/// Asks the policies, and then what is stopped.
 fn decide(
     broker: &Broker,
     caller: &Caller,
@@ -156,7 +157,8 @@ fn decide(
     now: Timestamp,
 ) -> Result<Result<DecidedBy, Denial>, Refusal> {
     let rules = broker.policies.current();
-    let decided = |policies| DecidedBy { policies, policy_hash: rules.hash().into() };
+    let decided =
+        |policies| DecidedBy { policies, policy_hash: rules.hash().into(), approvals: vec![] };
     let no = |layer, decided_by, words: &str| {
         let (opener, agent) = (&caller.principal.id, &opening.agent);
         let reason = format!("`{opener}` may not open a session for `{agent}`: {words}");
@@ -166,11 +168,9 @@ fn decide(
         session: None,
         agent: &opening.agent,
         person: place.person.as_ref(),
+        opener: Some(&caller.principal.id),
         chain: &place.chain,
     };
-    if let Some(stop) = broker.stops()?.against(holder, None) {
-        return no(Layer::Stop, decided(vec![]), &stop.refusal());
-    }
     let verdict = rules.may_open(Opener {
         id: &caller.principal.id,
         kind: caller.principal.kind,
@@ -181,7 +181,11 @@ fn decide(
         now,
     });
     match verdict {
-        Verdict::Allow(ids) => Ok(Ok(decided(ids))),
+        // Why after the policies: what is stopped is told to whoever could open it otherwise.
+        Verdict::Allow(ids) => match broker.stops()?.against(holder, None) {
+            Some(stop) => no(Layer::Stop, decided(vec![]), &stop.refusal()),
+            None => Ok(Ok(decided(ids))),
+        },
         Verdict::Forbid(guards) => {
             let words = guards.first().map(|guard| guard.reason.clone()).unwrap_or_default();
             let ids = guards.into_iter().map(|guard| guard.policy).collect();

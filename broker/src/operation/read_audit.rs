@@ -8,12 +8,12 @@ use jeton_domain::{
     ttl::Timestamp,
 };
 
-use super::{Broker, Caller, Refusal, receipt::read};
+use super::{Broker, Caller, Refusal, read_tiles::Way, receipt::read};
 use crate::{
     limits::ENTRIES_BYTES,
     store::{
         StoreError,
-        index::{LogIndex, Query, Span},
+        index::{Candidates, LogIndex, Query, Span},
     },
 };
 
@@ -97,6 +97,28 @@ pub async fn record_reading(broker: &Broker, caller: &Caller, how: &str) -> Resu
     }
 }
 
+/// Writes into the log that somebody lists entries: for the first page, and for others now and then,
+/// since a list may be gone on with much later.
+///
+/// # Errors
+/// As [`record_reading`].
+pub async fn record_listing(
+    broker: &Broker,
+    caller: &Caller,
+    filter: &EntryFilter,
+    first_page: bool,
+) -> Result<(), Refusal> {
+    let due = broker.readers.is_due(&caller.principal.id, Way::Pages);
+    match (first_page, due) {
+        (true, _) => record_reading(broker, caller, &format!("list {}", filter.words())).await,
+        (false, true) => {
+            let how = format!("list, going on: {}", filter.words());
+            record_reading(broker, caller, &how).await
+        }
+        (false, false) => Ok(()),
+    }
+}
+
 /// A page of entries.
 ///
 /// # Errors
@@ -110,14 +132,21 @@ pub async fn list(broker: &Broker, filter: &EntryFilter, from: From) -> Result<E
     } else {
         Span { low, high: place.min(high), oldest_first: false }
     };
+    search(broker, filter, span, usize::try_from(from.size).unwrap_or(usize::MAX)).await
+}
+
+/// The entries of a part of the log that fit, at most so many.
+pub(super) async fn search(
+    broker: &Broker,
+    filter: &EntryFilter,
+    span: Span,
+    wanted: usize,
+) -> Result<Entries, Refusal> {
     let mut rest = (span.low < span.high).then_some(span);
     let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0_usize, 0);
-    let wanted = usize::try_from(from.size).unwrap_or(usize::MAX);
     for _ in 0..SEARCHES {
         let Some(span) = rest else { break };
-        let (query, most) = (Query::of(filter), wanted.clamp(1, CHUNK));
-        let candidates =
-            searching(broker, move |index| index.candidates(&query, span, most)).await?;
+        let candidates = candidates(broker, filter, span, wanted.clamp(1, CHUNK)).await?;
         rest = candidates.rest;
         let last = candidates.places.last().copied();
         for text in broker.store.entries_at(candidates.places).await? {
@@ -139,6 +168,20 @@ pub async fn list(broker: &Broker, filter: &EntryFilter, from: From) -> Result<E
         }
     }
     Ok(Entries { entries: found, next: rest.map(Span::begin) })
+}
+
+/// Entries that may fit.
+async fn candidates(
+    broker: &Broker,
+    filter: &EntryFilter,
+    span: Span,
+    most: usize,
+) -> Result<Candidates, Refusal> {
+    let query = Query::of(filter);
+    if query.is_empty() {
+        return Ok(Candidates::all(span, most));
+    }
+    searching(broker, move |index| index.candidates(&query, span, most)).await
 }
 
 /// The part of a log that a filter's times leave: the first index, and the one behind the last.
@@ -185,8 +228,16 @@ pub(super) async fn searching<T: Send + 'static>(
     broker: &Broker,
     search: impl FnOnce(&LogIndex) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Refusal> {
+    // Why it goes along: a caller that gives up does not end what runs, and it counts until then.
+    let place = Arc::clone(&broker.searches).acquire_owned().await;
+    let place = place.map_err(|error| Refusal::Internal(error.to_string()))?;
     let index = Arc::clone(&broker.index);
-    let found = tokio::task::spawn_blocking(move || search(&index)).await;
+    let found = tokio::task::spawn_blocking(move || {
+        let found = search(&index);
+        drop(place);
+        found
+    });
+    let found = found.await;
     Ok(found.map_err(|error| Refusal::Internal(error.to_string()))??)
 }
 

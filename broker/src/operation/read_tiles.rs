@@ -15,19 +15,29 @@ use jeton_domain::{
 use super::{Broker, Caller, Refusal, read_audit::record_reading, receipt::newest};
 use crate::limits::READING_EVERY;
 
-/// Who has read entries by tiles lately: a reader of a long log fetches thousands of them, and the
-/// record says once in a while that it does.
+/// Who has gone on reading lately: a reader of a long log fetches thousands of pieces, and the record
+/// says once in a while that it does.
 #[derive(Default)]
-pub struct Readers(Mutex<HashMap<PrincipalId, Instant>>);
+pub struct Readers(Mutex<HashMap<(PrincipalId, Way), Instant>>);
+
+/// A way to read the log piece by piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// By pages of a list.
+    Pages,
+    /// By tiles.
+    Tiles,
+}
 
 impl Readers {
     /// Tells whether it is time to record that somebody reads.
-    fn is_due(&self, who: &PrincipalId) -> bool {
+    pub(super) fn is_due(&self, who: &PrincipalId, way: Way) -> bool {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.retain(|_, at| at.elapsed() < READING_EVERY);
-        let due = !seen.contains_key(who);
+        let reader = (who.clone(), way);
+        let due = !seen.contains_key(&reader);
         if due {
-            seen.insert(who.clone(), Instant::now());
+            seen.insert(reader, Instant::now());
         }
         due
     }
@@ -66,7 +76,7 @@ pub async fn entries(broker: &Broker, caller: &Caller, id: BundleId) -> Result<V
     if first.saturating_add(id.width.into()) > broker.store.growth().borrow().size() {
         return Err(Refusal::NotFound("bundle"));
     }
-    if broker.readers.is_due(&caller.principal.id) {
+    if broker.readers.is_due(&caller.principal.id, Way::Tiles) {
         record_reading(broker, caller, &format!("tiles from {first}")).await?;
     }
     let texts = broker.store.entries(first, id.width.into()).await?;

@@ -1,9 +1,9 @@
 //! Replaces the credential of an active grant: decided anew, with the policy that holds now.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use jeton_domain::{
-    decision::{Decision, Delivery, GrantRequest, Standing, decide},
+    decision::{Decision, Delivery, Denial, GrantRequest, Layer},
     grant::{Grant, Phase},
     id::GrantId,
     permit::Permit,
@@ -12,12 +12,13 @@ use jeton_domain::{
 
 use super::{
     Broker, Caller, Refusal, Source,
+    lift::decide_lifted,
     request_grant::{Granted, Life, deny, mint_once},
     seal::Place,
 };
 use crate::{
     signer::{Confirmation, token::SignedMinter},
-    store::SessionRecord,
+    store::{SessionRecord, StoreError},
     upstream::Minter,
 };
 
@@ -50,24 +51,22 @@ pub async fn renew(
         reason: grant.reason.clone(),
     };
     let now = broker.clock.now();
-    let stops = broker.stops()?;
-    let standing = Standing {
-        session: &record.session,
-        state: &record.state,
-        approvals: &BTreeSet::new(),
-        stops: &stops,
-        now,
-    };
-    let decision = decide(&*broker.policies.current(), standing, &request);
+    let rules = broker.policies.current();
+    let decision = decide_lifted(broker, &rules, record, &request, None, now)?;
     broker.metrics.decided(&decision);
     let permit = match decision {
         Decision::Permit(permit) => permit,
         Decision::Deny(denial) => return deny(broker, record, grant.scope, denial, now).await,
-        Decision::NeedsApproval { .. } => {
-            return Err(Refusal::State(
-                "the policies now want an approval for this; ask for a new grant, and wait for it"
-                    .into(),
-            ));
+        Decision::NeedsApproval { decided_by, .. } => {
+            let reason =
+                "the policies now want an approval for this; ask for a new grant, and wait for it";
+            let denial = Denial {
+                layer: Layer::Policy,
+                reason: reason.to_owned(),
+                decided_by,
+                requestable: vec![],
+            };
+            return deny(broker, record, grant.scope, denial, now).await;
         }
     };
     match broker.source(&grant.scope.upstream)? {
@@ -102,7 +101,11 @@ async fn mint(
     permit: Permit,
 ) -> Result<Granted, Refusal> {
     let life = Life::of(&permit);
-    let recorded = broker.store.record_renewal_intent(grant.id, permit).await?;
+    let recorded = match broker.store.record_renewal_intent(grant.id, permit).await {
+        // Active, and not to be renewed: somebody else is at it.
+        Err(StoreError::Conflict(Phase::Active)) => return Err(Refusal::InProgress),
+        recorded => recorded?,
+    };
     let place = Place { grant: grant.id, version: recorded.version() };
     let minted = mint_once(&broker, &*minter, recorded, place).await?;
     let issue = broker.issue_record(&minted, place, life)?;

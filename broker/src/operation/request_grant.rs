@@ -1,10 +1,10 @@
 //! The life of a grant, from the request to the credential.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use jeton_domain::{
     audit::Event,
-    decision::{Decision, Delivery, Denial, GrantRequest, Standing, decide},
+    decision::{Decision, Delivery, Denial, GrantRequest},
     grant::{DecidedBy, Grant, GrantState, Phase},
     id::RequestId,
     limits::PENDING_SECONDS,
@@ -15,7 +15,7 @@ use jeton_domain::{
     ttl::{Timestamp, Ttl},
 };
 
-use super::{Broker, Caller, Refusal, Source, seal::Place};
+use super::{Broker, Caller, Refusal, Source, lift::decide_lifted, seal::Place};
 use crate::{
     signer::{Confirmation, token::SignedMinter},
     store::{
@@ -66,15 +66,7 @@ pub async fn request_grant(
         reason: ask.reason.clone(),
     };
     let now = broker.clock.now();
-    let stops = broker.stops()?;
-    let standing = Standing {
-        session: &record.session,
-        state: &record.state,
-        approvals: &BTreeSet::new(),
-        stops: &stops,
-        now,
-    };
-    let decision = decide(&*rules, standing, &request);
+    let decision = decide_lifted(broker, &rules, record, &request, None, now)?;
     broker.metrics.decided(&decision);
     match decision {
         Decision::Deny(denial) => deny(broker, record, ask.scope, denial, now).await,
@@ -186,15 +178,23 @@ async fn mint(
     ask: Ask,
 ) -> Result<Granted, Refusal> {
     let id = broker.store.reserve_grant();
-    let life = Life::of(&permit);
-    let recorded = match broker.store.record_intent(id, permit, ask.request_id.clone()).await? {
-        Intent::Fresh(recorded) => recorded,
+    match broker.store.record_intent(id, permit, ask.request_id.clone()).await? {
+        Intent::Fresh(recorded) => mint_recorded(&broker, &*minter, recorded).await,
         Intent::Seen(issued) => {
             same_request(issued.grant(), &ask)?;
-            return repeat_minted(&broker, issued).await;
+            repeat_minted(&broker, issued).await
         }
-    };
-    let minted = mint_once(&broker, &*minter, recorded, Place { grant: id, version: 0 }).await?;
+    }
+}
+
+/// Mints under a recorded intent, and records what came of it.
+pub(super) async fn mint_recorded(
+    broker: &Broker,
+    minter: &dyn Minter,
+    recorded: RecordedPermit,
+) -> Result<Granted, Refusal> {
+    let (id, life) = (recorded.grant(), Life::of(recorded.permit()));
+    let minted = mint_once(broker, minter, recorded, Place { grant: id, version: 0 }).await?;
     let now = broker.clock.now();
     let issue = broker.issue_record(&minted, Place { grant: id, version: 0 }, life)?;
     match broker.store.record_issued(id, issue, now).await {
@@ -259,7 +259,7 @@ pub(super) async fn mint_once(
 }
 
 /// Answers a retry of a request whose credential the broker signed: the same token again.
-fn repeat_signed(
+pub(super) fn repeat_signed(
     minter: &SignedMinter,
     issued: Issued,
     confirmation: Option<Confirmation>,
@@ -276,7 +276,7 @@ fn repeat_signed(
 }
 
 /// Answers a retry of a request whose credential an upstream made: the sealed one again.
-async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refusal> {
+pub(super) async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Granted, Refusal> {
     if !may_repeat(&issued.grant().state, broker.clock.now())? {
         return Ok(Granted { grant: issued.into_grant(), credential: None });
     }
@@ -307,7 +307,8 @@ fn may_repeat(state: &GrantState, now: Timestamp) -> Result<bool, Refusal> {
         | GrantState::Expired { .. }
         | GrantState::Revoked { .. }
         | GrantState::Failed { .. }
-        | GrantState::Lapsed { .. } => Err(StoreError::Conflict(state.phase()).into()),
+        | GrantState::Lapsed { .. }
+        | GrantState::Rejected { .. } => Err(StoreError::Conflict(state.phase()).into()),
     }
 }
 

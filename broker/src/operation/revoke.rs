@@ -12,7 +12,7 @@ use jeton_domain::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Broker, Caller, Refusal, Source};
+use super::{Broker, Caller, Refusal, introspect::verified};
 use crate::{
     limits::REVOKE_WAIT,
     store::{Cut, Ending, Order},
@@ -61,11 +61,7 @@ pub async fn revoke(
 /// When the token is somebody else's, or it can't be recorded.
 pub async fn revoke_token(broker: &Broker, caller: &Caller, token: &str) -> Result<(), Refusal> {
     let now = broker.clock.now();
-    let claims = broker.sources.values().find_map(|source| match source {
-        Source::Signed(minter) => minter.verify(token, &minter.config().audience, now).ok(),
-        Source::Minted(_) => None,
-    });
-    let Some(claims) = claims else { return Ok(()) };
+    let Some((_, claims)) = verified(broker, token, now) else { return Ok(()) };
     let grant = broker.store.grant(claims.grant).await?;
     let record = broker.store.session(grant.session).await?;
     let binding = record.session.binding;
@@ -99,7 +95,7 @@ pub async fn revoke_matching(
         });
     }
     may_revoke(broker, caller, &matching, stop).await?;
-    let order = Order { by: caller.principal.id.clone(), reason, stop };
+    let order = Order { by: caller.principal.id.clone(), reason, stop, opened_until: None };
     let cut = broker.store.revoke_matching(matching, order, broker.clock.now()).await?;
     broker.metrics.revoked(cut.grants.len());
     broker.revocations.notify_one();
@@ -171,9 +167,11 @@ fn operator(caller: &Caller) -> Result<(), Refusal> {
 pub struct UpstreamSays {
     /// No longer accepted, as was seen.
     pub confirmed: usize,
-    /// Not confirmed yet, or nobody can tell the upstream.
+    /// Not confirmed yet.
     pub pending: usize,
-    /// When the last of those dies by itself at the latest.
+    /// Nobody can tell the upstream.
+    pub unsupported: usize,
+    /// When the last of both dies by itself at the latest.
     pub until: Option<Timestamp>,
 }
 
@@ -184,11 +182,12 @@ impl UpstreamSays {
         let mut says = Self::default();
         for grant in grants {
             match grant.state.upstream() {
-                Some(
-                    UpstreamRevocation::Pending { until }
-                    | UpstreamRevocation::Unreachable { until },
-                ) => {
+                Some(UpstreamRevocation::Pending { until }) => {
                     says.pending = says.pending.saturating_add(1);
+                    says.until = says.until.max(Some(until));
+                }
+                Some(UpstreamRevocation::Unreachable { until }) => {
+                    says.unsupported = says.unsupported.saturating_add(1);
                     says.until = says.until.max(Some(until));
                 }
                 Some(UpstreamRevocation::Confirmed { .. }) => {
@@ -211,17 +210,23 @@ pub async fn settled(
     most: Duration,
 ) -> Result<Vec<Grant>, Refusal> {
     let over = Instant::now() + most.min(REVOKE_WAIT);
-    while UpstreamSays::of(&grants).pending > 0 && Instant::now() < over {
+    // Why bounded: whoever waits holds a place for revocations.
+    let Ok(_place) = broker.waiting.try_acquire() else { return Ok(grants) };
+    while grants.iter().any(open) && Instant::now() < over {
         sleep_until(over.min(Instant::now() + LOOK_AGAIN)).await;
         for grant in grants.iter_mut().filter(|grant| open(grant)).take(LOOKED_AT) {
             *grant = broker.store.grant(grant.id).await?;
         }
+        // Why: others come first in the next round, so that none hides what is behind it.
+        let looked = LOOKED_AT.min(grants.len());
+        grants.rotate_left(looked);
     }
     Ok(grants)
 }
 
+/// Whether its upstream may still confirm. One that can't be told never will.
 fn open(grant: &Grant) -> bool {
-    UpstreamSays::of(std::slice::from_ref(grant)).pending > 0
+    matches!(grant.state.upstream(), Some(UpstreamRevocation::Pending { .. }))
 }
 
 async fn end(broker: &Broker, id: GrantId, ending: Ending) -> Result<Grant, Refusal> {

@@ -1,9 +1,12 @@
 //! Tells upstreams about credentials that ended: from a durable queue, verified, tried again.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use jeton_domain::ttl::{Timestamp, Ttl};
-use tokio::task::JoinSet;
+use jeton_domain::{
+    scope::Upstream,
+    ttl::{Timestamp, Ttl},
+};
+use tokio::task::{Id, JoinSet};
 
 use super::{Broker, Refusal, Source, seal::Place};
 use crate::{
@@ -14,33 +17,64 @@ use crate::{
 /// Longest wait between two tries, in seconds.
 const LONGEST_WAIT: u32 = 60;
 
-/// Tries everything that is due, once. Returns how many there were.
-///
-/// # Errors
-/// When the store can't be read. What an upstream answers is recorded, not returned.
-pub async fn revoke_upstream(broker: &Arc<Broker>) -> Result<usize, Refusal> {
-    let due = broker.store.due_revocations(broker.clock.now(), REVOCATIONS_AT_ONCE).await?;
-    let count = due.len();
-    let mut tries = JoinSet::new();
-    for queued in due {
-        let broker = Arc::clone(broker);
-        tries.spawn(async move {
-            let outcome = try_one(&broker, &queued).await;
-            let grant = queued.grant;
-            let now = broker.clock.now();
-            broker.store.record_revocation_try(queued, outcome, now).await.map_err(|error| {
-                Refusal::Internal(format!("an answer about {grant} was not recorded: {error}"))
-            })
-        });
+/// Tries that are under way, at each upstream so many at most: one that is slow holds up no other.
+#[derive(Default)]
+pub struct UnderWay {
+    tries: JoinSet<Result<(), Refusal>>,
+    places: HashMap<Id, (i64, Upstream)>,
+}
+
+impl UnderWay {
+    /// Begins to try what is due, as far as there is room.
+    ///
+    /// # Errors
+    /// When the store can't be read. What an upstream answers is recorded, not returned.
+    pub async fn begin(&mut self, broker: &Arc<Broker>) -> Result<(), Refusal> {
+        // Why twice as many: those under way are still due, and must not hide those behind them.
+        let most = REVOCATIONS_AT_ONCE.saturating_mul(2);
+        for queued in broker.store.due_revocations(broker.clock.now(), most).await? {
+            let at_upstream = self.places.values().filter(|(_, at)| *at == queued.upstream).count();
+            let known = self.places.values().any(|(place, _)| *place == queued.place);
+            if known || at_upstream >= REVOCATIONS_AT_ONCE {
+                continue;
+            }
+            let of = (queued.place, queued.upstream.clone());
+            let handle = self.tries.spawn(try_and_record(Arc::clone(broker), queued));
+            self.places.insert(handle.id(), of);
+        }
+        Ok(())
     }
-    let mut recorded = Ok(());
-    while let Some(done) = tries.join_next().await {
-        recorded =
-            recorded.and(done.unwrap_or_else(|error| Err(Refusal::Internal(error.to_string()))));
+
+    /// Waits until all of them are recorded, or not.
+    pub async fn finish(&mut self) {
+        while !self.tries.is_empty() {
+            if let Err(error) = self.one_done().await {
+                tracing::error!(%error, "it is tried again at the next start");
+            }
+        }
     }
-    // Why an error: what was not recorded is still due, and asking again at once would be a loop.
-    recorded?;
-    Ok(count)
+
+    /// Waits until one of them is recorded; for ever if none is under way.
+    ///
+    /// # Errors
+    /// When it could not be recorded: it is still due.
+    pub async fn one_done(&mut self) -> Result<(), Refusal> {
+        let (id, recorded) = match self.tries.join_next_with_id().await {
+            Some(Ok((id, recorded))) => (id, recorded),
+            Some(Err(error)) => (error.id(), Err(Refusal::Internal(error.to_string()))),
+            None => std::future::pending().await,
+        };
+        self.places.remove(&id);
+        recorded
+    }
+}
+
+async fn try_and_record(broker: Arc<Broker>, queued: QueuedRevocation) -> Result<(), Refusal> {
+    let outcome = try_one(&broker, &queued).await;
+    let (grant, now) = (queued.grant, broker.clock.now());
+    broker.store.record_revocation_try(queued, outcome, now).await.map_err(|error| {
+        Refusal::Internal(format!("an answer about {grant} was not recorded: {error}"))
+    })
 }
 
 async fn try_one(broker: &Broker, queued: &QueuedRevocation) -> RevocationTry {

@@ -27,6 +27,13 @@ impl SignIns {
     }
 }
 
+/// Notes that a caller could not prove who it is.
+pub fn note(broker: &Broker, reason: &'static str, path: &str) {
+    broker.metrics.sign_in_failed(reason);
+    broker.sign_ins.failed(reason);
+    tracing::info!(reason, path, "a caller could not prove who it is");
+}
+
 /// Writes into the log how many callers failed since the last time.
 ///
 /// # Errors

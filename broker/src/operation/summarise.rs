@@ -1,19 +1,31 @@
 //! Counts entries by what they say, over time.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use jeton_domain::{
     audit::EntryFilter,
     ttl::{Timestamp, Ttl},
 };
+use tokio::time::sleep;
 
 use super::{
     Broker, Refusal,
     read_audit::{bounds, first_not_before, searching},
     receipt::read,
 };
-use crate::store::index::{Bucket, Kind, Query};
+use crate::{
+    limits::COUNT_TIME,
+    store::index::{Bucket, Kind, Query, Uncounted},
+};
 
+/// Longest wait for the index. Why no longer: one that is made anew takes minutes, and the answer says
+/// how far it has come.
+const INDEX_WAIT: Duration = Duration::from_secs(1);
+/// Between two looks at it.
+const INDEX_PAUSE: Duration = Duration::from_millis(5);
 /// Most buckets of one answer. Why: the bound of each is looked up.
 const BUCKETS: usize = 400;
 
@@ -40,7 +52,7 @@ pub struct Summary {
 /// # Errors
 /// When there are too many parts or values to tell apart, or the store can't be read.
 pub async fn summarise(broker: &Broker, wanted: Wanted) -> Result<Summary, Refusal> {
-    let size = broker.store.growth().borrow().size().min(broker.index.size());
+    let size = counted_to(broker).await;
     let (low, high) = bounds(broker, &wanted.filter, size).await?;
     if low >= high {
         return Ok(Summary { parts: Vec::new(), looked_at: size });
@@ -58,16 +70,44 @@ pub async fn summarise(broker: &Broker, wanted: Wanted) -> Result<Summary, Refus
         buckets.push(Bucket { low: from, high: to.max(from) });
     }
     let (query, by) = (Query::of(&wanted.filter), wanted.by);
-    let counted = searching(broker, move |index| index.count(&query, by, &buckets)).await?;
-    let counted = counted.ok_or_else(|| Refusal::Invalid {
-        field: "by",
-        message: format!(
-            "there are too many values of `{}` to tell apart, or resources to look for; count by another field, or narrow the filter",
-            by.word()
-        ),
-    })?;
+    let until = Instant::now() + COUNT_TIME;
+    let counted = searching(broker, move |index| index.count(&query, by, &buckets, until)).await?;
+    let counted = counted.map_err(|why| uncounted(why, by))?;
     let parts = starts.into_iter().zip(counted).filter(|(_, counts)| !counts.is_empty()).collect();
     Ok(Summary { parts, looked_at: size })
+}
+
+/// Entries that the index has taken in: all that there are now, unless it is far behind. Why it is
+/// waited for: whoever counts has just written some of them, or seen them.
+async fn counted_to(broker: &Broker) -> u64 {
+    let size = broker.store.growth().borrow().size();
+    let until = Instant::now() + INDEX_WAIT;
+    while broker.index.size() < size && Instant::now() < until {
+        sleep(INDEX_PAUSE).await;
+    }
+    size.min(broker.index.size())
+}
+
+fn uncounted(why: Uncounted, by: Kind) -> Refusal {
+    let (field, message) = match why {
+        Uncounted::Values => (
+            "by",
+            format!(
+                "there are too many values of `{}` to tell apart; count by another field",
+                by.word()
+            ),
+        ),
+        Uncounted::Resources => (
+            "filter.resource",
+            "the pattern fits too many resources to count; make it narrower".to_owned(),
+        ),
+        Uncounted::Late => (
+            "filter",
+            "there is too much to count at once; narrow the time, or filter by what is rarer"
+                .to_owned(),
+        ),
+    };
+    Refusal::Invalid { field, message }
 }
 
 async fn time_of(broker: &Broker, place: u64) -> Result<Timestamp, Refusal> {

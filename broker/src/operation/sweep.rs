@@ -48,13 +48,18 @@ pub async fn sweep(broker: &Broker, moment: Moment) -> Result<usize, Refusal> {
         if !grants.is_empty() || !sessions.is_empty() {
             broker.revocations.notify_one();
         }
-        broker.store.forget_ended(now, SWEEP_BATCH).await?;
+        // Why later than they die: a verifier whose clock is behind still takes them for alive.
+        let long_dead = Timestamp::from_millis(now.millis().saturating_sub(FORGOTTEN_AFTER_MILLIS));
+        while broker.store.forget_ended(long_dead, SWEEP_BATCH).await? >= SWEEP_BATCH {}
         count += grants.len() + sessions.len();
         if grants.len() < SWEEP_BATCH && sessions.len() < SWEEP_BATCH {
             return Ok(count);
         }
     }
 }
+
+/// How long after its own end an early ending is still told of: twice what clocks may differ.
+const FORGOTTEN_AFTER_MILLIS: i64 = 10 * 1000;
 
 fn minting_before(moment: Moment, now: Timestamp) -> Timestamp {
     let deadline = i64::try_from(MINT_DEADLINE.as_millis()).unwrap_or(i64::MAX);
@@ -74,7 +79,12 @@ async fn end_one(broker: &Broker, id: GrantId, now: Timestamp) -> Result<(), Ref
         Phase::Pending => broker.store.end_grant(id, Ending::Lapsed, now).await.map(|_| ()),
         Phase::Active => broker.store.end_grant(id, Ending::Expired, now).await.map(|_| ()),
         Phase::Minting => broker.store.record_failure(left_open(id, now), now).await.map(|_| ()),
-        Phase::Released | Phase::Expired | Phase::Revoked | Phase::Failed | Phase::Lapsed => Ok(()),
+        Phase::Released
+        | Phase::Expired
+        | Phase::Revoked
+        | Phase::Failed
+        | Phase::Lapsed
+        | Phase::Rejected => Ok(()),
     };
     match done {
         // Somebody was quicker; that is as good.

@@ -10,16 +10,27 @@ use tokio::{
 
 use super::{
     Broker, Caller, Refusal,
-    read_audit::{Found, record_bytes},
-    receipt::read,
-    watch::may_go_on,
+    line::{Line, unknown},
+    read_audit::{self, Found},
+    read_tiles::may_see_all,
 };
-use crate::limits::{ENTRIES_BYTES, STREAM_LOOK, TAIL_LIFE};
+use crate::{limits::STREAM_LOOK, store::index::Span};
 
-/// Entries read in one go.
-const CHUNK: u32 = 500;
+/// Entries of one batch.
+const BATCH: usize = 500;
 /// Longest time without a word of how far the stream has come.
 const PROGRESS: Duration = Duration::from_secs(5);
+
+/// What entries are read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To look at.
+    Look,
+    /// To hand them to another program.
+    Export,
+    /// To hold them against a checkpoint.
+    Verify,
+}
 
 /// What is to be followed.
 pub struct Wanted {
@@ -29,6 +40,8 @@ pub struct Wanted {
     pub from: u64,
     /// End at the log's present end.
     pub stop_at_end: bool,
+    /// What for.
+    pub purpose: Purpose,
 }
 
 /// Some entries, and where to go on after them.
@@ -37,15 +50,32 @@ pub struct Batch {
     pub entries: Vec<Found>,
     /// Every entry below was looked at.
     pub next: u64,
+    /// Whether that is the end that was asked for.
+    pub at_end: bool,
 }
 
-/// Checks where a stream is to begin.
+impl Purpose {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Look => "tail",
+            Self::Export => "export",
+            Self::Verify => "verify",
+        }
+    }
+}
+
+/// Checks that a stream can be what is asked for.
 ///
 /// # Errors
-/// When the log does not reach so far.
-pub fn check_start(broker: &Broker, from: u64) -> Result<(), Refusal> {
+/// When the log does not reach so far, or a part of it is to be verified as if it were the whole.
+pub fn check(broker: &Broker, caller: &Caller, wanted: &Wanted) -> Result<(), Refusal> {
+    if wanted.purpose == Purpose::Verify {
+        may_see_all(caller)?;
+    }
     let size = broker.store.growth().borrow().size();
-    if from <= size {
+    if wanted.from <= size {
         return Ok(());
     }
     Err(Refusal::Invalid {
@@ -76,46 +106,43 @@ async fn follow(
     out: &mpsc::Sender<Result<Batch, Refusal>>,
 ) -> Result<(), Refusal> {
     let mut growth = broker.store.growth();
-    let over = Instant::now() + TAIL_LIFE;
+    let line = Line::new(broker, caller, out);
     let mut told = Instant::now();
-    let mut batch = Batch { entries: Vec::new(), next: wanted.from };
+    let size = growth.borrow().size();
+    let (first, _) = read_audit::bounds(broker, &wanted.filter, size).await?;
+    let mut next = first.max(wanted.from);
     loop {
         let size = growth.borrow_and_update().size();
-        while batch.next < size {
-            let mut bytes = 0;
-            for text in broker.store.entries(batch.next, CHUNK).await? {
-                let entry = read(&text)?;
-                batch.next = entry.index.saturating_add(1);
-                if wanted.filter.matches(&entry) {
-                    bytes = record_bytes(bytes, &text);
-                    batch.entries.push(Found { text, entry });
-                }
-                if bytes > ENTRIES_BYTES {
-                    break;
-                }
-            }
-            if !batch.entries.is_empty() || told.elapsed() > PROGRESS {
+        while next < size {
+            let span = Span { low: next, high: size, oldest_first: true };
+            let found = read_audit::search(broker, &wanted.filter, span, BATCH).await?;
+            next = found.next.unwrap_or(size);
+            if !found.entries.is_empty() || told.elapsed() > PROGRESS {
                 told = Instant::now();
-                let next = Batch { entries: Vec::new(), next: batch.next };
-                if out.send(Ok(std::mem::replace(&mut batch, next))).await.is_err() {
+                let batch = Batch { entries: found.entries, next, at_end: false };
+                if !line.send(batch).await? {
                     return Ok(());
                 }
             }
-        }
-        let finished =
-            wanted.stop_at_end || Instant::now() >= over || !may_go_on(broker, caller).await?;
-        if finished || told.elapsed() > PROGRESS {
-            told = Instant::now();
-            let word = Batch { entries: Vec::new(), next: batch.next };
-            if out.send(Ok(word)).await.is_err() || finished {
+            if !line.goes_on().await? {
                 return Ok(());
             }
         }
-        let wake = over.min(told + PROGRESS).min(Instant::now() + STREAM_LOOK);
-        tokio::select! {
-            () = out.closed() => return Ok(()),
-            grown = timeout_at(wake, growth.changed()) => if let Ok(Err(_)) = grown {
+        if wanted.stop_at_end || told.elapsed() > PROGRESS {
+            told = Instant::now();
+            let word = Batch { entries: Vec::new(), next, at_end: wanted.stop_at_end };
+            if !line.send(word).await? || wanted.stop_at_end {
                 return Ok(());
+            }
+        }
+        if !line.goes_on().await? {
+            return Ok(());
+        }
+        let wake = line.over().min(told + PROGRESS).min(Instant::now() + STREAM_LOOK);
+        tokio::select! {
+            () = line.closed() => return Ok(()),
+            grown = timeout_at(wake, growth.changed()) => if let Ok(Err(_)) = grown {
+                return Err(unknown());
             },
         }
     }

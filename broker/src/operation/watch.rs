@@ -5,17 +5,17 @@
 
 use std::time::Duration;
 
-use jeton_domain::{id::Row, principal::Role, session::SessionState, ttl::Timestamp};
+use jeton_domain::{id::Row, principal::Role, ttl::Timestamp};
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 
-use super::{Broker, Caller, Refusal};
-use crate::{
-    limits::{STREAM_LOOK, TAIL_LIFE},
-    store::{EndedEarly, StoreError},
+use super::{
+    Broker, Caller, Refusal,
+    line::{Line, unknown},
 };
+use crate::{limits::STREAM_LOOK, store::EndedEarly};
 
 /// Grants in one word.
 const WORD: usize = 1000;
@@ -88,9 +88,9 @@ async fn follow(
     out: &mpsc::Sender<Result<Word, Refusal>>,
 ) -> Result<(), Refusal> {
     let (growth, mut endings) = (broker.store.growth(), broker.store.endings());
-    let over = Instant::now() + TAIL_LIFE;
+    let line = Line::new(broker, caller, out);
     let (mut next, mut told) = (from, None::<Instant>);
-    while Instant::now() < over && may_go_on(broker, caller).await? {
+    while line.goes_on().await? {
         endings.borrow_and_update();
         // Why before the look: what ended by an entry below is in memory by then.
         let size = growth.borrow().size();
@@ -101,7 +101,7 @@ async fn follow(
         let ended: Vec<_> = found.into_iter().filter(|early| whose.means(early)).collect();
         if !ended.is_empty() || !caught_up || told.is_none_or(|at| at.elapsed() >= HEARTBEAT) {
             let now = broker.clock.now();
-            if out.send(Ok(Word { ended, next, now, caught_up })).await.is_err() {
+            if !line.send(Word { ended, next, now, caught_up }).await? {
                 return Ok(());
             }
             told = Some(Instant::now());
@@ -109,36 +109,14 @@ async fn follow(
         if caught_up {
             let wake = Instant::now() + HEARTBEAT.min(STREAM_LOOK);
             tokio::select! {
-                () = out.closed() => return Ok(()),
+                () = line.closed() => return Ok(()),
                 ended = timeout_at(wake, endings.changed()) => if let Ok(Err(_)) = ended {
-                    return Err(stopped());
+                    return Err(unknown());
                 },
             }
         }
     }
     Ok(())
-}
-
-/// Tells whether a stream's caller still may be told, and the broker still knows.
-pub(super) async fn may_go_on(broker: &Broker, caller: &Caller) -> Result<bool, Refusal> {
-    if !broker.store.is_healthy() {
-        return Err(stopped());
-    }
-    let now = broker.clock.now();
-    if now >= caller.principal.proof_ends {
-        return Ok(false);
-    }
-    match &caller.session {
-        Some(own) => {
-            let record = broker.store.session(own.session.id).await?;
-            Ok(record.state == SessionState::Open && now < record.session.deadline)
-        }
-        None => Ok(true),
-    }
-}
-
-fn stopped() -> Refusal {
-    StoreError::Broken("the store has stopped".into()).into()
 }
 
 impl Whose {

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 
 use jeton_domain::merkle::SignedCheckpoint;
 
-use super::{Broker, Refusal, receipt::newest};
+use super::{
+    Broker, Refusal,
+    receipt::{newest, newest_of},
+    restore,
+};
 use crate::{
     config::WitnessConfig,
-    store::CheckpointKind,
+    store::{CheckpointKind, Mark},
     witness::{Answer, Outside, WitnessError},
 };
 
@@ -26,25 +30,59 @@ pub async fn witness(
 ) -> Result<(), Refusal> {
     let Some(checkpoint) = newest(broker).await? else { return Ok(()) };
     let size = checkpoint.checkpoint().size;
-    let mut cosigned = checkpoint.clone();
+    let mut cosigned = cosigned_before(broker, &checkpoint).await;
+    let (mut ahead, mut agreed) = (None, false);
     for witness in witnesses {
         let name = witness.key.name().as_str();
         let before = seen.get(name).copied().unwrap_or(0);
         if before == size {
+            agreed = true;
             continue;
         }
         match ask(broker, outside, witness, before, cosigned.clone()).await? {
             Ok(with) => {
                 seen.insert(name.to_owned(), size);
-                cosigned = *with;
+                (cosigned, agreed) = (*with, true);
+            }
+            Err(WitnessError::Ahead(saw)) => {
+                tracing::error!(saw, size, name, "a witness has seen a longer log than there is");
+                ahead = ahead.max(Some(saw));
             }
             Err(error) => tracing::error!(%error, name, "a witness did not cosign the log"),
         }
+    }
+    // Why only where none agrees: one witness that lies must not stop a broker that has others.
+    if let Some(saw) = ahead.filter(|_| !agreed) {
+        put_back(broker, saw).await?;
     }
     if cosigned != checkpoint {
         broker.store.record_checkpoint(CheckpointKind::Witnessed, cosigned).await?;
     }
     Ok(())
+}
+
+/// Takes what a witness saw for what it is, once: an operator may have answered for it.
+async fn put_back(broker: &Broker, saw: u64) -> Result<(), Refusal> {
+    let answered = broker.store.mark(Mark::Acknowledged).await? == Some(saw);
+    if answered || broker.halt.restored().is_some() {
+        return Ok(());
+    }
+    tracing::error!(
+        "the store was restored from a backup, or witnesses follow another log: every session is ended, and nothing is granted until an operator acknowledges it"
+    );
+    restore::found(broker, saw).await
+}
+
+/// The checkpoint with what witnesses signed of it before, so that no later one is lost.
+async fn cosigned_before(broker: &Broker, checkpoint: &SignedCheckpoint) -> SignedCheckpoint {
+    match newest_of(broker, CheckpointKind::Witnessed).await {
+        Ok(Some(kept)) if kept.checkpoint() == checkpoint.checkpoint() => kept,
+        Ok(_) => checkpoint.clone(),
+        Err(error) => {
+            tracing::error!(%error, "the cosigned checkpoint can't be read; it is made anew");
+            checkpoint.clone()
+        }
+    }
 }
 
 /// Asks one; a second time if it last saw another size than was thought.

@@ -44,6 +44,7 @@ impl SigningAlgorithm {
 pub struct SigningKey {
     kid: String,
     created: Timestamp,
+    algorithm: KeyAlgorithm,
     header: String,
     jwk: Jwk,
     key: PrivateKey,
@@ -61,7 +62,7 @@ impl SigningKey {
             PrivateKey::Rsa(_) => return Err(KeyFormatError::Unfit),
         };
         let kid = URL_SAFE_NO_PAD.encode(sha256(canonical.as_bytes()));
-        let header = format!(r#"{{"typ":"at+jwt","alg":"{algorithm}","kid":"{kid}"}}"#);
+        let access = header("at+jwt", algorithm, &kid);
         let common = CommonParameters {
             public_key_use: Some(PublicKeyUse::Signature),
             key_algorithm: Some(algorithm),
@@ -71,7 +72,8 @@ impl SigningKey {
         Ok(Self {
             kid,
             created,
-            header: jws::encode_header(&header),
+            algorithm,
+            header: jws::encode_header(&access),
             jwk: Jwk { common, algorithm: parameters },
             key,
         })
@@ -89,10 +91,16 @@ impl SigningKey {
         self.created
     }
 
-    /// The encoded header of every token that it signs.
+    /// The encoded header of every access token that it signs.
     #[must_use]
     pub fn header(&self) -> &str {
         &self.header
+    }
+
+    /// The encoded header of tokens of another type that it signs.
+    #[must_use]
+    pub fn header_of(&self, typ: &str) -> String {
+        jws::encode_header(&header(typ, self.algorithm, &self.kid))
     }
 
     /// Its public half.
@@ -106,6 +114,10 @@ impl SigningKey {
     pub fn private(&self) -> &PrivateKey {
         &self.key
     }
+}
+
+fn header(typ: &str, algorithm: KeyAlgorithm, kid: &str) -> String {
+    format!(r#"{{"typ":"{typ}","alg":"{algorithm}","kid":"{kid}"}}"#)
 }
 
 /// Algorithm, public form, and the members that RFC 7638 hashes, in its order.

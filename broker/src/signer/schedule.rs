@@ -56,6 +56,12 @@ impl Keys {
         keys
     }
 
+    /// One key, and none beside it.
+    #[must_use]
+    pub fn alone(&self, key: SigningKey) -> Self {
+        Self { oldest: Arc::new(key), later: vec![], rotation: self.rotation }
+    }
+
     /// The key that signs: the newest whose overlap is over, else the oldest.
     #[must_use]
     pub fn active(&self, now: Timestamp) -> &Arc<SigningKey> {
@@ -90,7 +96,7 @@ impl Keys {
         (Self { oldest, later: all.collect(), rotation: self.rotation }, served)
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<SigningKey>> {
+    pub fn all(&self) -> impl Iterator<Item = &Arc<SigningKey>> {
         iter::once(&self.oldest).chain(&self.later)
     }
 

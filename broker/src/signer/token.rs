@@ -9,6 +9,7 @@ use jeton_domain::{
     delegation::Chain,
     grant::{Grant, GrantState},
     id::{GrantId, SessionId},
+    pattern::NamePattern,
     permit::Permit,
     principal::PrincipalId,
     scope::{Action, Scope, Upstream},
@@ -18,6 +19,7 @@ use jeton_domain::{
 use super::{
     KeyRing,
     claims::{Actor, Claims, Confirmation, Detail},
+    status::StatusLists,
     verify::{Expected, TokenError, VerifiedClaims, verify},
 };
 use crate::{
@@ -34,6 +36,8 @@ pub struct SignedConfig {
     pub audience: String,
     /// What can be done there.
     pub actions: Vec<Action>,
+    /// Who may ask whether one of its tokens is good; empty: every verifier.
+    pub verifiers: Vec<NamePattern>,
     /// What the broker calls itself: `iss`.
     pub issuer: String,
 }
@@ -56,6 +60,7 @@ pub enum SigningError {
 pub struct SignedMinter {
     config: SignedConfig,
     ring: Arc<KeyRing>,
+    status: Arc<StatusLists>,
 }
 
 /// What a token says of its grant.
@@ -71,10 +76,10 @@ struct Subject<'a> {
 }
 
 impl SignedMinter {
-    /// Joins an upstream with the keys that it trusts.
+    /// Joins an upstream with the keys that it trusts, and with the lists of what was taken back.
     #[must_use]
-    pub fn new(config: SignedConfig, ring: Arc<KeyRing>) -> Self {
-        Self { config, ring }
+    pub fn new(config: SignedConfig, ring: Arc<KeyRing>, status: Arc<StatusLists>) -> Self {
+        Self { config, ring, status }
     }
 
     /// The upstream.
@@ -143,7 +148,12 @@ impl SignedMinter {
         audience: &str,
         now: Timestamp,
     ) -> Result<VerifiedClaims, TokenError> {
-        verify(&self.ring, token, Expected { issuer: &self.config.issuer, audience }, now)
+        verify(
+            &self.ring,
+            token,
+            Expected { issuer: &self.config.issuer, audience, leeway: 0 },
+            now,
+        )
     }
 
     fn token(
@@ -173,6 +183,7 @@ impl SignedMinter {
             exp,
             act: Actor::nested(parties.map(PrincipalId::as_str)),
             cnf: confirmation,
+            status: self.status.reference(subject.grant),
             authorization_details: [Detail::of(scope)],
         };
         let key = self.ring.active(now);

@@ -87,6 +87,9 @@ impl Archive {
         let mut bytes = Vec::new();
         file.take(FILE_BYTES).read_to_end(&mut bytes).map_err(|error| bad(&error))?;
         let texts = unbundle(&bytes).map_err(|error| bad(&error))?;
+        if texts.len() != usize::from(FULL) {
+            return Err(bad(&"it is cut"));
+        }
         let text = |text: &[u8]| String::from_utf8(text.to_vec()).map_err(|error| bad(&error));
         texts.into_iter().map(text).collect()
     }

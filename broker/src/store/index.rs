@@ -21,11 +21,11 @@ use std::{
 use jeton_domain::{audit::Entry, ttl::Timestamp};
 use rusqlite::Connection;
 
-use self::segment::Segment;
+use self::{segment::Segment, term::TermKey};
 use super::{Store, StoreError};
 
 pub use self::{
-    count::{Bucket, Counted},
+    count::{Bucket, Counted, Uncounted},
     search::{Candidates, Span},
     term::{Kind, Query},
 };
@@ -41,6 +41,7 @@ pub struct LogIndex {
     file: Mutex<Connection>,
     readers: Mutex<Vec<Connection>>,
     path: std::path::PathBuf,
+    key: TermKey,
     /// The segment at the end.
     tail: RwLock<Segment>,
 }
@@ -63,8 +64,9 @@ impl LogIndex {
             }
         }
         let next = file::last_segment(&db)?.map_or(0, |(number, _)| number.saturating_add(1));
-        let tail = RwLock::new(Segment::new(next));
-        Ok(Self { file: Mutex::new(db), readers: Mutex::default(), path, tail })
+        let key = file::key(&db)?;
+        let tail = RwLock::new(Segment::new(next, key));
+        Ok(Self { file: Mutex::new(db), readers: Mutex::default(), path, key, tail })
     }
 
     /// Takes in what was just written, if nothing before it is missing.
@@ -99,19 +101,30 @@ impl LogIndex {
     }
 
     async fn take_one(&self, log: &dyn Store, entry: &Entry) -> Result<(), StoreError> {
-        let full = {
-            let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
-            tail.take(entry);
-            tail.is_full().then(|| tail.clone())
-        };
-        if let Some(segment) = full {
-            let root = log.root(segment.end()).await?;
-            // Why the file first: between the two a reader finds each place twice, never not.
-            let mut db = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-            file::write(&mut db, &segment, &root)?;
-            *self.tail.write().unwrap_or_else(PoisonError::into_inner) =
-                Segment::new(segment.number.saturating_add(1));
+        // Why before: where the last one could not be written, this is the next try.
+        self.put_away(log).await?;
+        if entry.index != self.size() {
+            return Err(StoreError::Broken(format!(
+                "the log's index wants entry {}, not {}",
+                self.size(),
+                entry.index
+            )));
         }
+        self.tail.write().unwrap_or_else(PoisonError::into_inner).take(entry);
+        self.put_away(log).await
+    }
+
+    /// Writes the segment at the end to the file, if it is full.
+    async fn put_away(&self, log: &dyn Store) -> Result<(), StoreError> {
+        if !self.tail().is_full() {
+            return Ok(());
+        }
+        let segment = self.tail().clone();
+        let root = log.root(segment.end()).await?;
+        // Why the file first: between the two a reader finds each place twice, never not.
+        let mut db = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        file::write(&mut db, &segment, &root)?;
+        *self.tail.write().unwrap_or_else(PoisonError::into_inner) = segment.next();
         Ok(())
     }
 
@@ -147,5 +160,72 @@ impl LogIndex {
         let result = query(&db);
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(db);
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::store::sqlite::SqliteStore;
+    use jeton_domain::audit::{EntryFilter, Event};
+
+    /// A log that is a segment and a bit long; some entries are of another kind.
+    async fn log(path: &Path) -> Arc<SqliteStore> {
+        let store = Arc::new(SqliteStore::open(path).unwrap());
+        for first in (0..SEGMENT + 10).step_by(256) {
+            let append = |index: u64| {
+                let event = match index % 7 {
+                    0 => Event::KeyRotated { kid: format!("k{index}") },
+                    _ => Event::SignInFailed {
+                        reason: jeton_domain::session::Words::new("none"),
+                        count: 1,
+                    },
+                };
+                let store = Arc::clone(&store);
+                tokio::spawn(async move { store.append(event, Timestamp::from_millis(1)).await })
+            };
+            // Why in order of time only within the commit: places are the writer's.
+            let steps: Vec<_> = (first..(first + 256).min(SEGMENT + 10)).map(append).collect();
+            for step in steps {
+                step.await.unwrap().unwrap();
+            }
+        }
+        store
+    }
+
+    #[tokio::test]
+    async fn a_segment_that_could_not_be_written_is_tried_again_and_nothing_moves() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jeton.db");
+        let store = log(&path).await;
+        let index = LogIndex::open(&path, &*store).await.unwrap();
+        let change = |sql: &str| {
+            let db = Connection::open(path.with_extension("index")).unwrap();
+            db.execute_batch(sql).unwrap();
+        };
+        change("ALTER TABLE posting RENAME TO away");
+        let mut failed = 0;
+        for _ in 0..SEGMENT / 1000 + 5 {
+            failed += u32::from(index.keep_up(&*store).await.is_err());
+        }
+        assert!(failed > 1, "it was tried again: {failed}");
+        assert_eq!(index.size(), SEGMENT);
+        change("ALTER TABLE away RENAME TO posting");
+        while index.keep_up(&*store).await.unwrap() {}
+        assert_eq!(index.size(), SEGMENT + 10);
+
+        let filter = EntryFilter { event: Some("key_rotated".into()), ..EntryFilter::default() };
+        let span = Span { low: 0, high: SEGMENT + 10, oldest_first: true };
+        let found = index.candidates(&Query::of(&filter), span, 20_000).unwrap();
+        let mut wanted = Vec::new();
+        for from in (0..SEGMENT + 10).step_by(1000) {
+            for (place, text) in (from..).zip(store.entries(from, 1000).await.unwrap()) {
+                wanted.extend(text.contains("key_rotated").then_some(place));
+            }
+        }
+        assert_eq!(found.places, wanted);
+        assert_eq!(wanted.len(), 9364);
     }
 }

@@ -1,5 +1,6 @@
 //! The embedded store: one SQLite file, one writer with group commit, readers beside it.
 
+mod approvals;
 mod edge;
 mod endings;
 mod grants;
@@ -15,6 +16,7 @@ mod stops;
 mod writer;
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, RwLock,
@@ -22,10 +24,12 @@ use std::{
         mpsc,
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use jeton_domain::{
+    approval::Approval,
     audit::{Entry, Event},
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId, Tag},
@@ -33,6 +37,7 @@ use jeton_domain::{
     permit::Permit,
     principal::PrincipalId,
     revocation::{Matching, Stops},
+    scope::Upstream,
     session::Words,
     ttl::Timestamp,
 };
@@ -40,22 +45,26 @@ use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
-    live::Live,
+    live::{Live, LiveGrant},
     writer::{Ack, Job, Txn, Writer},
 };
 use crate::{
     crypto,
     limits::{STORE_FEED, STORE_QUEUE, STORE_READERS},
     store::{
-        CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GrantFilter, Intent, IssueRecord,
-        Issued, Order, PageAt, PageOf, PendingDraft, QueuedRevocation, RecordedPermit,
-        RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter, SessionRecord, Signed,
-        Store, StoreError, archive::Archive,
+        ApprovalDraft, CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GrantFilter,
+        Intent, IssueRecord, Issued, Mark, Order, PageAt, PageOf, PendingDraft, QueuedRevocation,
+        RecordedPermit, RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter,
+        SessionRecord, Signed, Store, StoreError, archive::Archive,
     },
 };
 
 pub use self::log_file::{LogSummary, read_log};
 
+/// How long a step that takes something back waits for the writer.
+const INSISTENCE: Duration = Duration::from_secs(5);
+/// Between two tries of it.
+const INSISTENCE_PAUSE: Duration = Duration::from_millis(5);
 /// The embedded store.
 pub struct SqliteStore {
     path: PathBuf,
@@ -70,8 +79,6 @@ pub struct SqliteStore {
     growth: watch::Receiver<Frontier>,
     endings: watch::Receiver<()>,
     feed: Mutex<Option<tokio::sync::mpsc::Receiver<Vec<Entry>>>>,
-    /// The first entry of the file.
-    first: AtomicU64,
     archive: Option<Archive>,
 }
 
@@ -94,7 +101,6 @@ impl SqliteStore {
         let head = writer::read_head(&db)?;
         let start = reads::start(&db)?;
         let live = Arc::new(RwLock::new(start.live));
-        let first = log::first(&db)?;
         let edge = edge::read_edge(&db)?;
         let (grown, growth) = watch::channel(edge.frontier().clone());
         let (ended, endings) = watch::channel(());
@@ -130,7 +136,6 @@ impl SqliteStore {
             growth,
             endings,
             feed: Mutex::new(Some(fed)),
-            first: AtomicU64::new(first),
             archive,
         })
     }
@@ -181,14 +186,21 @@ impl SqliteStore {
         answered.await.map_err(|_| StoreError::Broken("the writer has stopped".into()))?
     }
 
-    /// Like [`Self::step`], once more if the disk was full: the reserve was given up for just this.
+    /// Like [`Self::step`], once more if the disk was full: the reserve was given up for just this. And
+    /// for a while as often as it takes if the writer has too much to do: taking back wins.
     async fn insistent_step<T: Send + 'static>(
         &self,
         step: impl Fn(&mut Txn<'_>) -> Result<T, StoreError> + Send + Sync + Clone + 'static,
     ) -> Result<T, StoreError> {
-        match self.step(step.clone()).await {
-            Err(StoreError::Full) => self.step(step).await,
-            other => other,
+        let patience = Instant::now() + INSISTENCE;
+        loop {
+            match self.step(step.clone()).await {
+                Err(StoreError::Full) => return self.step(step).await,
+                Err(StoreError::Busy) if Instant::now() < patience => {
+                    tokio::time::sleep(INSISTENCE_PAUSE).await;
+                }
+                other => return other,
+            }
         }
     }
 
@@ -259,6 +271,10 @@ impl Store for SqliteStore {
         GrantId::new(next(&self.next_grant), Tag(crypto::random()))
     }
 
+    fn last_grant(&self) -> u64 {
+        self.next_grant.load(Ordering::Relaxed).saturating_sub(1)
+    }
+
     async fn append(&self, event: Event, now: Timestamp) -> Result<(), StoreError> {
         self.insistent_step(move |txn| {
             // Why: refusals come as often as anybody likes; they must not eat the reserve.
@@ -268,6 +284,8 @@ impl Store for SqliteStore {
                     | Event::SessionRefused { .. }
                     | Event::SignInFailed { .. }
                     | Event::LogRead { .. }
+                    | Event::ReDecided { .. }
+                    | Event::DriftFound { .. }
             ) {
                 txn.room()?;
             }
@@ -288,7 +306,9 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Cut, StoreError> {
         self.insistent_step(move |txn| {
-            sessions::end_matching(txn, &Matching::Session(id), &ending, now)
+            let ids = sessions::matching(txn, &Matching::Session(id), None)?;
+            let cut = sessions::end_all(txn, ids, &ending, now);
+            txn.whole(cut)
         })
         .await
     }
@@ -299,6 +319,75 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Grant, StoreError> {
         self.step(move |txn| grants::pending(txn, draft, now)).await
+    }
+
+    async fn record_approval(
+        &self,
+        draft: ApprovalDraft,
+        now: Timestamp,
+    ) -> Result<Approval, StoreError> {
+        self.step(move |txn| approvals::record(txn, draft, now)).await
+    }
+
+    async fn withdraw_approval(
+        &self,
+        id: GrantId,
+        by: PrincipalId,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.insistent_step(move |txn| {
+            let done = approvals::withdraw(txn, id, by.clone(), now);
+            txn.whole(done)
+        })
+        .await
+    }
+
+    async fn record_approved_signed(
+        &self,
+        id: GrantId,
+        permit: Permit,
+        issue: IssueRecord,
+    ) -> Result<Issued, StoreError> {
+        self.step(move |txn| {
+            let done = approvals::signed(txn, id, &permit, issue);
+            txn.whole(done)
+        })
+        .await
+    }
+
+    async fn record_approved_intent(
+        &self,
+        id: GrantId,
+        permit: Permit,
+    ) -> Result<RecordedPermit, StoreError> {
+        self.step(move |txn| {
+            let done = approvals::intent(txn, id, permit);
+            txn.whole(done)
+        })
+        .await
+    }
+
+    fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)> {
+        self.with_live(|live| live.approvals_of(session)).unwrap_or_default()
+    }
+
+    fn asked(&self) -> u64 {
+        self.with_live(Live::asked).unwrap_or_default()
+    }
+
+    fn is_pending(&self, id: GrantId) -> bool {
+        let pending = |grant: LiveGrant| grant.phase == Phase::Pending;
+        self.with_live(|live| live.grant(id).is_some_and(pending)).unwrap_or(false)
+    }
+
+    async fn issued(&self, id: GrantId) -> Result<Issued, StoreError> {
+        let grant = self.grant(id).await?;
+        let phase = grant.state.phase();
+        if phase == Phase::Active { Ok(Issued { grant }) } else { Err(StoreError::Conflict(phase)) }
+    }
+
+    fn pending(&self, most: usize) -> Vec<GrantId> {
+        self.with_live(|live| live.pending(most)).unwrap_or_default()
     }
 
     async fn record_intent(
@@ -365,8 +454,11 @@ impl Store for SqliteStore {
         order: Order,
         now: Timestamp,
     ) -> Result<Cut, StoreError> {
-        self.insistent_step(move |txn| endings::revoke_matching(txn, &matching, order.clone(), now))
-            .await
+        self.insistent_step(move |txn| {
+            let cut = endings::revoke_matching(txn, &matching, order.clone(), now);
+            txn.whole(cut)
+        })
+        .await
     }
 
     async fn lift_stop(
@@ -413,12 +505,25 @@ impl Store for SqliteStore {
         grant.is_some_and(|grant| grant.phase == Phase::Active && grant.due > now)
     }
 
+    fn active_at(&self, upstream: &Upstream) -> Vec<GrantId> {
+        let matching = Matching::Upstream(upstream.clone());
+        self.with_live(|live| live.grants_for(&matching)).unwrap_or_default()
+    }
+
+    fn active_from(&self, from: Option<Row>, most: usize) -> Vec<GrantId> {
+        self.with_live(|live| live.active_from(from, most)).unwrap_or_default()
+    }
+
     fn live_grants(&self) -> u64 {
         self.with_live(|live| u64::try_from(live.count()).unwrap_or(u64::MAX)).unwrap_or(0)
     }
 
     fn ended_early(&self, from: u64, most: usize) -> Vec<EndedEarly> {
         self.with_live(|live| live.ended_early(from, most)).unwrap_or_default()
+    }
+
+    fn ended_rows(&self, rows: Range<u64>) -> Vec<Row> {
+        self.with_live(|live| live.ended_rows(rows)).unwrap_or_default()
     }
 
     fn endings(&self) -> watch::Receiver<()> {
@@ -476,8 +581,8 @@ impl Store for SqliteStore {
         self.feed.lock().ok()?.take()
     }
 
-    fn first_entry(&self) -> u64 {
-        self.first.load(Ordering::Acquire)
+    async fn first_entry(&self) -> Result<u64, StoreError> {
+        self.read(log::first).await
     }
 
     async fn archive(&self, from: u64, until: u64) -> Result<(), StoreError> {
@@ -485,29 +590,18 @@ impl Store for SqliteStore {
         self.read(move |db| log::archive(db, &archive, from, until)).await
     }
 
-    async fn drop_entries(
-        &self,
-        below: u64,
-        event: Event,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        // Why before: from now on readers look into the archive, which has them already.
-        self.first.fetch_max(below, Ordering::AcqRel);
-        self.step(move |txn| log::drop_entries(txn, below, event.clone(), now)).await
+    async fn drop_entries(&self, below: u64, to: Words, now: Timestamp) -> Result<(), StoreError> {
+        self.step(move |txn| log::drop_entries(txn, below, to, now)).await
     }
 
     async fn entries(&self, from: u64, most: u32) -> Result<Vec<String>, StoreError> {
-        let old = self.archive.clone().filter(|_| from < self.first_entry());
-        self.read(move |db| match old {
-            Some(archive) => archive.entries(from, most),
-            None => log::entries(db, from, most),
-        })
-        .await
+        let archive = self.archive.clone();
+        self.read(move |db| log::entries(db, archive.as_ref(), from, most)).await
     }
 
     async fn entries_at(&self, places: Vec<u64>) -> Result<Vec<String>, StoreError> {
-        let (first, archive) = (self.first_entry(), self.archive.clone());
-        self.read(move |db| log::entries_at(db, archive.as_ref(), first, &places)).await
+        let archive = self.archive.clone();
+        self.read(move |db| log::entries_at(db, archive.as_ref(), &places)).await
     }
 
     async fn tile(&self, id: TileId) -> Result<Vec<Hash>, StoreError> {
@@ -536,6 +630,14 @@ impl Store for SqliteStore {
 
     async fn checkpoint(&self, kind: CheckpointKind) -> Result<Option<String>, StoreError> {
         self.read(move |db| log::checkpoint(db, kind)).await
+    }
+
+    async fn mark(&self, mark: Mark) -> Result<Option<u64>, StoreError> {
+        self.read(move |db| log::mark(db, mark)).await
+    }
+
+    async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError> {
+        self.insistent_step(move |txn| log::record_mark(txn, mark, value)).await
     }
 
     fn is_healthy(&self) -> bool {

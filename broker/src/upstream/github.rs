@@ -33,7 +33,7 @@ use self::{
     failure::Failure,
     permissions::Wanted,
 };
-use super::{MintError, Minter, RevokeError};
+use super::{MintError, Minter, RevokeError, Standing};
 use crate::{
     crypto::{self, private_key::KeyFormatError},
     limits::{INSTALLATION_LIFE, INSTALLATIONS},
@@ -207,6 +207,10 @@ impl Minter for GithubMinter {
 
     async fn revoke(&self, secret: &Secret) -> Result<(), RevokeError> {
         self.take_back(secret, self.api.mint_budget()).await
+    }
+
+    async fn look(&self, secret: &Secret, scope: &Scope) -> Result<Standing, RevokeError> {
+        self.standing(secret, scope, self.api.mint_budget()).await
     }
 
     fn actions(&self) -> Vec<Action> {

@@ -1,5 +1,7 @@
 //! Asking for one grant, and the credential that comes with it.
 
+use std::time::Duration;
+
 use jeton_client::{Ask, Client, GrantInfo, Granted, IssuedSecret, Scope};
 
 use super::{
@@ -26,10 +28,17 @@ pub fn scope(text: &str) -> Result<Scope, Failure> {
 /// Asks for a grant that is usable at once.
 ///
 /// # Errors
-/// When it is refused, waits for a person, or comes with a credential that is not usable; that one is
+/// When it is refused, waits for a person longer than `patience`, or comes with a credential that is not usable; that one is
 /// given back.
-pub async fn grant(client: &Client, ask: Ask) -> Result<Held, Failure> {
-    let held = held(client.request_grant(ask).await?)?;
+pub async fn grant(client: &Client, ask: Ask, patience: Option<Duration>) -> Result<Held, Failure> {
+    let mut granted = client.request_grant(ask).await?;
+    if granted.secret.is_none()
+        && let Some(patience) = patience
+    {
+        note(&Failure::Pending(Box::new(granted.grant.clone())).text());
+        granted = client.await_grant(&granted.grant.id, patience).await?;
+    }
+    let held = held(granted)?;
     match usable(&held.issued) {
         Ok(_) => Ok(held),
         Err(failure) => {
@@ -42,10 +51,11 @@ pub async fn grant(client: &Client, ask: Ask) -> Result<Held, Failure> {
 /// Takes the credential of a grant.
 ///
 /// # Errors
-/// When the grant waits for a person.
+/// When the grant waits for a person, or has ended.
 pub fn held(granted: Granted) -> Result<Held, Failure> {
     match granted.secret {
         Some(issued) => Ok(Held { grant: granted.grant, issued }),
+        None if !granted.grant.is_open() => Err(Failure::Ended(Box::new(granted.grant))),
         None => Err(Failure::Pending(Box::new(granted.grant))),
     }
 }

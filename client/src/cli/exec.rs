@@ -36,6 +36,9 @@ pub struct Exec {
     /// Why, in your own words.
     #[arg(long, default_value = "")]
     reason: String,
+    /// Where a person has to approve it first, wait so long.
+    #[arg(long, value_parser = span::parse, value_name = "SPAN")]
+    wait: Option<Duration>,
     /// Leave the JETON_ variables in CMD's environment, so that it can ask for more.
     #[arg(long)]
     keep_session: bool,
@@ -70,7 +73,7 @@ pub async fn run(global: &Global, exec: Exec) -> Result<u8, Failure> {
         client = global.connect() => client?,
         signal = signals.next() => return Ok(signal.exit_code()),
     };
-    let mut asking = Box::pin(ask::grant(&client, asked));
+    let mut asking = Box::pin(ask::grant(&client, asked, exec.wait));
     let held = tokio::select! {
         held = &mut asking => held?,
         signal = signals.next() => {

@@ -23,6 +23,8 @@ pub enum Failure {
     Tampered(String),
     /// The grant waits for a person.
     Pending(Box<GrantInfo>),
+    /// The grant ended, and gave nothing.
+    Ended(Box<GrantInfo>),
 }
 
 impl From<Error> for Failure {
@@ -34,7 +36,7 @@ impl From<Error> for Failure {
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Self {
         match &error {
-            LogError::Unreadable { .. } => Self::Missing(error.to_string()),
+            LogError::Unreadable { .. } | LogError::NoLog(_) => Self::Missing(error.to_string()),
             LogError::Unsigned => Self::Invalid(error.to_string()),
             LogError::Fault(_)
             | LogError::Missing(_)
@@ -60,6 +62,7 @@ impl Failure {
             Self::Broken(_) => exit::INTERNAL,
             Self::Tampered(_) => exit::TAMPERED,
             Self::Pending(_) => exit::NEEDS_APPROVAL,
+            Self::Ended(_) => exit::of(ErrorKind::Denied),
         }
     }
 
@@ -76,6 +79,7 @@ impl Failure {
                 format!("jeton: {}\n", clean(words))
             }
             Self::Pending(grant) => pending(grant),
+            Self::Ended(grant) => ended(grant),
         }
     }
 
@@ -96,7 +100,9 @@ impl Failure {
             Self::Missing(words) => local("not_found", words),
             Self::Broken(words) => local("internal", words),
             Self::Tampered(words) => local("tampered", words),
-            Self::Pending(grant) => json!({ "grant": grant, "credential": null }),
+            Self::Pending(grant) | Self::Ended(grant) => {
+                json!({ "grant": grant, "credential": null })
+            }
         }
     }
 }
@@ -147,8 +153,13 @@ fn pending(grant: &GrantInfo) -> String {
             clean(&guard.groups.join(", "))
         ));
     }
-    text.push_str(&format!("  look again:   jeton grant show {id}\n"));
+    text.push_str(&format!("  wait for it:  jeton grant claim {id} --wait 1h\n"));
     text
+}
+
+fn ended(grant: &GrantInfo) -> String {
+    let (id, scope) = (code(&grant.id), clean(&grant.scope));
+    format!("jeton: grant {id} for `{scope}` is {}: {}\n", grant.state, clean(&grant.end_reason))
 }
 
 fn kind(kind: ErrorKind) -> &'static str {

@@ -110,7 +110,7 @@ async fn answer(
     asked.ttl = Some(repositories.ttl);
     "git".clone_into(&mut asked.reason);
     let client = global.connect().await?;
-    let held = ask::grant(&client, asked).await?;
+    let held = ask::grant(&client, asked, None).await?;
     let end = held.issued.expires_at.or(held.grant.expires_at);
     match words(&held.issued, end).text(authtype) {
         Some(text) => Ok(Zeroizing::new(text)),

@@ -30,6 +30,19 @@ pub enum Command {
         /// Why, in your own words.
         #[arg(long, default_value = "")]
         reason: String,
+        /// Where a person has to approve it first, wait so long.
+        #[arg(long, value_parser = span::parse, value_name = "SPAN")]
+        wait: Option<Duration>,
+        #[command(flatten)]
+        to: To,
+    },
+    /// Take the credential of a grant that waited, once a person approved it.
+    Claim {
+        /// The grant.
+        id: String,
+        /// Wait so long for it.
+        #[arg(long, value_parser = span::parse, value_name = "SPAN")]
+        wait: Option<Duration>,
         #[command(flatten)]
         to: To,
     },
@@ -77,6 +90,12 @@ pub enum Command {
         stop: bool,
         #[command(flatten)]
         upstream: Upstream,
+    },
+    /// Decide live grants again with the policies that hold now: which would not be given any more?
+    ReDecide {
+        /// Take them back, and not only tell them.
+        #[arg(long)]
+        revoke: bool,
     },
     /// List what is stopped: granted to nobody until somebody lifts it.
     Stops,
@@ -185,12 +204,13 @@ pub struct Stopped {
 pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let output = global.output();
     match command {
-        Command::Request { scope, ttl, reason, to } => {
+        Command::Request { scope, ttl, reason, wait, to } => {
             let mut asked = Ask::new(ask::scope(&scope)?);
             asked.ttl = ttl;
             asked.reason = reason;
-            request(global, asked, to).await?;
+            request(global, asked, wait, to).await?;
         }
+        Command::Claim { id, wait, to } => claim(global, &id, wait, to).await?,
         Command::Renew { id, ttl, to } => {
             let client = global.connect().await?;
             let held = ask::held(client.renew_grant(&id, ttl).await?)?;
@@ -222,6 +242,10 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             let cut = global.connect().await?.revoke_matching(order).await?;
             output.result(&cut, || show::cut(&cut, stop))?;
         }
+        Command::ReDecide { revoke } => {
+            let found = global.connect().await?.re_decide(revoke).await?;
+            output.result(&found, || show::re_decided(&found, revoke))?;
+        }
         Command::Stops => {
             let stops = global.connect().await?.list_stops().await?;
             output.result(&stops, || show::stops(&stops))?;
@@ -239,11 +263,31 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     Ok(exit::OK)
 }
 
-async fn request(global: &Global, asked: Ask, to: To) -> Result<(), Failure> {
+async fn claim(global: &Global, id: &str, wait: Option<Duration>, to: To) -> Result<(), Failure> {
+    let file = to.secret_file.as_deref().map(SecretFile::reserve).transpose()?;
+    let client = global.connect().await?;
+    let granted = match wait {
+        Some(patience) => client.await_grant(id, patience).await?,
+        None => client.claim_grant(id).await?,
+    };
+    let held = ask::held(granted)?;
+    if let Some(file) = file {
+        file.write(ask::usable(&held.issued)?)?;
+        file.keep();
+    }
+    tell(global.output(), &held, &to)
+}
+
+async fn request(
+    global: &Global,
+    asked: Ask,
+    wait: Option<Duration>,
+    to: To,
+) -> Result<(), Failure> {
     // Why first: a path that can't be written fails before anything is granted.
     let file = to.secret_file.as_deref().map(SecretFile::reserve).transpose()?;
     let client = global.connect().await?;
-    let held = ask::grant(&client, asked).await?;
+    let held = ask::grant(&client, asked, wait).await?;
     if let Some(file) = file {
         if let Err(failure) = ask::usable(&held.issued).and_then(|secret| file.write(secret)) {
             return given_back(&client, &held, failure).await;

@@ -81,13 +81,26 @@ pub fn note(text: &str) {
 /// # Errors
 /// When they can't be written for another reason.
 pub fn raw(bytes: &[u8]) -> Result<(), Failure> {
+    piece(bytes).map(drop)
+}
+
+/// The same for one piece of many: tells whether the reader is still there.
+///
+/// # Errors
+/// As [`raw`].
+pub fn piece(bytes: &[u8]) -> Result<bool, Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::Broken(format!("standard output can't be written: {error}")))
-        }
-        Ok(()) | Err(_) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::Broken(format!("standard output can't be written: {error}"))),
     }
+}
+
+/// One JSON value on a line of its own.
+#[must_use]
+pub fn line(value: &serde_json::Value) -> String {
+    escaped(&value.to_string())
 }
 
 /// Shows a text of another's on one line: each unprintable character becomes a space.
@@ -135,8 +148,13 @@ fn trimmed(table: &Table) -> String {
 }
 
 fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
-    let text = serde_json::to_string_pretty(value)
-        .map_err(|error| Failure::Broken(format!("the result is no JSON: {error}")))?;
+    serde_json::to_string_pretty(value)
+        .map(|text| escaped(&text))
+        .map_err(|error| Failure::Broken(format!("the result is no JSON: {error}")))
+}
+
+/// JSON with a line feed at its end, and in it nothing that changes how a terminal reads it.
+fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         if unprintable(c) && c != '\n' {
@@ -147,7 +165,7 @@ fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
         }
     }
     out.push('\n');
-    Ok(out)
+    out
 }
 
 #[cfg(test)]

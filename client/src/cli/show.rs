@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jeton_client::{
-    DelegatorInfo, GrantInfo, IssuedSecret, Page, Revoked, SessionInfo, StopInfo, now_millis,
+    DelegatorInfo, GrantInfo, IssuedSecret, LostInfo, Page, ReDecided, Revoked, SessionInfo,
+    StopInfo, now_millis,
 };
 use serde::Serialize;
 
@@ -51,6 +52,7 @@ pub fn session(session: &SessionInfo) -> String {
         ("agent", session.agent.clone()),
         ("person", session.person.clone()),
         ("opener", session.opener.clone()),
+        ("vouched for by", session.issuers.join(", ")),
         ("passed on by", delegators(&session.delegators)),
         ("task", session.task.clone()),
     ];
@@ -142,9 +144,14 @@ pub fn cut(cut: &Revoked, stopped: bool) -> String {
     if cut.upstream_confirmed > 0 {
         text += &format!("; {} confirmed by the upstream", cut.upstream_confirmed);
     }
+    if cut.upstream_pending > 0 {
+        text += &format!("; {} pending", cut.upstream_pending);
+    }
+    if cut.upstream_unsupported > 0 {
+        text += &format!("; {} unsupported", cut.upstream_unsupported);
+    }
     if let Some(until) = cut.upstream_until {
-        let until = span::relative(now_millis(), until);
-        text += &format!("; {} not confirmed yet, the last dies {until}", cut.upstream_pending);
+        text += &format!("; the last dies {}", span::relative(now_millis(), until));
     }
     text.push('\n');
     if stopped {
@@ -167,6 +174,22 @@ pub fn stops(stops: &[StopInfo]) -> String {
     table(["STOPPED", "SINCE", "BY", "REASON"], rows)
 }
 
+/// What deciding again found.
+#[must_use]
+pub fn re_decided(found: &ReDecided, revoked: bool) -> String {
+    let (lost, looked) = (found.lost.len(), found.looked_at);
+    if lost == 0 {
+        return format!("all of {looked} live grants would be given again\n");
+    }
+    let rows = found.lost.iter().map(|lost| {
+        let LostInfo { grant, reason, .. } = lost;
+        [grant.id.clone(), grant.agent.clone(), grant.scope.clone(), reason.clone()]
+    });
+    let table = table(["GRANT", "AGENT", "SCOPE", "WHY NOT"], rows);
+    let then = if revoked { "they are taken back" } else { "--revoke takes them back" };
+    format!("{table}\n{lost} of {looked} live grants would not be given any more; {then}\n")
+}
+
 fn delegators(links: &[DelegatorInfo]) -> String {
     let agents: Vec<_> = links.iter().map(|link| link.agent.as_str()).collect();
     agents.join(" → ")
@@ -175,6 +198,12 @@ fn delegators(links: &[DelegatorInfo]) -> String {
 fn upstream(grant: &GrantInfo, now: i64) -> String {
     let word = &grant.upstream_revocation;
     match grant.upstream_until {
+        Some(until) if word == "unsupported" => {
+            format!(
+                "unsupported until it dies by itself, {} at the latest",
+                span::relative(now, until)
+            )
+        }
         Some(until) => format!("{word}, dies {} at the latest", span::relative(now, until)),
         None => word.clone(),
     }

@@ -88,8 +88,10 @@ impl LogSource for Folder {
     }
 
     fn checkpoint(&self) -> Result<Option<String>, LogError> {
-        let text = self.read("checkpoint")?.map(String::from_utf8);
-        text.transpose().map_err(|_| LogError::Missing("the text of `checkpoint`".into()))
+        let none = || LogError::NoLog(self.0.display().to_string());
+        String::from_utf8(self.read("checkpoint")?.ok_or_else(none)?)
+            .map(Some)
+            .map_err(|_| LogError::Missing("the text of `checkpoint`".into()))
     }
 
     fn bundle(&self, id: BundleId) -> Result<Vec<Vec<u8>>, LogError> {

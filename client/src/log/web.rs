@@ -3,7 +3,7 @@
 use std::{fs, time::Duration};
 
 use jeton_domain::merkle::{BundleId, Hash, TileId, unbundle};
-use reqwest::{Certificate, Client, Identity, StatusCode, redirect::Policy};
+use reqwest::{Certificate, Client, Identity, StatusCode, Url, redirect::Policy};
 use tokio::runtime::Handle;
 
 use super::{FILE_BYTES, LogError, LogSource};
@@ -28,8 +28,12 @@ impl Web {
     /// When a file is unusable, or the address is none to send an identity to.
     pub fn new(url: &str, settings: &Settings) -> Result<Self, LogError> {
         let bad = |why: String| LogError::Unreadable { path: url.to_owned(), why };
-        let loopback = ["http://localhost", "http://127.0.0.1", "http://[::1]"];
-        if !url.starts_with("https://") && !loopback.iter().any(|start| url.starts_with(start)) {
+        let parsed = Url::parse(url).map_err(|error| bad(error.to_string()))?;
+        let own_hosts = ["localhost", "127.0.0.1", "[::1]"];
+        let own_host = parsed.host_str().is_some_and(|host| own_hosts.contains(&host));
+        let encrypted = parsed.scheme() == "https";
+        let here = parsed.scheme() == "http" && own_host;
+        if !encrypted && !here {
             return Err(bad("an address begins with https://, or is on this host".into()));
         }
         // Why ignored: it is installed already, which is as good.
@@ -56,7 +60,7 @@ impl Web {
         Ok(Self {
             base: url.trim_end_matches('/').to_owned(),
             client: client.build().map_err(unusable)?,
-            token: token.filter(|_| url.starts_with("https://")),
+            token: token.filter(|_| encrypted),
             runtime: Handle::current(),
         })
     }
@@ -104,8 +108,10 @@ impl LogSource for Web {
     }
 
     fn checkpoint(&self) -> Result<Option<String>, LogError> {
-        let text = self.get("checkpoint")?.map(String::from_utf8).transpose();
-        text.map_err(|_| LogError::Missing("the text of `checkpoint`".into()))
+        let none = || LogError::NoLog(self.base.clone());
+        String::from_utf8(self.get("checkpoint")?.ok_or_else(none)?)
+            .map(Some)
+            .map_err(|_| LogError::Missing("the text of `checkpoint`".into()))
     }
 
     fn bundle(&self, id: BundleId) -> Result<Vec<Vec<u8>>, LogError> {

@@ -86,6 +86,11 @@ impl Ledger {
         self.revocations.push(revocation);
     }
 
+    pub(super) fn opens_now(&mut self, token: &str, repositories: &[&str]) {
+        let entry = &mut self.tokens[self.by_sha256[&sha256(token)]];
+        entry.minted.repositories = repositories.iter().map(|name| (*name).to_owned()).collect();
+    }
+
     pub(super) fn age(&mut self, by: SignedDuration) {
         for entry in &mut self.tokens {
             entry.minted.expires -= by;

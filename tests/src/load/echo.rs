@@ -112,6 +112,22 @@ impl GrantService for Bare {
         }))
     }
 
+    async fn claim_grant(
+        &self,
+        _: Request<v1::ClaimGrantRequest>,
+    ) -> Answer<v1::ClaimGrantResponse> {
+        none()
+    }
+
+    type AwaitGrantStream = tokio_stream::Empty<Result<v1::AwaitGrantResponse, Status>>;
+
+    async fn await_grant(
+        &self,
+        _: Request<v1::AwaitGrantRequest>,
+    ) -> Answer<Self::AwaitGrantStream> {
+        none()
+    }
+
     async fn renew_grant(
         &self,
         _: Request<v1::RenewGrantRequest>,
@@ -156,6 +172,10 @@ impl GrantService for Bare {
     }
 
     async fn list_stops(&self, _: Request<v1::ListStopsRequest>) -> Answer<v1::ListStopsResponse> {
+        none()
+    }
+
+    async fn re_decide(&self, _: Request<v1::ReDecideRequest>) -> Answer<v1::ReDecideResponse> {
         none()
     }
 }

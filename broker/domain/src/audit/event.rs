@@ -5,12 +5,12 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    approval::Guard,
-    decision::Layer,
+    approval::{Breadth, GroupName, Guard, RequestHash},
+    decision::{Layer, PolicyId},
     delegation::Chain,
-    grant::DecidedBy,
+    grant::{DecidedBy, Grant},
     id::{GrantId, RequestId, SessionId},
-    principal::{AuthMethod, PrincipalId},
+    principal::{AuthMethod, Issuer, PrincipalId},
     revocation::{Matching, UpstreamRevocation},
     scope::Scope,
     session::{Envelope, Words},
@@ -103,6 +103,9 @@ pub enum Event {
         opener: PrincipalId,
         /// How the opener proved who it is.
         method: AuthMethod,
+        /// The issuers on whose word that was, its own and those of the sessions above.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        issuers: Vec<Issuer>,
         /// To do what.
         task: Words,
         /// With what at most.
@@ -288,6 +291,89 @@ pub enum Event {
         /// Why.
         reason: Words,
     },
+    /// Live grants were decided again, and some would not be given any more. Each that was taken back
+    /// has an entry of its own.
+    ReDecided {
+        /// Who wanted it: an operator, or the broker after the policies changed.
+        by: PrincipalId,
+        /// Hash of the set that decided.
+        policy_hash: String,
+        /// Grants that were looked at.
+        looked_at: u64,
+        /// Those that would not be given any more.
+        refused: u64,
+        /// Those of them that were taken back.
+        revoked: u64,
+    },
+    /// An upstream does not agree with what is recorded of a live grant.
+    DriftFound {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// What the upstream says of its credential.
+        found: Words,
+    },
+    /// A person approved a request that waits.
+    Approved {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// Who.
+        by: PrincipalId,
+        /// For which groups.
+        groups: Vec<GroupName>,
+        /// Which guards that lifts.
+        guards: Vec<PolicyId>,
+        /// Hash of what was asked.
+        request_hash: RequestHash,
+        /// Hash of the policies that it holds under.
+        policy_hash: String,
+        /// How far it reaches.
+        reaches: Breadth,
+        /// Why.
+        reason: Words,
+    },
+    /// A person took back an approval that was not used up.
+    ApprovalWithdrawn {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// Who.
+        by: PrincipalId,
+        /// The entry of the approval.
+        approval: u64,
+    },
+    /// A person refused a request that waited.
+    Rejected {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+    },
+    /// An operator went back to a set of policies that was in force before.
+    PolicyRolledBack {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+        /// Hash of the set that is in force now.
+        policy_hash: String,
+        /// Hash of the folder's set, in whose place it holds.
+        instead_of: String,
+    },
+    /// A person said something about a request that waits.
+    Commented {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// Who.
+        by: PrincipalId,
+        /// What.
+        words: Words,
+    },
 }
 
 /// Who asked for what: the fields that every entry about a grant's life begins with.
@@ -333,9 +419,24 @@ pub struct Subject {
     pub scope: Scope,
 }
 
+impl Subject {
+    /// That of a grant.
+    #[must_use]
+    pub fn of(grant: &Grant) -> Self {
+        Self {
+            grant: grant.id,
+            session: grant.session,
+            agent: grant.agent.clone(),
+            person: grant.person.clone(),
+            chain: grant.chain.clone(),
+            scope: grant.scope.clone(),
+        }
+    }
+}
+
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 26] = [
+    pub const WORDS: [&'static str; 33] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -362,6 +463,13 @@ impl Event {
         "upstream_failed",
         "upstream_answered",
         "stop_lifted",
+        "re_decided",
+        "drift_found",
+        "approved",
+        "approval_withdrawn",
+        "rejected",
+        "commented",
+        "policy_rolled_back",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -394,6 +502,13 @@ impl Event {
             Self::UpstreamFailed { .. } => "upstream_failed",
             Self::UpstreamAnswered { .. } => "upstream_answered",
             Self::StopLifted { .. } => "stop_lifted",
+            Self::ReDecided { .. } => "re_decided",
+            Self::DriftFound { .. } => "drift_found",
+            Self::Approved { .. } => "approved",
+            Self::ApprovalWithdrawn { .. } => "approval_withdrawn",
+            Self::Rejected { .. } => "rejected",
+            Self::Commented { .. } => "commented",
+            Self::PolicyRolledBack { .. } => "policy_rolled_back",
         }
     }
 }

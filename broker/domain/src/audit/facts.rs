@@ -107,6 +107,13 @@ impl Event {
             Self::CertificatesLoaded { refused } => Facts::NONE.went(kept(refused.is_none())),
             Self::SignInFailed { .. } => Facts::NONE.went(Outcome::Denied),
             Self::EntriesMoved { .. } | Self::KeyRotated { .. } => Facts::NONE,
+            Self::PolicyRolledBack { by, policy_hash, .. } => {
+                Facts { by: Some(by), policy_hash: Some(policy_hash), ..Facts::NONE }
+            }
+            Self::ReDecided { by, policy_hash, .. } => {
+                Facts { by: Some(by), policy_hash: Some(policy_hash), ..Facts::NONE }
+                    .went(Outcome::Denied)
+            }
             Self::RestoreFound { .. } => Facts::NONE.went(Outcome::Failure),
             Self::LogRead { by, .. }
             | Self::RestoreAcknowledged { by, .. }
@@ -144,14 +151,25 @@ impl Event {
             Self::Pending { about, .. } => about.facts().went(Outcome::Pending),
             Self::Intent { about, .. } => about.facts().went(Outcome::Pending),
             Self::Issued { about, .. } | Self::Renewed { about, .. } => about.facts(),
-            Self::MintFailed { of, .. } | Self::UpstreamFailed { of, .. } => {
-                of.facts().went(Outcome::Failure)
-            }
+            Self::MintFailed { of, .. }
+            | Self::UpstreamFailed { of, .. }
+            | Self::DriftFound { of, .. } => of.facts().went(Outcome::Failure),
             Self::Released { of, .. }
             | Self::Expired { of, .. }
             | Self::Lapsed { of }
             | Self::UpstreamAnswered { of, .. } => of.facts(),
-            Self::Revoked { of, by, .. } => Facts { by: Some(by), ..of.facts() },
+            Self::Revoked { of, by, .. }
+            | Self::ApprovalWithdrawn { of, by, .. }
+            | Self::Commented { of, by, .. } => Facts { by: Some(by), ..of.facts() },
+            Self::Approved { of, by, guards, policy_hash, .. } => Facts {
+                by: Some(by),
+                policies: guards,
+                policy_hash: Some(policy_hash),
+                ..of.facts()
+            },
+            Self::Rejected { of, by, .. } => {
+                Facts { by: Some(by), ..of.facts() }.went(Outcome::Denied)
+            }
         }
     }
 }

@@ -2,13 +2,13 @@
 
 use super::{About, ENTRY_VERSION, Entry, Event, Subject};
 use crate::{
-    approval::Guard,
+    approval::{Breadth, GroupName, Guard, RequestHash},
     decision::{Layer, PolicyId},
     delegation::{Chain, Link},
     grant::DecidedBy,
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::leaf_hash,
-    principal::{AuthMethod, PrincipalId},
+    principal::{AuthMethod, Issuer, PrincipalId},
     revocation::{Matching, UpstreamRevocation},
     scope::{Scope, ScopeBound},
     secret::hex,
@@ -20,7 +20,7 @@ use crate::{
 const GOLDEN: &str = include_str!("golden.txt");
 
 /// Every event, in the order of [`Event::WORDS`].
-fn events(chain: &Chain) -> Vec<Event> {
+fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
     let session = SessionId::new(Row::new(2).unwrap(), Tag([2; 10]));
     let grant = GrantId::new(Row::new(3).unwrap(), Tag([1; 10]));
     let name = |text: &str| PrincipalId::parse(text).unwrap();
@@ -33,6 +33,7 @@ fn events(chain: &Chain) -> Vec<Event> {
     let decided_by = || DecidedBy {
         policies: vec![PolicyId::new("builders-write")],
         policy_hash: "ab607d02b1e4faed8ad04b9c60be8c7d".into(),
+        approvals: vec![],
     };
     let of = || Subject {
         grant,
@@ -75,6 +76,7 @@ fn events(chain: &Chain) -> Vec<Event> {
             chain: chain.clone(),
             opener: name("spiffe://acme.dev/orchestrator"),
             method: AuthMethod::Mtls,
+            issuers: issuers.to_vec(),
             task: words("fix \"the\" build\u{e9}"),
             envelope: Envelope::new(
                 vec![ScopeBound::parse("github:acme/* contents:write ref=agent/*").unwrap()],
@@ -136,7 +138,43 @@ fn events(chain: &Chain) -> Vec<Event> {
         },
         Event::UpstreamFailed { of: of(), attempts: 3, again: until },
         Event::UpstreamAnswered { of: of(), upstream: UpstreamRevocation::Confirmed { at: until } },
-        Event::StopLifted { matching: Matching::All, by: operator, reason: words("it is over") },
+        Event::StopLifted {
+            matching: Matching::All,
+            by: operator.clone(),
+            reason: words("it is over"),
+        },
+        Event::ReDecided {
+            by: operator.clone(),
+            policy_hash: "ab".into(),
+            looked_at: 12,
+            refused: 2,
+            revoked: 2,
+        },
+        Event::DriftFound { of: of(), found: words("the upstream no longer takes it") },
+        Event::Approved {
+            of: of(),
+            by: operator.clone(),
+            groups: vec![GroupName::new("security")],
+            guards: vec![PolicyId::new("prod-writes-need-security")],
+            request_hash: RequestHash::new("ef01"),
+            policy_hash: "ab".into(),
+            reaches: Breadth::Session {
+                within: ScopeBound::parse("github:acme/pay contents:write ref=agent/*").unwrap(),
+                grants: 3,
+                ttl: Ttl::from_seconds(600).unwrap(),
+                until,
+            },
+            reason: words("the fix is reviewed"),
+        },
+        Event::ApprovalWithdrawn { of: of(), by: operator.clone(), approval: 12 },
+        Event::Rejected { of: of(), by: operator.clone(), reason: words("not on a Friday") },
+        Event::Commented { of: of(), by: operator.clone(), words: words("which ticket?") },
+        Event::PolicyRolledBack {
+            by: operator,
+            reason: words("it was too narrow"),
+            policy_hash: "ab".into(),
+            instead_of: "cd".into(),
+        },
     ]
 }
 
@@ -149,13 +187,24 @@ fn written() -> String {
     let parent = SessionId::new(Row::new(1).unwrap(), Tag([3; 10]));
     let link = Link { session: parent, agent: PrincipalId::parse("planner").unwrap() };
     let passed_on = Chain::try_from(vec![link]).unwrap();
-    let all = events(&Chain::default()).into_iter().chain(events(&passed_on));
+    // Why in parts: what came later stands behind, so that no line before it changes.
+    let (mut all, mut with_chain) = (events(&Chain::default(), &[]), events(&passed_on, &[]));
+    let mut pairs = |from| {
+        let pairs: Vec<_> =
+            all.split_off(from).into_iter().zip(with_chain.split_off(from)).collect();
+        pairs.into_iter().flat_map(|(alone, passed_on)| [alone, passed_on])
+    };
+    let (latest, later) = (pairs(28), pairs(26));
+    let issuers = [Issuer::new("https://idp.acme.dev/a")];
+    let vouched = events(&Chain::default(), &issuers).into_iter();
+    let vouched = vouched.filter(|event| event.word() == "session_opened");
+    let all = all.into_iter().chain(with_chain).chain(later).chain(vouched).chain(latest);
     (0..).zip(all).map(entry).collect()
 }
 
 #[test]
 fn every_event_is_written_as_it_always_was() {
-    let words: Vec<&str> = events(&Chain::default()).iter().map(Event::word).collect();
+    let words: Vec<&str> = events(&Chain::default(), &[]).iter().map(Event::word).collect();
     assert_eq!(words, Event::WORDS, "each event stands here once, in order");
     let written = written();
     for (line, golden) in written.lines().zip(GOLDEN.lines()) {

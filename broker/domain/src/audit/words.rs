@@ -1,7 +1,10 @@
 //! Events in one line, for people.
 
 use super::Event;
-use crate::session::Words;
+use crate::{
+    approval::{Breadth, GroupName},
+    session::Words,
+};
 
 impl Event {
     /// What happened, in one line. Holds words of agents, cleaned of what is not printable.
@@ -34,6 +37,16 @@ impl Event {
                 let last = until.saturating_sub(1);
                 format!("{first} to {last}, to {}", to.as_str())
             }
+            Self::ReDecided { by, policy_hash, looked_at, refused, revoked } => format!(
+                "by {by}, policies {}: of {looked_at} grants {refused} would not be given any more, {revoked} taken back",
+                short(policy_hash)
+            ),
+            Self::PolicyRolledBack { by, reason, policy_hash, instead_of } => format!(
+                "by {by} to {} in place of {}: {}",
+                short(policy_hash),
+                short(instead_of),
+                reason.as_str()
+            ),
             Self::KeyRotated { kid } => format!("signing key {kid}"),
             Self::SessionOpened { session, agent, opener, task, .. } => {
                 format!("{session} for {agent}, by {opener}: {}", task.as_str())
@@ -67,6 +80,27 @@ impl Event {
             Self::UpstreamFailed { of, attempts, .. } => {
                 format!("{}: {attempts} tries to revoke it upstream failed", of.grant)
             }
+            Self::Approved { of, by, groups, reaches, reason, .. } => {
+                let groups: Vec<_> = groups.iter().map(GroupName::as_str).collect();
+                let reach = match reaches {
+                    Breadth::Once => "once".to_owned(),
+                    Breadth::Session { within, grants, .. } => {
+                        format!("for the session, {grants} grants within {within}")
+                    }
+                };
+                let (grant, groups) = (of.grant, groups.join(", "));
+                format!("{grant} by {by} for {groups}, {reach}: {}", reason.as_str())
+            }
+            Self::ApprovalWithdrawn { of, by, approval } => {
+                format!("{}: approval {approval} by {by}", of.grant)
+            }
+            Self::Rejected { of, by, reason } => {
+                format!("{} by {by}: {}", of.grant, reason.as_str())
+            }
+            Self::Commented { of, by, words } => {
+                format!("{} {by}: {}", of.grant, words.as_str())
+            }
+            Self::DriftFound { of, found } => format!("{}: {}", of.grant, found.as_str()),
             Self::UpstreamAnswered { of, upstream } => {
                 format!("{}: upstream revocation {}", of.grant, upstream.word())
             }

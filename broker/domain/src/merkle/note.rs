@@ -203,9 +203,26 @@ impl Note {
         if lines.len() > NOTE_BYTES {
             return Err(NoteError::Shape("it is too long"));
         }
-        let read: Vec<Signature> = lines.lines().map(line).collect::<Result<_, _>>()?;
-        self.signatures.extend(read.into_iter().filter(|one| one.name == key.name));
-        self.time_by(key).map(|_| self)
+        let name = || key.name.0.clone();
+        let id = key_id(&key.name, COSIGNATURE, &key.public);
+        let own = |one: &Signature| one.name == key.name && one.key_id == id;
+        let (mut found, mut good) = (false, None);
+        for read in lines.lines().take(SIGNATURES.saturating_mul(2)) {
+            let read = line(read)?;
+            found = found || own(&read);
+            if own(&read) && key.time_of(&self.text, &read.bytes).is_some() {
+                good = Some(read);
+            }
+        }
+        let unsigned = if found { NoteError::Forged(name()) } else { NoteError::Unsigned(name()) };
+        let good = good.ok_or(unsigned)?;
+        // Why one only: whatever else the witness sent is nothing that a reader of the note could use.
+        self.signatures.retain(|one| !own(one));
+        if self.signatures.len() >= SIGNATURES {
+            return Err(NoteError::Shape("it has too many signatures"));
+        }
+        self.signatures.push(good);
+        Ok(self)
     }
 
     /// When a witness saw it, in seconds since 1970.

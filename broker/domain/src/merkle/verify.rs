@@ -10,7 +10,7 @@ use super::{
     tile::TileId,
 };
 use crate::{
-    audit::{Entry, EntryError},
+    audit::{Entry, EntryError, Event},
     ttl::Timestamp,
 };
 
@@ -84,6 +84,24 @@ pub enum Fault {
         /// Size of both.
         size: u64,
     },
+    /// Entries before the first one are gone, and the log does not say that they were moved.
+    #[error("the entries before {first} are not there, and {}: they were removed", of_moved(*.moved))]
+    Removed {
+        /// The first that is there.
+        first: u64,
+        /// Behind the last that was moved out on record.
+        moved: u64,
+    },
+    /// The entry that says so is not under a checkpoint.
+    #[error(
+        "the entries before {first} are not there, and the entry {place}, which says that they were moved out, is not under a checkpoint: a broker signs one within a second; verify again then"
+    )]
+    MovedUnsigned {
+        /// The first that is there.
+        first: u64,
+        /// The entry that says where they are.
+        place: u64,
+    },
     /// Fewer entries than were signed.
     #[error(
         "the log ends after {found} entries, but a checkpoint was signed for {signed}: it was truncated or rolled back"
@@ -102,6 +120,16 @@ pub struct LogVerifier {
     held: usize,
     tiles: TileBuilder,
     last: Timestamp,
+    first: u64,
+    moved: Option<Moved>,
+}
+
+/// What the log says of the entries before its first one.
+struct Moved {
+    /// The entry that says it.
+    place: u64,
+    /// Behind the last of them.
+    until: u64,
 }
 
 /// An entry that was checked.
@@ -126,7 +154,8 @@ impl LogVerifier {
     pub fn resume(mut anchors: Vec<Anchor>, tiles: TileBuilder) -> Self {
         anchors.sort_unstable();
         anchors.retain(|anchor| anchor.size >= tiles.size());
-        Self { anchors, held: 0, tiles, last: Timestamp::from_millis(i64::MIN) }
+        let (first, last) = (tiles.size(), Timestamp::from_millis(i64::MIN));
+        Self { anchors, held: 0, tiles, last, first, moved: None }
     }
 
     /// Entries checked so far.
@@ -154,6 +183,9 @@ impl LogVerifier {
             return Err(Fault::Backwards { place });
         }
         self.last = entry.at;
+        if let Event::EntriesMoved { until, .. } = entry.event {
+            self.moved = Some(Moved { place, until });
+        }
         let full = self.tiles.push(hash);
         Ok(Checked { entry, full })
     }
@@ -164,11 +196,29 @@ impl LogVerifier {
     /// When the log is shorter than what was signed, or its root another.
     pub fn finish(mut self) -> Result<TileBuilder, Fault> {
         self.hold()?;
+        self.hold_first()?;
         match self.anchors.last() {
             Some(Anchor { size, .. }) if *size > self.size() => {
                 Err(Fault::Truncated { found: self.size(), signed: *size })
             }
             Some(_) | None => Ok(self.tiles),
+        }
+    }
+
+    /// Holds what is missing before the first entry against what the log says of it.
+    fn hold_first(&self) -> Result<(), Fault> {
+        let first = self.first;
+        match &self.moved {
+            _ if first == 0 => Ok(()),
+            Some(moved) if moved.until == first => match self.anchors.last() {
+                Some(last) if last.size <= moved.place => {
+                    Err(Fault::MovedUnsigned { first, place: moved.place })
+                }
+                Some(_) | None => Ok(()),
+            },
+            other => {
+                Err(Fault::Removed { first, moved: other.as_ref().map_or(0, |moved| moved.until) })
+            }
         }
     }
 
@@ -186,5 +236,12 @@ impl LogVerifier {
             self.held = self.held.saturating_add(1);
         }
         Ok(())
+    }
+}
+
+fn of_moved(until: u64) -> String {
+    match until {
+        0 => "the log does not say that they were moved out".to_owned(),
+        until => format!("the log says so of those before {until} only"),
     }
 }

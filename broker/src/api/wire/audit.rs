@@ -17,7 +17,7 @@ use crate::{
         read_audit::Found,
         receipt::{Of, Receipt},
         summarise::{Summary, Wanted},
-        tail::Batch,
+        tail::{Batch, Purpose},
     },
     store::index::Kind,
 };
@@ -115,6 +115,18 @@ pub(crate) fn batch(batch: Batch) -> v1::TailEntriesResponse {
     v1::TailEntriesResponse {
         entries: batch.entries.into_iter().map(entry).collect(),
         next_index: batch.next,
+        at_end: batch.at_end,
+    }
+}
+
+/// What a tail is read for.
+pub(crate) fn purpose(wire: i32) -> Parsed<Purpose> {
+    use v1::tail_entries_request::Purpose as Wire;
+    match Wire::try_from(wire) {
+        Ok(Wire::Unspecified) => Ok(Purpose::Look),
+        Ok(Wire::Export) => Ok(Purpose::Export),
+        Ok(Wire::Verify) => Ok(Purpose::Verify),
+        Err(_) => Err(invalid("purpose", "this broker does not know it; leave it out")),
     }
 }
 

@@ -16,14 +16,58 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::identity::peer::Peer;
+use crate::{identity::peer::Peer, limits::HTTP1_UNANSWERED};
 
 /// A greeted connection. Gives its place back when dropped.
 pub struct Connection {
     transport: Transport,
     peer: Peer,
     silence: Option<Pin<Box<Sleep>>>,
+    speaks: Speaks,
     _slot: OwnedSemaphorePermit,
+}
+
+/// How HTTP/2 begins (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the other end speaks, by its first bytes.
+enum Speaks {
+    /// Nothing yet, or so much of the greeting of HTTP/2.
+    Greeting(usize),
+    /// HTTP/2, whose frames and headers are bounded where they are read.
+    Http2,
+    /// HTTP/1.1, and how much it has sent since it was last answered. Why counted: what reads it would
+    /// buffer a head of hundreds of kilobytes.
+    Http1(usize),
+}
+
+impl Speaks {
+    /// Takes what came in. Tells whether that is more than may be.
+    fn took(&mut self, bytes: &[u8]) -> bool {
+        if let Self::Greeting(said) = *self {
+            // Why all of it: a method of HTTP/1.1 may begin the same.
+            let rest = PREFACE.get(said..).unwrap_or_default();
+            let same = rest.iter().zip(bytes).take_while(|(wanted, given)| wanted == given).count();
+            *self = match same {
+                same if same == rest.len() => Self::Http2,
+                same if same == bytes.len() => Self::Greeting(said.saturating_add(same)),
+                _ => Self::Http1(said),
+            };
+        }
+        match self {
+            Self::Http1(unanswered) => {
+                *unanswered = unanswered.saturating_add(bytes.len());
+                *unanswered > HTTP1_UNANSWERED
+            }
+            Self::Greeting(_) | Self::Http2 => false,
+        }
+    }
+
+    fn answered(&mut self) {
+        if let Self::Http1(unanswered) = self {
+            *unanswered = 0;
+        }
+    }
 }
 
 /// What carries the bytes.
@@ -52,7 +96,13 @@ impl Connection {
         slot: OwnedSemaphorePermit,
         patience: Duration,
     ) -> Self {
-        Self { transport, peer, silence: Some(Box::pin(sleep(patience))), _slot: slot }
+        Self {
+            transport,
+            peer,
+            silence: Some(Box::pin(sleep(patience))),
+            speaks: Speaks::Greeting(0),
+            _slot: slot,
+        }
     }
 
     /// Who is on the other end.
@@ -93,6 +143,11 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = carried!(self.as_mut(), poll_read, cx, buffer);
+        let came = buffer.filled().get(before..).unwrap_or_default();
+        if self.speaks.took(came) {
+            let words = "the client sent more than a request and waited for no answer";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)));
+        }
         let cut = self.hear(cx, buffer.filled().len() > before);
         if read.is_ready() { read } else { cut }
     }
@@ -100,10 +155,11 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.speaks.answered();
         carried!(self, poll_write, cx, bytes)
     }
 
@@ -116,10 +172,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_write_vectored(
-        self: Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.speaks.answered();
         carried!(self, poll_write_vectored, cx, slices)
     }
 

@@ -171,6 +171,7 @@ fn binding(cnf: &Value) -> Result<Binding, ClaimError> {
     }
 }
 
-fn leeway() -> i64 {
+/// Seconds that clocks may differ.
+pub fn leeway() -> i64 {
     i64::try_from(LEEWAY_SECONDS).unwrap_or(0)
 }

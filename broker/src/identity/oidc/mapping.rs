@@ -8,7 +8,9 @@ use jeton_domain::{
 };
 use serde_json::Value as Json;
 
-use crate::identity::{json::Object, names::NamePattern, spiffe};
+use jeton_domain::pattern::NamePattern;
+
+use crate::identity::{json::Object, spiffe};
 
 /// One way in which a token stands for a principal.
 #[derive(Debug, Clone)]

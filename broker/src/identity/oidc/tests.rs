@@ -1,16 +1,14 @@
 mod hostile;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use jeton_domain::pattern::NamePattern;
 use jeton_domain::principal::Thumbprint;
 use proptest::prelude::*;
 use serde_json::json;
 use tempfile::TempDir;
 
 use super::*;
-use crate::identity::{
-    names::NamePattern,
-    testing::{NOW, Signer, after},
-};
+use crate::identity::testing::{NOW, Signer, after};
 
 const ISSUER: &str = "https://ci.acme.dev";
 const AUDIENCE: &str = "https://jeton.acme.dev";
@@ -39,6 +37,7 @@ impl World {
             audience: AUDIENCE.to_owned(),
             algorithms: algorithms.to_vec(),
             keys: KeyPlace::File(path),
+            groups: None,
             max_age: None,
             mappings: vec![Mapping {
                 claims: [("sub".to_owned(), rule("repo:acme/*"))].into(),

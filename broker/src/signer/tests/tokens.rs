@@ -10,7 +10,7 @@ use jeton_domain::{
     grant::{Grant, GrantState},
     id::{GrantId, Row, SessionId, Tag},
     permit::Permit,
-    principal::{PrincipalId, Thumbprint},
+    principal::{Issuers, PrincipalId, Thumbprint},
     revocation::Stops,
     scope::{Action, Scope, ScopeBound, Upstream},
     session::{Binding, Envelope, Session, SessionState, Words},
@@ -23,6 +23,7 @@ use tempfile::TempDir;
 use super::{NOW, after, ring};
 use crate::signer::{
     Confirmation, KeyRing, SigningAlgorithm,
+    status::StatusLists,
     token::{SignedConfig, SignedMinter, SigningError},
     verify::{TokenError, VerifiedClaims},
 };
@@ -39,6 +40,10 @@ impl Rules for AllowAll {
     fn hash(&self) -> &str {
         "0"
     }
+}
+
+fn status() -> Arc<StatusLists> {
+    Arc::new(StatusLists::new([1; 16]))
 }
 
 pub(super) fn grant_id() -> GrantId {
@@ -67,6 +72,7 @@ fn permit(person: Option<&str>) -> Permit {
         opened: after(0),
         deadline: after(3600),
         chain: Chain::default(),
+        issuers: vec![],
     };
     let request = GrantRequest {
         scope: Scope::parse(SCOPE).unwrap(),
@@ -78,7 +84,9 @@ fn permit(person: Option<&str>) -> Permit {
         session: &session,
         state: &SessionState::Open,
         approvals: &BTreeSet::new(),
+        approved_by: &[],
         stops: &Stops::default(),
+        issuers: &Issuers::default(),
         now: Timestamp::from_millis(NOW * 1000 + 500),
     };
     match decide(&AllowAll, standing, &request) {
@@ -109,12 +117,13 @@ fn grant_of(permit: &Permit, state: GrantState) -> Grant {
 pub(super) fn minter(algorithm: SigningAlgorithm) -> (TempDir, Arc<KeyRing>, SignedMinter) {
     let (folder, ring) = ring(algorithm);
     let config = SignedConfig {
+        verifiers: vec![],
         name: Upstream::parse("orders").unwrap(),
         audience: "https://orders.example".into(),
         actions: vec![Action::parse("read:all").unwrap()],
         issuer: "https://jeton.example".into(),
     };
-    let minter = SignedMinter::new(config, Arc::clone(&ring));
+    let minter = SignedMinter::new(config, Arc::clone(&ring), status());
     (folder, ring, minter)
 }
 
@@ -173,6 +182,7 @@ fn a_token_says_all_of_its_grant_and_others_can_check_it_by_the_published_keys()
             })
         );
         let ours = VerifiedClaims {
+            status: None,
             grant: grant_id(),
             session: session_id(),
             agent: name("bot"),
@@ -223,13 +233,15 @@ fn a_safe_retry_gets_the_same_token_and_only_while_the_grant_is_active() {
 fn a_scope_of_another_upstream_is_never_signed_for() {
     let (_folder, ring, _) = minter(SigningAlgorithm::EdDsa);
     let config = SignedConfig {
+        verifiers: vec![],
         name: Upstream::parse("billing").unwrap(),
         audience: "https://billing.example".into(),
         actions: vec![],
         issuer: "https://jeton.example".into(),
     };
-    let error =
-        SignedMinter::new(config, ring).sign(grant_id(), &permit(None), None, after(1)).err();
+    let error = SignedMinter::new(config, ring, status())
+        .sign(grant_id(), &permit(None), None, after(1))
+        .err();
     assert_eq!(error, Some(SigningError::Upstream(Upstream::parse("orders").unwrap())));
 }
 

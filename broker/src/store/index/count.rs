@@ -1,13 +1,13 @@
 //! Counts entries by what they say, over time, without reading them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use rusqlite::Connection;
 
 use super::{
     LogIndex, SEGMENT, file,
     places::Set,
-    search::Groups,
+    search::{Groups, Resolved},
     term::{Kind, Query, Term},
 };
 use crate::store::StoreError;
@@ -24,11 +24,23 @@ pub struct Bucket {
     pub high: u64,
 }
 
-/// Entries by value, for each bucket; `None` if there are too many values to tell apart.
-pub type Counted = Option<Vec<BTreeMap<String, u64>>>;
+/// Entries by value, for each bucket, or why they were not counted.
+pub type Counted = Result<Vec<BTreeMap<String, u64>>, Uncounted>;
+
+/// Why entries were not counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncounted {
+    /// There are too many values to tell apart.
+    Values,
+    /// The pattern fits too many resources.
+    Resources,
+    /// It took too long.
+    Late,
+}
 
 impl LogIndex {
-    /// Counts the candidates of a query by their values of a kind, in buckets that follow each other.
+    /// Counts the candidates of a query by their values of a kind, in buckets that follow each other,
+    /// if that is done by a moment.
     ///
     /// # Errors
     /// When it can't be read.
@@ -37,21 +49,24 @@ impl LogIndex {
         query: &Query,
         kind: Kind,
         buckets: &[Bucket],
+        until: Instant,
     ) -> Result<Counted, StoreError> {
         self.with(|db| {
-            let Some(values) = self.values(db, kind)? else { return Ok(None) };
-            let groups = self.resolve(db, query)?;
-            if groups.is_none() && !query.is_empty() {
-                return Ok(None);
+            let Some(values) = self.values(db, kind)? else { return Ok(Err(Uncounted::Values)) };
+            let Resolved { groups, whole } = self.resolve(db, query)?;
+            if !whole {
+                return Ok(Err(Uncounted::Resources));
             }
-            let groups = groups.unwrap_or(Groups(Vec::new()));
             let mut counted = vec![BTreeMap::new(); buckets.len()];
             let (Some(first), Some(last)) = (buckets.first(), buckets.last()) else {
-                return Ok(Some(counted));
+                return Ok(Ok(counted));
             };
             let tail = self.tail().number;
             let end = (last.high.saturating_sub(1) / SEGMENT).min(tail);
             for segment in first.low / SEGMENT..=end {
+                if Instant::now() > until {
+                    return Ok(Err(Uncounted::Late));
+                }
                 let fitting = (!groups.0.is_empty()).then(|| self.set(db, &groups, segment));
                 let fitting = fitting.transpose()?;
                 if fitting.as_ref().is_some_and(Set::is_empty) {
@@ -61,7 +76,7 @@ impl LogIndex {
                     self.add(db, (segment, *term), value, fitting.as_ref(), buckets, &mut counted)?;
                 }
             }
-            Ok(Some(counted))
+            Ok(Ok(counted))
         })
     }
 

@@ -2,18 +2,18 @@
 
 use std::{fs, path::Path};
 
-use jeton_domain::{merkle::Hash, ttl::Timestamp};
+use jeton_domain::{merkle::Hash, secret::hex, ttl::Timestamp};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use super::{
     places::{Set, pack, unpack},
     segment::{Segment, near as near_in},
-    term::{Kind, Term},
+    term::{Kind, Term, TermKey},
 };
-use crate::store::StoreError;
+use crate::{crypto, store::StoreError};
 
 /// Version of the tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 const TABLES: &str = "
 CREATE TABLE segment (
@@ -29,6 +29,9 @@ CREATE TABLE posting (
     places  BLOB NOT NULL,
     PRIMARY KEY (term, segment)
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE term_key (
+    key BLOB NOT NULL
+) STRICT;
 CREATE TABLE name (
     kind INTEGER NOT NULL,
     text TEXT NOT NULL,
@@ -48,11 +51,14 @@ pub fn open(path: &Path) -> Result<Connection, StoreError> {
     .map_err(broken)?;
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(broken)?;
     match version {
-        0 => db
-            .execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"
+        0 => {
+            let key = hex(&crypto::random::<16>());
+            db.execute_batch(&format!(
+                "BEGIN IMMEDIATE; {TABLES} INSERT INTO term_key VALUES (x'{key}');
+                 PRAGMA user_version = {VERSION}; COMMIT;"
             ))
-            .map_err(broken)?,
+            .map_err(broken)?;
+        }
         VERSION => {}
         other => {
             return Err(StoreError::Broken(format!("the log's index has version {other}")));
@@ -72,6 +78,11 @@ pub fn anew(path: &Path) -> Result<Connection, StoreError> {
         }
     }
     open(path)
+}
+
+/// The key that its terms are hashed with.
+pub fn key(db: &Connection) -> Result<TermKey, StoreError> {
+    db.query_row("SELECT key FROM term_key", [], |row| row.get(0).map(TermKey)).map_err(broken)
 }
 
 /// Opens the file for reading.

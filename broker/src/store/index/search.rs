@@ -68,8 +68,17 @@ impl Span {
     }
 }
 
-/// A query whose pattern is resolved: one of each group.
+/// Terms of which an entry must have one of each group.
 pub(super) struct Groups(pub Vec<Vec<Term>>);
+
+/// A query as terms.
+pub(super) struct Resolved {
+    /// What an entry must have.
+    pub groups: Groups,
+    /// Whether that is all that the query asks for: a pattern of too many resources is left out, and
+    /// held against the entries themselves.
+    pub whole: bool,
+}
 
 impl LogIndex {
     /// At most `most` candidates. Entries that it has not taken in yet are all candidates.
@@ -92,10 +101,11 @@ impl LogIndex {
         }
         let known = Span { high: span.high.min(indexed), ..span };
         let found = self.with(|db| {
-            let Some(groups) = self.resolve(db, query)? else {
+            let resolved = self.resolve(db, query)?;
+            if resolved.groups.0.is_empty() {
                 return Ok(unsearched(known, 0, most));
-            };
-            self.search(db, &groups, known, most)
+            }
+            self.search(db, &resolved.groups, known, most)
         })?;
         // What the index had not taken in when this began comes last, if the oldest come first.
         let unknown = Span { low: known.high, ..span };
@@ -205,13 +215,10 @@ impl LogIndex {
         Ok(all)
     }
 
-    /// Finds what a pattern stands for; `None` if that is too much.
-    pub(super) fn resolve(
-        &self,
-        db: &Connection,
-        query: &Query,
-    ) -> Result<Option<Groups>, StoreError> {
-        let mut groups: Vec<Vec<Term>> = query.terms.iter().map(|term| vec![*term]).collect();
+    /// Finds what a query stands for.
+    pub(super) fn resolve(&self, db: &Connection, query: &Query) -> Result<Resolved, StoreError> {
+        let exact = query.values.iter().map(|(kind, value)| vec![self.key.term(*kind, value)]);
+        let mut groups = Groups(exact.collect());
         if let Some(pattern) = &query.resources {
             let mut terms = Vec::new();
             let mut take = |text: &str, term: Term| {
@@ -227,11 +234,19 @@ impl LogIndex {
             }
             file::each_name(db, Kind::Resource, |text, term| take(&text, term))?;
             if terms.len() > RESOURCES {
-                return Ok((!groups.is_empty()).then_some(Groups(groups)));
+                return Ok(Resolved { groups, whole: false });
             }
-            groups.push(terms);
+            groups.0.push(terms);
         }
-        Ok((!groups.is_empty()).then_some(Groups(groups)))
+        Ok(Resolved { groups, whole: true })
+    }
+}
+
+impl Candidates {
+    /// Entries as they come.
+    #[must_use]
+    pub fn all(span: Span, most: usize) -> Self {
+        unsearched(span, 0, most)
     }
 }
 

@@ -7,7 +7,7 @@ use jeton_domain::{audit::Entry, ttl::Timestamp};
 use super::{
     SEGMENT,
     places::Set,
-    term::{Kind, Term, each_term},
+    term::{Kind, Term, TermKey, each_term},
 };
 
 /// Entries between two times that are kept. Why: whoever looks for a moment reads so many at most.
@@ -20,6 +20,7 @@ pub struct Segment {
     pub number: u64,
     /// Entries in it.
     pub count: u64,
+    key: TermKey,
     /// Where each term is.
     pub postings: HashMap<Term, Vec<u16>>,
     /// Values by name.
@@ -30,9 +31,14 @@ pub struct Segment {
 
 impl Segment {
     /// An empty one.
-    pub fn new(number: u64) -> Self {
+    pub fn new(number: u64, key: TermKey) -> Self {
         let (postings, names) = (HashMap::new(), HashMap::new());
-        Self { number, count: 0, postings, names, times: Vec::new() }
+        Self { number, count: 0, key, postings, names, times: Vec::new() }
+    }
+
+    /// An empty one behind it.
+    pub fn next(&self) -> Self {
+        Self::new(self.number.saturating_add(1), self.key)
     }
 
     /// Index of its first entry.
@@ -57,7 +63,7 @@ impl Segment {
             self.times.push(entry.at.millis());
         }
         each_term(entry, |kind, value| {
-            let term = Term::new(kind, value);
+            let term = self.key.term(kind, value);
             let places = self.postings.entry(term).or_default();
             // Why: a scope may name an action twice.
             if places.last() != Some(&place) {

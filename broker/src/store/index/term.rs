@@ -1,9 +1,12 @@
 //! What an entry can be found by.
 
+use std::hash::Hasher;
+
 use jeton_domain::{
     audit::{Entry, EntryFilter},
     pattern::Pattern,
 };
+use siphasher::sip::SipHasher13;
 
 /// Kinds of terms.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -87,18 +90,22 @@ impl Kind {
     }
 }
 
-/// A kind and a value, hashed. Two that meet cost time and nothing else: candidates are compared.
+/// A kind and a value, hashed with the file's own key. Callers choose values; without the key they
+/// can't choose two that meet, which would spoil counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Term(pub i64);
 
-impl Term {
-    /// The term of a value. FNV-1a: the same in every version of this program and of its compiler.
-    pub fn new(kind: Kind, value: &str) -> Self {
-        const START: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let bytes = std::iter::once(kind.number()).chain(value.bytes());
-        let hash = bytes.fold(START, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME));
-        Self(hash.cast_signed())
+/// The key of a file's terms.
+#[derive(Clone, Copy)]
+pub struct TermKey(pub [u8; 16]);
+
+impl TermKey {
+    /// The term of a value.
+    pub fn term(self, kind: Kind, value: &str) -> Term {
+        let mut hasher = SipHasher13::new_with_key(&self.0);
+        hasher.write(&[kind.number()]);
+        hasher.write(value.as_bytes());
+        Term(hasher.finish().cast_signed())
     }
 }
 
@@ -131,7 +138,7 @@ pub fn each_term(entry: &Entry, mut each: impl FnMut(Kind, &str)) {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Query {
     /// Each of these.
-    pub(super) terms: Vec<Term>,
+    pub(super) values: Vec<(Kind, String)>,
     /// A resource of this pattern.
     pub(super) resources: Option<Pattern>,
 }
@@ -140,10 +147,8 @@ impl Query {
     /// What the entries of a filter have, its times apart.
     #[must_use]
     pub fn of(filter: &EntryFilter) -> Self {
-        let mut terms = Vec::new();
-        let mut has = |kind, value: Option<String>| {
-            terms.extend(value.map(|value| Term::new(kind, &value)));
-        };
+        let mut values = Vec::new();
+        let mut has = |kind, value: Option<String>| values.extend(value.map(|value| (kind, value)));
         has(Kind::Agent, filter.agent.as_ref().map(ToString::to_string));
         has(Kind::Person, filter.person.as_ref().map(ToString::to_string));
         has(Kind::By, filter.by.as_ref().map(ToString::to_string));
@@ -157,12 +162,12 @@ impl Query {
         let exact = filter.resource.as_ref().filter(|pattern| !pattern.as_str().contains('*'));
         has(Kind::Resource, exact.map(ToString::to_string));
         let resources = filter.resource.clone().filter(|_| exact.is_none());
-        Self { terms, resources }
+        Self { values, resources }
     }
 
     /// Whether every entry is a candidate.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.terms.is_empty() && self.resources.is_none()
+        self.values.is_empty() && self.resources.is_none()
     }
 }

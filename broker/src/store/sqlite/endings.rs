@@ -1,17 +1,19 @@
 //! Steps that end grants, and what is left to do upstream afterwards.
 
 use jeton_domain::{
-    audit::Event,
+    audit::{Event, Subject},
     grant::{Grant, GrantState, Phase},
     id::GrantId,
+    principal::PrincipalId,
     revocation::{Matching, Stop, UpstreamRevocation},
     session::Words,
     ttl::{Timestamp, Ttl},
 };
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use super::{
-    grants::{Queued, conflict, queue_sealed, subject},
+    approvals,
+    grants::{Queued, conflict, queue_sealed},
     live::Effect,
     reads, rows, sessions, stops,
     writer::{Txn, int},
@@ -52,10 +54,14 @@ pub(super) fn end(
     let upstream = match (before, sealed, dies) {
         // Why unreachable: the mint is under way; whoever runs it queues what comes back.
         (Phase::Minting, _, _) => UpstreamRevocation::Unreachable { until: unseen_dies(at) },
+        // Why also so while it is renewed: what comes of that is not known before the upstream answers.
+        (_, _, dies) if is_renewing(txn, id)? => {
+            UpstreamRevocation::Unreachable { until: unseen_dies(at).max(dies.unwrap_or(at)) }
+        }
         (_, true, Some(until)) => UpstreamRevocation::Pending { until },
         (_, false, _) | (_, _, None) => UpstreamRevocation::NotNeeded,
     };
-    let of = subject(&grant);
+    let of = Subject::of(&grant);
     let (state, event) = match ending {
         Ending::Released => {
             (GrantState::Released { at, upstream }, Event::Released { of, upstream })
@@ -66,10 +72,17 @@ pub(super) fn end(
             Event::Revoked { of, by, reason, upstream },
         ),
         Ending::Lapsed => (GrantState::Lapsed { at }, Event::Lapsed { of }),
+        Ending::Rejected { by, reason } => (
+            GrantState::Rejected { at, by: by.clone(), reason: reason.clone() },
+            Event::Rejected { of, by, reason },
+        ),
     };
     write_state(txn, &mut grant, state, before)?;
     let entry = txn.append(event, now)?;
     interrupt_renewal(txn, &grant, now)?;
+    if before == Phase::Pending {
+        approvals::drop_of(txn, &grant)?;
+    }
     let early = match dies {
         Some(dies) if dies > at => Some(early(txn, &grant, entry, dies)?),
         Some(_) | None => None,
@@ -140,19 +153,20 @@ pub(super) fn failure(
         | Phase::Expired
         | Phase::Revoked
         | Phase::Failed
-        | Phase::Lapsed) => {
+        | Phase::Lapsed
+        | Phase::Rejected) => {
             // Why: a renewal that gave nothing says nothing of the credential before it.
-            let upstream = match (grant.state.upstream(), upstream) {
-                (Some(old @ UpstreamRevocation::Pending { .. }), UpstreamRevocation::NotNeeded) => {
-                    old
-                }
-                (_, new) => new,
+            let upstream = match upstream {
+                UpstreamRevocation::NotNeeded => before_renewal(txn, &grant, at)?,
+                told @ (UpstreamRevocation::Pending { .. }
+                | UpstreamRevocation::Confirmed { .. }
+                | UpstreamRevocation::Unreachable { .. }) => told,
             };
             let state = grant.state.clone().with_upstream(upstream);
             write_state(txn, &mut grant, state, ended)?;
         }
     }
-    txn.append(Event::MintFailed { of: subject(&grant), reason, upstream }, now)?;
+    txn.append(Event::MintFailed { of: Subject::of(&grant), reason, upstream }, now)?;
     Ok(grant)
 }
 
@@ -164,7 +178,14 @@ pub(super) fn revoke_matching(
     order: Order,
     now: Timestamp,
 ) -> Result<Cut, StoreError> {
-    let Order { by, reason, stop } = order;
+    let Order { by, reason, stop, opened_until } = order;
+    let sessions = match matching.means_sessions() {
+        true => sessions::matching(txn, matching, opened_until)?,
+        false => Vec::new(),
+    };
+    if opened_until.is_some() && sessions.is_empty() {
+        return Ok(Cut::default());
+    }
     let asked = Event::RevocationAsked {
         matching: matching.clone(),
         by: by.clone(),
@@ -178,17 +199,34 @@ pub(super) fn revoke_matching(
         stops::order(txn, Stop { matching, by, reason, since })?;
     }
     if matching.means_sessions() {
-        return sessions::end_matching(txn, matching, &SessionEnding::Closed { by, reason }, now);
+        let ending = SessionEnding::Closed { by: by.clone(), reason: reason.clone() };
+        let mut cut = sessions::end_all(txn, sessions, &ending, now)?;
+        if *matching == Matching::All {
+            // Why also: of a session that was left half by a fault there may be grants without it.
+            cut.grants.extend(end_grants(txn, matching, &by, &reason, now)?);
+        }
+        return Ok(cut);
     }
-    let mut cut = Cut::default();
+    let grants = end_grants(txn, matching, &by, &reason, now)?;
+    Ok(Cut { grants, ..Cut::default() })
+}
+
+fn end_grants(
+    txn: &mut Txn<'_>,
+    matching: &Matching,
+    by: &PrincipalId,
+    reason: &Words,
+    now: Timestamp,
+) -> Result<Vec<Grant>, StoreError> {
+    let mut ended = Vec::new();
     for id in candidates(txn, matching)? {
         match end(txn, id, Ending::Revoked { by: by.clone(), reason: reason.clone() }, now) {
-            Ok(Ended { grant, changed: true }) => cut.grants.push(grant),
+            Ok(Ended { grant, changed: true }) => ended.push(grant),
             Ok(_) | Err(StoreError::NoGrant) => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(cut)
+    Ok(ended)
 }
 
 /// Live grants that match, also those that this very commit records.
@@ -226,7 +264,7 @@ pub(super) fn revocation_try(
             // Why not each: a system that stays away for a day must not fill the log.
             let attempts = queued.attempts.saturating_add(1);
             if changed == 1 && attempts.is_power_of_two() {
-                let of = subject(&rows::find_grant(txn.db, queued.grant)?);
+                let of = Subject::of(&rows::find_grant(txn.db, queued.grant)?);
                 txn.append(Event::UpstreamFailed { of, attempts, again: next }, now)?;
             }
             return Ok(());
@@ -238,21 +276,51 @@ pub(super) fn revocation_try(
     }
     let upstream = UpstreamRevocation::Confirmed { at };
     let mut grant = rows::find_grant(txn.db, queued.grant)?;
-    txn.append(Event::UpstreamAnswered { of: subject(&grant), upstream }, now)?;
-    let row = int(queued.grant.row().get());
-    let result = txn
-        .db
-        .query_row("SELECT 1 FROM revocation WHERE grant_row = ?1 LIMIT 1", [row], |_| Ok(()))
-        .optional();
+    txn.append(Event::UpstreamAnswered { of: Subject::of(&grant), upstream }, now)?;
     // Why: after a renewal two credentials of one grant may wait; it is confirmed when both are gone.
-    if txn.checked(result)?.is_none() {
+    if last_queued(txn, queued.grant)?.is_none() {
         let phase = grant.state.phase();
-        if !phase.is_live() {
+        // Why not over the third: of another credential nobody knows whether it came to be.
+        let unknown =
+            matches!(grant.state.upstream(), Some(UpstreamRevocation::Unreachable { .. }));
+        if !phase.is_live() && !unknown {
             let state = grant.state.clone().with_upstream(upstream);
             write_state(txn, &mut grant, state, phase)?;
         }
     }
     Ok(())
+}
+
+/// When the last credential of a grant that waits to be revoked dies by itself; `None` if none waits.
+fn last_queued(txn: &mut Txn<'_>, id: GrantId) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "SELECT MAX(dies) FROM revocation WHERE grant_row = ?1";
+    let row = int(id.row().get());
+    let result = txn.db.query_row(sql, [row], |row| row.get::<_, Option<i64>>(0));
+    Ok(txn.checked(result)?.map(Timestamp::from_millis))
+}
+
+/// What holds of the credential that a grant had before a renewal that gave nothing.
+fn before_renewal(
+    txn: &mut Txn<'_>,
+    grant: &Grant,
+    at: Timestamp,
+) -> Result<UpstreamRevocation, StoreError> {
+    if let Some(until) = last_queued(txn, grant.id)? {
+        return Ok(UpstreamRevocation::Pending { until });
+    }
+    Ok(match grant.state.upstream() {
+        Some(UpstreamRevocation::Unreachable { .. }) if grant.entry.is_some() => {
+            UpstreamRevocation::Confirmed { at }
+        }
+        Some(UpstreamRevocation::Unreachable { .. }) | None => UpstreamRevocation::NotNeeded,
+        Some(told) => told,
+    })
+}
+
+fn is_renewing(txn: &mut Txn<'_>, id: GrantId) -> Result<bool, StoreError> {
+    let sql = "SELECT renewing IS NOT NULL FROM grants WHERE row = ?1";
+    let result = txn.db.query_row(sql, [int(id.row().get())], |row| row.get(0));
+    txn.checked(result)
 }
 
 /// Marks renewals that a crash left open: their credentials, if any, were never seen by anyone.
@@ -277,7 +345,7 @@ pub(super) fn close_open_renewals(txn: &mut Txn<'_>, now: Timestamp) -> Result<(
         let until = unseen_dies(Timestamp::from_millis(since));
         let upstream = UpstreamRevocation::Unreachable { until };
         let reason = Words::new("the broker stopped while it renewed");
-        txn.append(Event::MintFailed { of: subject(&grant), reason, upstream }, now)?;
+        txn.append(Event::MintFailed { of: Subject::of(&grant), reason, upstream }, now)?;
         txn.run("UPDATE grants SET renewing = NULL WHERE row = ?1", [row])?;
     }
     Ok(())
@@ -312,7 +380,7 @@ fn interrupt_renewal(txn: &mut Txn<'_>, grant: &Grant, now: Timestamp) -> Result
     if cleared == 1 {
         let reason = Words::new("the grant ended while its credential was renewed");
         let upstream = UpstreamRevocation::Unreachable { until: unseen_dies(now) };
-        txn.append(Event::MintFailed { of: subject(grant), reason, upstream }, now)?;
+        txn.append(Event::MintFailed { of: Subject::of(grant), reason, upstream }, now)?;
     }
     Ok(())
 }
@@ -345,6 +413,7 @@ fn phase_after(ending: &Ending) -> Phase {
         Ending::Expired => Phase::Expired,
         Ending::Revoked { .. } => Phase::Revoked,
         Ending::Lapsed => Phase::Lapsed,
+        Ending::Rejected { .. } => Phase::Rejected,
     }
 }
 

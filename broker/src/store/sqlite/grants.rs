@@ -1,7 +1,7 @@
 //! Steps on grants: each checks the state in the statement that changes it.
 
 use jeton_domain::{
-    audit::{About, Event, Subject},
+    audit::{About, Event},
     grant::{Grant, GrantState, Phase},
     id::{GrantId, RequestId, Row, SessionId},
     permit::Permit,
@@ -12,10 +12,12 @@ use jeton_domain::{
 use rusqlite::params;
 
 use super::{
+    approvals,
     live::Effect,
     rows, sessions, stops,
     writer::{RecentKey, Txn, int},
 };
+use crate::limits::PENDING_OF_SESSION;
 use crate::store::{Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, Signed, StoreError};
 
 /// Records a request that waits for people.
@@ -34,6 +36,7 @@ pub(super) fn pending(
         return Err(StoreError::Conflict(grant.state.phase()));
     };
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    may_wait(txn, grant.session)?;
     sessions::use_one(txn, grant.session, &grant.chain, now)?;
     let (guards, until) = (guards.clone(), *until);
     txn.append(Event::Pending { about: about(&grant), guards, until }, now)?;
@@ -57,7 +60,9 @@ pub(super) fn intent(
     let since = permit.decided();
     let grant = from_permit(id, &permit, request_id, GrantState::Minting { since });
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    approvals::check(txn, &grant.decided_by.approvals, since)?;
     sessions::use_one(txn, grant.session, &grant.chain, since)?;
+    approvals::use_up(txn, grant.session, &grant.decided_by.approvals)?;
     txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     insert(txn, &grant, None)?;
     push_live(txn, &grant, since, key);
@@ -80,7 +85,9 @@ pub(super) fn signed(
     let until = issue.until;
     let mut grant = from_permit(id, permit, request_id, GrantState::Active { until });
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    approvals::check(txn, &grant.decided_by.approvals, permit.decided())?;
     sessions::use_one(txn, grant.session, &grant.chain, permit.decided())?;
+    approvals::use_up(txn, grant.session, &grant.decided_by.approvals)?;
     let event =
         Event::Issued { about: about(&grant), fingerprint: issue.fingerprint.clone(), until };
     grant.entry = Some(txn.append(event, permit.decided())?);
@@ -136,6 +143,7 @@ pub(super) fn renewal_intent(
     }
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
     grant.decided_by = permit.decided_by().clone();
+    approvals::check(txn, &grant.decided_by.approvals, since)?;
     let changed = txn.run(
         "UPDATE grants SET renewing = ?2 WHERE row = ?1 AND phase = ?3 AND renewing IS NULL",
         params![int(id.row().get()), since.millis(), rows::phase_number(Phase::Active)],
@@ -143,6 +151,7 @@ pub(super) fn renewal_intent(
     if changed != 1 {
         return Err(conflict(txn, id));
     }
+    approvals::use_up(txn, grant.session, &grant.decided_by.approvals)?;
     txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     Ok(RecordedPermit { grant: id, version: grant.renewals.saturating_add(1), permit })
 }
@@ -154,6 +163,10 @@ pub(super) fn renewed(
     issue: IssueRecord,
     now: Timestamp,
 ) -> Result<Issued, StoreError> {
+    if issue.sealed.is_none() {
+        // Why not for the other kind: its intent took room, and what was minted must be recorded.
+        txn.room()?;
+    }
     let mut grant = rows::find_grant(txn.db, id)?;
     if grant.state.phase() != Phase::Active {
         return Err(StoreError::Conflict(grant.state.phase()));
@@ -162,6 +175,10 @@ pub(super) fn renewed(
         return Err(StoreError::Conflict(Phase::Expired));
     }
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
+    if issue.sealed.is_none() {
+        approvals::check(txn, &issue.decided_by.approvals, now)?;
+        approvals::use_up(txn, grant.session, &issue.decided_by.approvals)?;
+    }
     let before = queue_sealed(txn, &grant, now)?;
     // Why the later one: a token that the broker signed before stays good by itself to its own end.
     let dies = match before {
@@ -274,21 +291,32 @@ pub(super) fn about(grant: &Grant) -> About {
     }
 }
 
-/// What every other entry about a grant begins with.
-pub(super) fn subject(grant: &Grant) -> Subject {
-    Subject {
-        grant: grant.id,
-        session: grant.session,
-        agent: grant.agent.clone(),
-        person: grant.person.clone(),
-        chain: grant.chain.clone(),
-        scope: grant.scope.clone(),
+/// Looks whether a session may have one more question asked, those of this very commit counted.
+fn may_wait(txn: &Txn<'_>, session: SessionId) -> Result<(), StoreError> {
+    let live = txn.live.read();
+    let live = live.map_err(|_| StoreError::Broken("the live table is poisoned".into()))?;
+    let just = txn.effects.iter().filter(|effect| match effect {
+        Effect::Live { session: of, phase: Phase::Pending, .. } => *of == session.row(),
+        Effect::Live { .. }
+        | Effect::Session(..)
+        | Effect::Ended(..)
+        | Effect::Stops(_)
+        | Effect::Dead(_)
+        | Effect::Approved(..)
+        | Effect::ApprovalUsed(..)
+        | Effect::ApprovalGone(..) => false,
+    });
+    match live.pending_of(session).saturating_add(just.count()) < PENDING_OF_SESSION {
+        true => Ok(()),
+        false => Err(StoreError::TooManyPending(PENDING_OF_SESSION)),
     }
 }
 
-fn holder(grant: &Grant) -> Holder<'_> {
+/// Whom a grant goes to.
+pub(super) fn holder(grant: &Grant) -> Holder<'_> {
     let Grant { session, agent, person, chain, .. } = grant;
-    Holder { session: Some(*session), agent, person: person.as_ref(), chain }
+    // Why without the opener: a stop for it ended the session in its own commit.
+    Holder { session: Some(*session), agent, person: person.as_ref(), opener: None, chain }
 }
 
 fn from_permit(

@@ -4,10 +4,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    ops::{Bound, Range},
     sync::Arc,
 };
 
 use jeton_domain::{
+    approval::Approval,
     grant::Phase,
     id::{GrantId, Row, SessionId, Tag},
     revocation::{Holder, Matching, Stops},
@@ -48,6 +50,12 @@ pub(super) enum Effect {
     Dead(Vec<u64>),
     /// Other stops hold.
     Stops(Arc<Stops>),
+    /// A person approved; it was used so often.
+    Approved(Arc<Approval>, u32),
+    /// An approval of a session was used once more.
+    ApprovalUsed(Row, u64),
+    /// An approval of a session is used up, or was taken back.
+    ApprovalGone(Row, u64),
 }
 
 /// What is open.
@@ -65,6 +73,14 @@ pub(super) struct Live {
     early: BTreeMap<u64, EndedEarly>,
     early_due: BTreeSet<(Timestamp, u64)>,
     due: BTreeSet<(Timestamp, Row)>,
+    /// Grants that wait for people.
+    pending: BTreeSet<Row>,
+    /// How many of them each session has.
+    pending_of: HashMap<Row, usize>,
+    /// Counts each change of what waits for people and of what they said.
+    asked: u64,
+    /// Approvals that are not used up, with how often they were used, by session and entry.
+    approvals: BTreeMap<(Row, u64), (Arc<Approval>, u32)>,
     minting: BTreeSet<(Timestamp, Row)>,
     keys: HashMap<Row, RecentKey>,
     targets: Vec<(Upstream, Resource)>,
@@ -87,6 +103,11 @@ impl Live {
                     let queue =
                         if phase == Phase::Minting { &mut self.minting } else { &mut self.due };
                     queue.insert((due, id.row()));
+                    if phase == Phase::Pending {
+                        self.waits(session, id.row());
+                    } else {
+                        self.waits_no_more(session, id.row());
+                    }
                     self.held.insert((session, id.row()));
                     self.grants
                         .insert(id.row(), LiveGrant { tag: id.tag(), phase, session, target, due });
@@ -94,6 +115,7 @@ impl Live {
                 Effect::Ended(id, early) => {
                     self.forget_due(id.row());
                     if let Some(grant) = self.grants.remove(&id.row()) {
+                        self.waits_no_more(grant.session, id.row());
                         self.held.remove(&(grant.session, id.row()));
                     }
                     if let Some(key) = self.keys.remove(&id.row()) {
@@ -112,6 +134,20 @@ impl Live {
                     }
                 }
                 Effect::Stops(stops) => self.stops = stops,
+                Effect::Approved(approval, used) => {
+                    let place = (approval.session.row(), approval.entry);
+                    self.approvals.insert(place, (approval, used));
+                    self.asked = self.asked.saturating_add(1);
+                }
+                Effect::ApprovalUsed(session, entry) => {
+                    if let Some((_, used)) = self.approvals.get_mut(&(session, entry)) {
+                        *used = used.saturating_add(1);
+                    }
+                }
+                Effect::ApprovalGone(session, entry) => {
+                    self.approvals.remove(&(session, entry));
+                    self.asked = self.asked.saturating_add(1);
+                }
             }
         }
     }
@@ -139,11 +175,64 @@ impl Live {
                     self.children.remove(&parent);
                 }
                 self.sessions.remove(&row);
+                let over: Vec<_> = self.approvals_at(row).map(|(place, _)| *place).collect();
+                for place in over {
+                    self.approvals.remove(&place);
+                }
                 if let Some(key) = self.session_keys.remove(&row) {
                     recent.remove(&key);
                 }
             }
         }
+    }
+
+    fn waits(&mut self, session: Row, grant: Row) {
+        if self.pending.insert(grant) {
+            let count = self.pending_of.entry(session).or_default();
+            *count = count.saturating_add(1);
+            self.asked = self.asked.saturating_add(1);
+        }
+    }
+
+    fn waits_no_more(&mut self, session: Row, grant: Row) {
+        if !self.pending.remove(&grant) {
+            return;
+        }
+        self.asked = self.asked.saturating_add(1);
+        if let Some(count) = self.pending_of.get_mut(&session) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.pending_of.remove(&session);
+            }
+        }
+    }
+
+    /// How many grants of a session wait for people.
+    pub fn pending_of(&self, session: SessionId) -> usize {
+        self.pending_of.get(&session.row()).copied().unwrap_or_default()
+    }
+
+    fn approvals_at(
+        &self,
+        session: Row,
+    ) -> impl Iterator<Item = (&(Row, u64), &(Arc<Approval>, u32))> {
+        self.approvals.range((session, 0)..=(session, u64::MAX))
+    }
+
+    /// Approvals of a session that are not used up, with how often each was used.
+    pub fn approvals_of(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)> {
+        self.approvals_at(session.row()).map(|(_, kept)| kept.clone()).collect()
+    }
+
+    /// Another number than before if something changed about what waits for people.
+    pub fn asked(&self) -> u64 {
+        self.asked
+    }
+
+    /// Grants that wait for people, newest first.
+    pub fn pending(&self, most: usize) -> Vec<GrantId> {
+        let id = |row: &Row| self.grants.get(row).map(|grant| GrantId::new(*row, grant.tag));
+        self.pending.iter().rev().take(most).filter_map(id).collect()
     }
 
     fn forget_due(&mut self, row: Row) {
@@ -173,6 +262,17 @@ impl Live {
     /// A live grant.
     pub fn grant(&self, id: GrantId) -> Option<LiveGrant> {
         self.grants.get(&id.row()).filter(|grant| id.tag().is(&grant.tag)).copied()
+    }
+
+    /// Active grants in order of their numbers.
+    pub fn active_from(&self, from: Option<Row>, most: usize) -> Vec<GrantId> {
+        let bound = from.map_or(Bound::Unbounded, Bound::Included);
+        self.grants
+            .range((bound, Bound::Unbounded))
+            .filter(|(_, grant)| grant.phase == Phase::Active)
+            .take(most)
+            .map(|(row, grant)| GrantId::new(*row, grant.tag))
+            .collect()
     }
 
     /// How many grants are live.
@@ -212,6 +312,12 @@ impl Live {
         self.early.range(from..).take(most).map(|(_, early)| *early).collect()
     }
 
+    /// Of them, those whose numbers are in a range.
+    pub fn ended_rows(&self, rows: Range<u64>) -> Vec<Row> {
+        let ended = self.early.values().map(|early| early.grant.row());
+        ended.filter(|row| rows.contains(&row.get())).collect()
+    }
+
     /// Those of them that are dead by themselves.
     pub fn dead(&self, now: Timestamp, most: usize) -> Vec<u64> {
         let over = self.early_due.iter().take_while(|(dies, _)| *dies <= now);
@@ -221,6 +327,18 @@ impl Live {
     /// How many open sessions a session opened.
     pub fn children(&self, id: SessionId) -> usize {
         of(&self.children, id.row()).count()
+    }
+
+    /// How many open sessions stand below one at any depth; `most` stands for that many or more.
+    pub fn below(&self, id: SessionId, most: usize) -> usize {
+        let mut rows: Vec<_> = of(&self.children, id.row()).take(most).collect();
+        let mut place = 0;
+        while let Some(row) = rows.get(place).copied().filter(|_| rows.len() < most) {
+            let left = most.saturating_sub(rows.len());
+            rows.extend(of(&self.children, row).take(left));
+            place = place.saturating_add(1);
+        }
+        rows.len()
     }
 
     /// Open sessions that are meant, each with all below it.

@@ -1,11 +1,14 @@
 //! The log as it is asked for: entries, proofs, the newest checkpoint.
 
+use std::borrow::Cow;
+
 use jeton_domain::{
     audit::Event,
     merkle::{
         ConsistencyProof, Hash, InclusionProof, SignedCheckpoint, TILE_WIDTH, TileId, Tiles, Tree,
         TreeError,
     },
+    session::Words,
     ttl::Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, params};
@@ -15,24 +18,44 @@ use super::{
     schema::broken,
     writer::{Txn, int},
 };
-use crate::store::{CheckpointKind, StoreError, archive::Archive};
+use crate::store::{CheckpointKind, Mark, StoreError, archive::Archive};
 
 /// Entries of a full bundle.
 const FULL: u32 = 256;
 
-/// Texts of entries.
-pub(super) fn entries(db: &Connection, from: u64, most: u32) -> Result<Vec<String>, StoreError> {
-    let sql = "SELECT text FROM entry WHERE place >= ?1 ORDER BY place LIMIT ?2";
-    let mut statement = db.prepare_cached(sql).map_err(broken)?;
-    let rows = statement.query_map(params![int(from), most], |row| row.get(0)).map_err(broken)?;
-    rows.collect::<rusqlite::Result<_>>().map_err(broken)
+/// Texts of entries that follow each other; where they have left the file, from the archive.
+pub(super) fn entries(
+    db: &Connection,
+    archive: Option<&Archive>,
+    from: u64,
+    most: u32,
+) -> Result<Vec<String>, StoreError> {
+    let (first, texts) = kept(db, from, most)?;
+    // Why by what was found: entries may leave the file at any moment, and are in the archive before.
+    if first.map_or(from >= log_size(db)?, |first| first == from) {
+        return Ok(texts);
+    }
+    archive.ok_or_else(|| moved(from))?.entries(from, most)
 }
 
-/// Texts of entries that lie apart; those before `first` from the archive.
+/// Texts of entries in the file, and where the first of them stands.
+fn kept(db: &Connection, from: u64, most: u32) -> Result<(Option<u64>, Vec<String>), StoreError> {
+    let sql = "SELECT place, text FROM entry WHERE place >= ?1 ORDER BY place LIMIT ?2";
+    let mut statement = db.prepare_cached(sql).map_err(broken)?;
+    let mut rows = statement.query(params![int(from), most]).map_err(broken)?;
+    let (mut first, mut texts) = (None, Vec::new());
+    while let Some(row) = rows.next().map_err(broken)? {
+        let place: i64 = row.get(0).map_err(broken)?;
+        first.get_or_insert(place.unsigned_abs());
+        texts.push(row.get(1).map_err(broken)?);
+    }
+    Ok((first, texts))
+}
+
+/// Texts of entries that lie apart; those that have left the file from the archive.
 pub(super) fn entries_at(
     db: &Connection,
     archive: Option<&Archive>,
-    first: u64,
     places: &[u64],
 ) -> Result<Vec<String>, StoreError> {
     let mut statement =
@@ -40,11 +63,15 @@ pub(super) fn entries_at(
     let mut texts = Vec::with_capacity(places.len());
     let mut opened: Option<(u64, Vec<String>)> = None;
     for place in places {
-        let Some(archive) = archive.filter(|_| *place < first) else {
-            let text = statement.query_row([int(*place)], |row| row.get(0)).optional();
-            texts.extend(text.map_err(broken)?);
+        let text = statement.query_row([int(*place)], |row| row.get(0)).optional();
+        if let Some(text) = text.map_err(broken)? {
+            texts.push(text);
             continue;
-        };
+        }
+        if *place >= first(db)? {
+            continue;
+        }
+        let archive = archive.ok_or_else(|| moved(*place))?;
         let index = place / TILE_WIDTH;
         if opened.as_ref().is_none_or(|(known, _)| *known != index) {
             opened = Some((index, archive.bundle(index)?));
@@ -71,7 +98,7 @@ pub(super) fn archive(
 ) -> Result<(), StoreError> {
     let tiles = FileTiles(db);
     for index in from / TILE_WIDTH..until / TILE_WIDTH {
-        let texts = entries(db, index.saturating_mul(TILE_WIDTH), FULL)?;
+        let (_, texts) = kept(db, index.saturating_mul(TILE_WIDTH), FULL)?;
         archive.write_bundle(index, &texts, &tiles.tile(TileId::full(0, index))?)?;
     }
     let mut above = until / TILE_WIDTH;
@@ -93,11 +120,15 @@ pub(super) fn archive(
 pub(super) fn drop_entries(
     txn: &mut Txn<'_>,
     below: u64,
-    event: Event,
+    to: Words,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    let first = first(txn.db)?;
+    if below <= first {
+        return Ok(());
+    }
     txn.run("DELETE FROM entry WHERE place < ?1", [int(below)])?;
-    txn.append(event, now).map(|_| ())
+    txn.append(Event::EntriesMoved { first, until: below, to }, now).map(|_| ())
 }
 
 /// Root over the first entries.
@@ -149,6 +180,33 @@ pub(super) fn checkpoint(
 ) -> Result<Option<String>, StoreError> {
     let sql = "SELECT note FROM checkpoint WHERE one = ?1";
     db.query_row(sql, [row(kind)], |row| row.get(0)).optional().map_err(broken)
+}
+
+fn moved(place: u64) -> StoreError {
+    StoreError::Broken(format!(
+        "entry {place} was moved out of the store, and no archive is configured"
+    ))
+}
+
+/// A number that was kept.
+pub(super) fn mark(db: &Connection, mark: Mark) -> Result<Option<u64>, StoreError> {
+    let sql = "SELECT value FROM mark WHERE name = ?1";
+    let value = db.query_row(sql, [name(mark)], |row| row.get::<_, i64>(0)).optional();
+    Ok(value.map_err(broken)?.map(i64::unsigned_abs))
+}
+
+/// Keeps a number.
+pub(super) fn record_mark(txn: &mut Txn<'_>, mark: Mark, value: u64) -> Result<(), StoreError> {
+    txn.run("INSERT OR REPLACE INTO mark VALUES (?1, ?2)", params![name(mark), int(value)])
+        .map(|_| ())
+}
+
+fn name(mark: Mark) -> Cow<'static, str> {
+    match mark {
+        Mark::Copied => "copied".into(),
+        Mark::Acknowledged => "acknowledged".into(),
+        Mark::Told(receiver) => format!("told-{receiver:016x}").into(),
+    }
 }
 
 fn row(kind: CheckpointKind) -> i64 {

@@ -13,6 +13,7 @@ use jeton_domain::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
+    approvals,
     grants::request_key,
     live::{Effect, Live},
     rows,
@@ -47,7 +48,7 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
     let sql = format!("SELECT {}, request_id FROM session WHERE phase = 0", rows::SESSION);
     let mut statement = db.prepare(&sql).map_err(broken)?;
     let open = statement
-        .query_map([], |row| Ok((rows::session(row)?, row.get::<_, Option<String>>(13)?)))
+        .query_map([], |row| Ok((rows::session(row)?, row.get::<_, Option<String>>(14)?)))
         .map_err(broken)?;
     for item in open {
         let (record, request_id) = item.map_err(broken)?;
@@ -82,6 +83,9 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
             key,
         };
         live.apply(vec![effect], &mut recent);
+    }
+    for (approval, used) in approvals::read(db)? {
+        live.apply(vec![Effect::Approved(Arc::new(approval), used)], &mut HashMap::new());
     }
     for early in ended_early(db)? {
         live.apply(vec![Effect::Ended(early.grant, Some(early))], &mut HashMap::new());
@@ -186,8 +190,11 @@ pub(super) fn due_revocations(
 ) -> Result<Vec<QueuedRevocation>, StoreError> {
     let sql =
         "SELECT r.place, r.grant_row, g.tag, r.upstream, r.sealed, r.version, r.dies, r.attempts
-               FROM revocation r JOIN grants g ON g.row = r.grant_row
-               WHERE r.next <= ?1 ORDER BY (r.attempts > 0), r.next LIMIT ?2";
+               FROM (SELECT *, ROW_NUMBER() OVER (
+                         PARTITION BY upstream ORDER BY (attempts > 0), next, place
+                     ) AS turn FROM revocation WHERE next <= ?1) r
+               JOIN grants g ON g.row = r.grant_row
+               WHERE r.turn <= ?2 ORDER BY r.turn";
     let mut statement = db.prepare_cached(sql).map_err(broken)?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let rows = statement

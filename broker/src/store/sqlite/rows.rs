@@ -15,7 +15,7 @@ use super::{schema::broken, writer::int};
 use crate::store::{SessionPhase, SessionRecord, StoreError};
 
 /// Columns of a session, as [`session`] reads them.
-pub(super) const SESSION: &str = "row, tag, state, agent, person, opener, task, envelope, binding, handle, opened, deadline, chain";
+pub(super) const SESSION: &str = "row, tag, state, agent, person, opener, task, envelope, binding, handle, opened, deadline, chain, issuers";
 /// Columns of a grant with its session's, as [`grant`] reads them.
 pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state, g.entry, s.chain";
 
@@ -34,6 +34,7 @@ pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
             opened: Timestamp::from_millis(row.get(10)?),
             deadline: Timestamp::from_millis(row.get(11)?),
             chain: chain(row, 12)?,
+            issuers: json(row, 13)?,
         },
         state: json::<SessionState>(row, 2)?,
     })

@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// Version of the tables, kept in `PRAGMA user_version`.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
-/// The tables of version 3.
+/// The tables of version 4.
 const TABLES: &str = "
 CREATE TABLE entry (
     place INTEGER PRIMARY KEY, -- from 0
@@ -44,7 +44,8 @@ CREATE TABLE session (
     deadline   INTEGER NOT NULL,
     request_id TEXT,
     first_grant INTEGER NOT NULL,
-    chain      TEXT NOT NULL DEFAULT '[]'
+    chain      TEXT NOT NULL DEFAULT '[]',
+    issuers    TEXT NOT NULL DEFAULT '[]'
 ) STRICT;
 CREATE TABLE session_use (
     row      INTEGER PRIMARY KEY,
@@ -81,6 +82,15 @@ CREATE TABLE revocation (
     attempts INTEGER NOT NULL,
     next     INTEGER NOT NULL
 ) STRICT;
+CREATE TABLE approval (
+    entry     INTEGER PRIMARY KEY, -- the log's entry that records it
+    grant_row INTEGER NOT NULL,    -- the pending grant that it answers
+    session   INTEGER NOT NULL,
+    used      INTEGER NOT NULL,
+    most      INTEGER NOT NULL,
+    until     INTEGER NOT NULL,
+    text      TEXT NOT NULL
+) STRICT;
 CREATE TABLE mark (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -107,6 +117,14 @@ CREATE TABLE ended (entry INTEGER PRIMARY KEY, grant_row INTEGER NOT NULL, tag B
     session INTEGER NOT NULL, dies INTEGER NOT NULL) STRICT;
 ";
 
+/// From version 3 to version 4.
+const TO_4: &str = "
+ALTER TABLE session ADD COLUMN issuers TEXT NOT NULL DEFAULT '[]';
+CREATE TABLE approval (entry INTEGER PRIMARY KEY, grant_row INTEGER NOT NULL,
+    session INTEGER NOT NULL, used INTEGER NOT NULL, most INTEGER NOT NULL,
+    until INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
+";
+
 /// Opens the file for the one writer and makes or checks its tables.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path).map_err(broken)?;
@@ -131,9 +149,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             Ok(db)
         }
         // Why in one transaction with the number: a crash leaves the old tables or the new ones.
-        2 => {
+        2 | 3 => {
+            let steps = if version == 2 { [TO_3, TO_4].concat() } else { TO_4.to_owned() };
             db.execute_batch(&format!(
-                "BEGIN IMMEDIATE; {TO_3} PRAGMA user_version = {VERSION}; COMMIT;"
+                "BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;"
             ))
             .map_err(broken)?;
             Ok(db)

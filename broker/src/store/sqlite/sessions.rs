@@ -16,13 +16,13 @@ use jeton_domain::{
 use rusqlite::params;
 
 use super::{
-    endings,
+    approvals, endings,
     live::Effect,
     rows, stops,
     writer::{RecentKey, Txn, int},
 };
 use crate::{
-    limits::SESSION_CHILDREN,
+    limits::{SESSION_CHILDREN, SESSION_DESCENDANTS},
     store::{
         Cut, Ended, Ending, SessionDraft, SessionEnding, SessionPhase, SessionRecord, StoreError,
     },
@@ -50,6 +50,7 @@ pub(super) fn open(
             chain: session.chain.clone(),
             opener: session.opener.clone(),
             method,
+            issuers: session.issuers.clone(),
             task: session.task.clone(),
             envelope: session.envelope.clone(),
             binding: session.binding.word().to_owned(),
@@ -60,7 +61,7 @@ pub(super) fn open(
     )?;
     let row = session.id.row();
     txn.run(
-        "INSERT INTO session VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16)",
+        "INSERT INTO session VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17)",
         params![
             int(row.get()),
             session.id.tag().0,
@@ -78,6 +79,7 @@ pub(super) fn open(
             request_id.as_ref().map(RequestId::as_str),
             int(first_grant),
             rows::text(&session.chain)?,
+            rows::text(&session.issuers)?,
         ],
     )?;
     txn.run(
@@ -102,20 +104,50 @@ fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError
             return Err(StoreError::SessionOver);
         }
     }
-    let opened_now = |effect: &&Effect| match effect {
-        Effect::Session(record, _) => {
-            record.state == SessionState::Open
-                && record.session.chain.parent().is_some_and(|link| link.session == parent)
-        }
-        Effect::Live { .. } | Effect::Ended(..) | Effect::Stops(_) | Effect::Dead(_) => false,
+    let live = txn.live.read().map_err(|_| poisoned())?;
+    // Why by the chain: a session stands below each that its chain names.
+    let opened_now = |means: &dyn Fn(&Chain) -> bool| {
+        let opened = |effect: &&Effect| match effect {
+            Effect::Session(record, _) => {
+                record.state == SessionState::Open && means(&record.session.chain)
+            }
+            Effect::Live { .. }
+            | Effect::Ended(..)
+            | Effect::Stops(_)
+            | Effect::Dead(_)
+            | Effect::Approved(..)
+            | Effect::ApprovalUsed(..)
+            | Effect::ApprovalGone(..) => false,
+        };
+        txn.effects.iter().filter(opened).count()
     };
-    let just = txn.effects.iter().filter(opened_now).count();
-    let open = txn.live.read().map_err(|_| poisoned())?.children(parent);
-    if open.saturating_add(just) < SESSION_CHILDREN {
-        Ok(())
-    } else {
-        Err(StoreError::TooManyChildren(SESSION_CHILDREN))
+    let just = opened_now(&|chain| chain.parent().is_some_and(|link| link.session == parent));
+    if live.children(parent).saturating_add(just) >= SESSION_CHILDREN {
+        return Err(StoreError::TooManyChildren(SESSION_CHILDREN));
     }
+    for link in session.chain.links() {
+        let just = opened_now(&|chain| chain.holds(link.session));
+        let open = live.below(link.session, SESSION_DESCENDANTS);
+        if open.saturating_add(just) >= SESSION_DESCENDANTS {
+            return Err(StoreError::TooManyChildren(SESSION_DESCENDANTS));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses when a session, or one above it, is over.
+pub(super) fn all_open(
+    txn: &mut Txn<'_>,
+    id: SessionId,
+    chain: &Chain,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    for session in chain.links().iter().map(|link| link.session).chain([id]) {
+        if !is_open(txn, session, now)? {
+            return Err(StoreError::SessionOver);
+        }
+    }
+    Ok(())
 }
 
 fn is_open(txn: &mut Txn<'_>, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
@@ -125,15 +157,13 @@ fn is_open(txn: &mut Txn<'_>, id: SessionId, now: Timestamp) -> Result<bool, Sto
     txn.checked(result)
 }
 
-/// Ends every session that is meant, each with all below it, and revokes what they hold.
-pub(super) fn end_matching(
+/// The open sessions that match, and opened in time, also those that this very commit opens.
+pub(super) fn matching(
     txn: &mut Txn<'_>,
     matching: &Matching,
-    ending: &SessionEnding,
-    now: Timestamp,
-) -> Result<Cut, StoreError> {
+    opened_until: Option<Timestamp>,
+) -> Result<Vec<SessionId>, StoreError> {
     let mut ids = txn.live.read().map_err(|_| poisoned())?.sessions_of(matching);
-    // Also those that this very commit opens.
     ids.extend(txn.effects.iter().filter_map(|effect| match effect {
         Effect::Session(record, _) if matching.means_holder(Holder::of(&record.session)) => {
             Some(record.session.id)
@@ -142,8 +172,32 @@ pub(super) fn end_matching(
         | Effect::Live { .. }
         | Effect::Ended(..)
         | Effect::Stops(_)
-        | Effect::Dead(_) => None,
+        | Effect::Dead(_)
+        | Effect::Approved(..)
+        | Effect::ApprovalUsed(..)
+        | Effect::ApprovalGone(..) => None,
     }));
+    let Some(until) = opened_until else { return Ok(ids) };
+    // Why in this order: a session stands behind the one that opened it.
+    ids.sort_unstable_by_key(|id| id.row());
+    let mut in_time: Vec<SessionId> = Vec::new();
+    for id in ids {
+        let Session { opened, chain, .. } = rows::find_session(txn.db, id)?.session;
+        let below = || in_time.iter().any(|ended| chain.holds(*ended));
+        if opened <= until || below() {
+            in_time.push(id);
+        }
+    }
+    Ok(in_time)
+}
+
+/// Ends sessions with all that was granted in them.
+pub(super) fn end_all(
+    txn: &mut Txn<'_>,
+    ids: Vec<SessionId>,
+    ending: &SessionEnding,
+    now: Timestamp,
+) -> Result<Cut, StoreError> {
     let mut cut = Cut::default();
     for id in ids {
         if end(txn, id, ending, now)? {
@@ -191,6 +245,7 @@ fn end(
         params![row, phase, rows::text(&state)?],
     )?;
     txn.run("UPDATE session_use SET phase = ?2 WHERE row = ?1 AND phase = 0", params![row, phase])?;
+    approvals::drop_session(txn, id)?;
     record.state = state;
     txn.effects.push(Effect::Session(Arc::new(record), None));
     Ok(true)
@@ -214,7 +269,10 @@ fn revoke_grants(
         | Effect::Session(..)
         | Effect::Ended(..)
         | Effect::Stops(_)
-        | Effect::Dead(_) => None,
+        | Effect::Dead(_)
+        | Effect::Approved(..)
+        | Effect::ApprovalUsed(..)
+        | Effect::ApprovalGone(..) => None,
     }));
     let ending = Ending::Revoked { by, reason };
     let mut revoked = Vec::new();

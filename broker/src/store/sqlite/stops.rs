@@ -72,7 +72,13 @@ pub(super) fn check(
 fn current(txn: &Txn<'_>) -> Result<Arc<Stops>, StoreError> {
     let changed = txn.effects.iter().rev().find_map(|effect| match effect {
         Effect::Stops(stops) => Some(Arc::clone(stops)),
-        Effect::Session(..) | Effect::Live { .. } | Effect::Ended(..) | Effect::Dead(_) => None,
+        Effect::Session(..)
+        | Effect::Live { .. }
+        | Effect::Ended(..)
+        | Effect::Dead(_)
+        | Effect::Approved(..)
+        | Effect::ApprovalUsed(..)
+        | Effect::ApprovalGone(..) => None,
     });
     match changed {
         Some(stops) => Ok(stops),

@@ -89,6 +89,15 @@ impl Txn<'_> {
         self.checked(result)
     }
 
+    /// Makes a step that stopped halfway fail the whole commit. Why only such: one that has changed
+    /// nothing yet may fail alone.
+    pub fn whole<T>(&mut self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error @ StoreError::Broken(_)) = &result {
+            self.failed = Some(error.clone());
+        }
+        result
+    }
+
     /// Passes a result of SQLite on, remembering an error for the whole commit.
     pub fn checked<T>(&mut self, result: rusqlite::Result<T>) -> Result<T, StoreError> {
         result.map_err(|error| {
@@ -199,9 +208,12 @@ impl Writer {
                 if ended {
                     self.endings.send_replace(());
                 }
-                acks.into_iter().for_each(|ack| ack(None));
+                // Why before the answers: whoever got one finds its entry in the log.
                 if grown {
                     self.grown.send_replace(self.edge.frontier().clone());
+                }
+                acks.into_iter().for_each(|ack| ack(None));
+                if grown {
                     // Why no error: whoever misses some reads them from the file.
                     let _ = self.feed.try_send(appended);
                 }
@@ -255,7 +267,13 @@ impl Writer {
         // Why with this commit's own: an id is reserved before it is recorded, so a low row may be new.
         let recorded = effects.iter().filter_map(|effect| match effect {
             Effect::Live { id, .. } => Some(id.row()),
-            Effect::Session(..) | Effect::Ended(..) | Effect::Stops(_) | Effect::Dead(_) => None,
+            Effect::Session(..)
+            | Effect::Ended(..)
+            | Effect::Stops(_)
+            | Effect::Dead(_)
+            | Effect::Approved(..)
+            | Effect::ApprovalUsed(..)
+            | Effect::ApprovalGone(..) => None,
         });
         let live = self.live.read().ok().and_then(|live| live.lowest());
         let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use jeton_domain::{id::quote, secret::Secret, ttl::Timestamp};
+use jeton_domain::{id::quote, scope::Resource, secret::Secret, ttl::Timestamp};
 use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, Visitor},
@@ -13,7 +13,7 @@ use super::{
     failure::{Failure, life_from},
     permissions::{Level, Wanted},
 };
-use crate::upstream::{CredentialKind, Minted};
+use crate::upstream::{CredentialKind, Minted, Standing};
 
 /// Characters of a token. Why: 40 for years, about 520 today; other lengths are no tokens.
 const TOKEN_CHARS: std::ops::RangeInclusive<usize> = 20..=2048;
@@ -112,6 +112,25 @@ fn too_broad(given: Option<Once>, wanted: &Wanted) -> Option<String> {
         (!within && !added).then(|| {
             format!("the token has `{}:{}`, which was not asked for", quote(name), quote(word))
         })
+    })
+}
+
+/// What an answer about the repositories of a token says of it.
+pub fn opened(answer: &Answer, granted: &Resource) -> Option<Standing> {
+    #[derive(Deserialize)]
+    struct Opened {
+        total_count: u64,
+        repositories: Vec<Repository>,
+    }
+    let Opened { total_count, repositories } = answer.json().ok()?;
+    Some(match repositories.as_slice() {
+        [one] if total_count == 1 && one.full_name.eq_ignore_ascii_case(granted.as_str()) => {
+            Standing::AsGranted
+        }
+        [one] if total_count == 1 => {
+            Standing::Other(format!("it opens `{}` and not `{granted}`", quote(&one.full_name)))
+        }
+        _ => Standing::Other(format!("it opens {total_count} repositories")),
     })
 }
 

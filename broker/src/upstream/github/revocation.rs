@@ -1,14 +1,14 @@
 //! Taking a token back, and trying it: GitHub's word alone is no proof.
 
-use jeton_domain::secret::Secret;
+use jeton_domain::{scope::Scope, secret::Secret};
 use reqwest::Method;
 
 use super::{
-    GithubMinter,
+    GithubMinter, answer,
     api::{Answer, Budget, Call},
     failure,
 };
-use crate::upstream::RevokeError;
+use crate::upstream::{RevokeError, Standing};
 
 /// What the server said when it was told.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,25 @@ impl GithubMinter {
             (200..=299, Told::Done) => Err(unconfirmed("it says 204 but the token still works")),
             (200..=299, Told::Gone | Told::Unknown) => Err(unconfirmed("the token still works")),
             _ => Err(refused(&answer, TRY)),
+        }
+    }
+
+    /// Looks which repositories a token opens.
+    pub(super) async fn standing(
+        &self,
+        token: &Secret,
+        scope: &Scope,
+        budget: Budget,
+    ) -> Result<Standing, RevokeError> {
+        const LOOK: &str = "GET /installation/repositories";
+        let path = "/installation/repositories?per_page=2";
+        let call = self.asked(Method::GET, path, token, budget);
+        let answer = call.await.map_err(|failure| failure.of_revocation(LOOK))?;
+        match answer.status.as_u16() {
+            200 => answer::opened(&answer, &scope.resource)
+                .ok_or_else(|| unconfirmed("it does not say which repositories the token opens")),
+            _ if is_bad_credential(&answer) => Ok(Standing::Gone),
+            _ => Err(refused(&answer, LOOK)),
         }
     }
 

@@ -9,7 +9,7 @@ mod table;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use jeton_client::{Client, EntryFilter, EntryInfo, ErrorKind, Until, log::FolderWriter};
+use jeton_client::{Client, EntryFilter, EntryInfo, Purpose, Until, log::FolderWriter};
 use serde_json::json;
 
 use self::{lines::Lines, parquet::Parts, table::Table};
@@ -142,16 +142,20 @@ async fn stream(
     mut each: impl FnMut(&EntryInfo) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
     let (mut count, mut broken) = (0_u64, 0);
-    let until = Until::End { purpose: "export" };
+    let until = Until::End(Purpose::Export);
     loop {
         let opened = client.tail_entries(filter.clone(), from, until).await;
         let outcome = match opened {
             Err(error) => Err(error),
             Ok(mut stream) => loop {
                 match stream.next().await {
-                    Ok(None) => break Ok(()),
+                    // A stream that ends before the log does is taken up again.
+                    Ok(None) => break Ok(false),
                     Err(error) => break Err(error),
                     Ok(Some(batch)) => {
+                        if batch.at_end {
+                            break Ok(true);
+                        }
                         for entry in &batch.entries {
                             if end.is_some_and(|end| entry.index >= end) {
                                 return Ok(count);
@@ -165,8 +169,14 @@ async fn stream(
             },
         };
         match outcome {
-            Ok(()) => return Ok(count),
-            Err(error) if error.kind() == ErrorKind::Unavailable && broken < TRIES => {
+            Ok(true) => return Ok(count),
+            Ok(false) if broken < TRIES => broken += 1,
+            Ok(false) => {
+                return Err(Failure::Broken(format!(
+                    "the broker ends the stream at {from} again and again, before the log does"
+                )));
+            }
+            Err(error) if error.is_passing() && broken < TRIES => {
                 broken += 1;
                 output::note(&format!(
                     "jeton: {}; going on at {from}\n",

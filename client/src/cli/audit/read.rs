@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use jeton_client::{Client, EntryFilter, ErrorKind, PageOf, Until};
+use jeton_client::{Client, EntryFilter, PageOf, Purpose, Until};
 use serde_json::{Value, json};
 
 use super::{
@@ -54,6 +54,14 @@ pub struct Tail {
     no_follow: bool,
 }
 
+/// What is left after a stream.
+enum Left {
+    /// It ended where it should, or nobody reads any more.
+    Done,
+    /// The broker ended it, as it does now and then.
+    More,
+}
+
 /// Lists a page.
 ///
 /// # Errors
@@ -97,12 +105,12 @@ pub async fn tail(global: &Global, tail: Tail) -> Result<(), Failure> {
         None => client.checkpoint().await?.checkpoint.checkpoint().size.saturating_sub(tail.last),
     };
     let filter = EntryFilter::from(tail.filter);
-    let until = if tail.no_follow { Until::End { purpose: "tail" } } else { Until::Stopped };
+    let until = if tail.no_follow { Until::End(Purpose::Look) } else { Until::Stopped };
     loop {
         match follow(&client, &filter, &mut from, until, global.output()).await {
-            Ok(()) if tail.no_follow => return Ok(()),
-            Ok(()) => {}
-            Err(Failure::Told(error)) if error.kind() == ErrorKind::Unavailable => {
+            Ok(Left::Done) => return Ok(()),
+            Ok(Left::More) => {}
+            Err(Failure::Told(error)) if error.is_passing() => {
                 output::note(&format!(
                     "jeton: {}; going on at {from}\n",
                     clean(&error.to_string())
@@ -120,7 +128,7 @@ async fn follow(
     from: &mut u64,
     until: Until,
     output: Output,
-) -> Result<(), Failure> {
+) -> Result<Left, Failure> {
     let paint = Paint::for_stdout();
     let mut stream = client.tail_entries(filter.clone(), *from, until).await?;
     while let Some(batch) = stream.next().await? {
@@ -129,11 +137,14 @@ async fn follow(
             .iter()
             .map(|entry| match output {
                 Output::Tables => row::line(entry, paint),
-                Output::Json => format!("{}\n", row::object(entry)),
+                Output::Json => output::line(&row::object(entry)),
             })
             .collect();
-        output::raw(told.as_bytes())?;
+        let heard = output::piece(told.as_bytes())?;
         *from = batch.next;
+        if batch.at_end || !heard {
+            return Ok(Left::Done);
+        }
     }
-    Ok(())
+    Ok(Left::More)
 }

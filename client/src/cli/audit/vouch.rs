@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 use jeton_client::{
-    EntryFilter, Error, Until,
+    EntryFilter, Error, Purpose, Until,
     log::{Folder, LogError, LogSource, Report, StoreFile, Web, verify as verify_log},
 };
 use jeton_domain::merkle::{Anchor, LogVerifier, SignedCheckpoint, VerifierKey, WitnessKey};
@@ -101,7 +101,7 @@ pub async fn verify(global: &Global, asked: Verify) -> Result<(), Failure> {
     let folder = asked.tiles.as_deref().map(Folder::new);
     let report = match (&asked.store, folder, &asked.url) {
         (Some(store), moved, _) => offline(StoreFile::open(store, moved)?, &key, kept).await?,
-        (None, Some(folder), _) => offline(folder, &key, kept).await?,
+        (None, Some(folder), _) => offline(folder, &key, kept).await.map_err(of_folder)?,
         (None, None, Some(url)) => offline(Web::new(url, &global.settings())?, &key, kept).await?,
         (None, None, None) => online(global, &key, &kept).await?,
     };
@@ -115,6 +115,14 @@ pub async fn verify(global: &Global, asked: Verify) -> Result<(), Failure> {
         "seconds": began.elapsed().as_secs_f64(),
     });
     global.output().result(&told, || words(&report, &key, began.elapsed()))
+}
+
+/// Adds what may be the matter with a folder alone.
+fn of_folder(failure: Failure) -> Failure {
+    let Failure::Tampered(words) = failure else { return failure };
+    Failure::Tampered(format!(
+        "{words}; if it is the folder that a broker moved old entries to, it is a part of a log: name the broker's store too, with --store"
+    ))
 }
 
 async fn offline(
@@ -151,7 +159,7 @@ async fn online(
     let signed = anchors.iter().map(|anchor| anchor.size).max().unwrap_or(0);
     let mut verifier = LogVerifier::new(anchors);
     let mut bar = Bar::new();
-    let until = Until::End { purpose: "verify" };
+    let until = Until::End(Purpose::Verify);
     while verifier.size() < signed {
         let from = verifier.size();
         let mut stream = client.tail_entries(EntryFilter::default(), from, until).await?;
@@ -186,7 +194,13 @@ fn words(report: &Report, key: &VerifierKey, took: Duration) -> String {
         ("held against", format!("{} checkpoints by {}", report.checkpoints, key.name().as_str())),
         ("took", format!("{:.1} s", took.as_secs_f64())),
     ];
-    format!("the log holds: nothing was edited, inserted, removed or reordered\n{}", list(rows))
+    let holds = match report.by_hash_only {
+        0 => "the log holds: nothing was edited, inserted, removed or reordered".to_owned(),
+        some => format!(
+            "the log holds from entry {some} on; of those before only the hashes are here, as the log itself says"
+        ),
+    };
+    format!("{holds}\n{}", list(rows))
 }
 
 /// Tells the newest checkpoint.
@@ -316,7 +330,8 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 /// Writes a file whole or not at all.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let draft = file.with_extension("new");
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(".new");
     fs::write(&draft, text).and_then(|()| fs::rename(&draft, file)).map_err(|error| {
         Failure::Told(Error::config(format!("`{}` can't be written: {error}", file.display())))
     })

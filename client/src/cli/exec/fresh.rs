@@ -58,7 +58,8 @@ fn is_passing(failure: &Failure) -> bool {
         | Failure::Missing(_)
         | Failure::Broken(_)
         | Failure::Tampered(_)
-        | Failure::Pending(_) => false,
+        | Failure::Pending(_)
+        | Failure::Ended(_) => false,
     }
 }
 

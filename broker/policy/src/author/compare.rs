@@ -1,0 +1,117 @@
+//! Two sets of policies, and in words what differs between them.
+
+use std::collections::BTreeMap;
+
+use jeton_domain::decision::{PolicyId, Rules};
+use serde_json::Value;
+
+use crate::PolicySet;
+
+/// What differs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Lines for people, each about one thing.
+    pub lines: Vec<String>,
+}
+
+/// Compares two sets.
+#[must_use]
+pub fn compare(old: &PolicySet, new: &PolicySet) -> Difference {
+    let mut lines = Vec::new();
+    if old.hash() == new.hash() {
+        return Difference { lines };
+    }
+    policies(old, new, &mut lines);
+    let (before, after) = (facts(old), facts(new));
+    for (title, text) in &after {
+        match before.get(title) {
+            None => lines.push(format!("new: {title}{}", aside(text))),
+            Some(was) if was != text => {
+                lines.push(format!("changed: {title}: {was} → {text}"));
+            }
+            Some(_) => {}
+        }
+    }
+    for (title, _) in before.iter().filter(|(title, _)| !after.contains_key(*title)) {
+        lines.push(format!("gone: {title}"));
+    }
+    if lines.is_empty() {
+        lines.push("only comments, blanks or the order differ".to_owned());
+    }
+    Difference { lines }
+}
+
+fn policies(old: &PolicySet, new: &PolicySet, lines: &mut Vec<String>) {
+    let read = |set: &PolicySet| -> BTreeMap<PolicyId, (String, Value)> {
+        let policies = set.policies();
+        let json = |policy: &cedar_policy::Policy| policy.to_json().unwrap_or_default();
+        policies.map(|(id, policy)| (id, (policy.effect().to_string(), json(policy)))).collect()
+    };
+    let (before, after) = (read(old), read(new));
+    for (id, (effect, json)) in &after {
+        match before.get(id) {
+            None => lines.push(format!("new: {effect} `{id}`")),
+            Some((_, was)) if was != json => {
+                let parts =
+                    ["effect", "principal", "action", "resource", "conditions", "annotations"];
+                let changed = parts.into_iter().filter(|part| was.get(part) != json.get(part));
+                let changed: Vec<_> = changed.collect();
+                lines.push(format!("changed: {effect} `{id}`: its {}", changed.join(", ")));
+            }
+            Some(_) => {}
+        }
+    }
+    for (id, (effect, _)) in before.iter().filter(|(id, _)| !after.contains_key(*id)) {
+        lines.push(format!("gone: {effect} `{id}`"));
+    }
+}
+
+/// What the catalogue says, each fact under a title.
+fn facts(set: &PolicySet) -> BTreeMap<String, String> {
+    let mut facts = BTreeMap::new();
+    let catalogue = &set.catalogue;
+    let joined = |words: &mut dyn Iterator<Item = String>| words.collect::<Vec<_>>().join(", ");
+    for team in &catalogue.teams {
+        facts.insert(format!("team `{team}`"), String::new());
+    }
+    for (upstream, actions) in &catalogue.upstreams {
+        let actions = joined(&mut actions.iter().map(ToString::to_string));
+        facts.insert(format!("upstream `{upstream}`"), actions);
+    }
+    for ((upstream, resource), listed) in &catalogue.resources {
+        let part =
+            |name: &str, text: &Option<String>| text.as_ref().map(|text| format!("{name} {text}"));
+        let labels = listed.labels.iter().map(|label| format!("label {label}"));
+        let parts =
+            [part("id", &listed.id), part("tier", &listed.tier), part("owner", &listed.owner)];
+        let text = joined(&mut parts.into_iter().flatten().chain(labels));
+        facts.insert(format!("resource `{upstream}:{resource}`"), text);
+    }
+    for rule in &catalogue.agents {
+        let trust = rule.trust.map(|trust| format!("trust {trust}"));
+        let teams = rule.teams.iter().map(|team| format!("team {team}"));
+        facts.insert(format!("agents `{}`", rule.who), joined(&mut teams.chain(trust)));
+    }
+    for (person, teams) in &catalogue.persons {
+        let teams = joined(&mut teams.iter().map(|team| format!("team {team}")));
+        facts.insert(format!("person `{person}`"), teams);
+    }
+    for (name, group) in &catalogue.groups {
+        let claimed = group.claimed.iter().map(|(issuer, name)| format!("{name} of {issuer}"));
+        let members = group.members.iter().map(ToString::to_string).chain(claimed);
+        let mut terms = vec![format!("quorum {}", group.terms.quorum)];
+        if group.terms.reason {
+            terms.push("reason wanted".to_owned());
+        }
+        if let Some(session) = group.terms.session {
+            let (grants, seconds) = (session.grants, session.ttl.seconds());
+            terms.push(format!("for a session {grants} grants and {seconds} s"));
+        }
+        facts.insert(format!("group `{name}`"), joined(&mut members.chain(terms)));
+    }
+    facts
+}
+
+fn aside(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!(" ({text})") }
+}

@@ -1,0 +1,207 @@
+//! What a set may hold that its author hardly meant, although every policy in it is sound.
+
+use cedar_policy::{ActionConstraint, Effect, Policy, PrincipalConstraint, ResourceConstraint};
+use jeton_domain::decision::PolicyId;
+use serde_json::Value;
+
+use crate::PolicySet;
+
+/// Something to look at twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// The policy.
+    pub policy: PolicyId,
+    /// A word for the kind of it.
+    pub kind: &'static str,
+    /// What is odd, and what to do.
+    pub words: String,
+}
+
+/// A policy as the lints look at it.
+struct Seen<'a> {
+    id: PolicyId,
+    policy: &'a Policy,
+    json: Value,
+}
+
+impl Seen<'_> {
+    fn permits(&self) -> bool {
+        self.policy.effect() == Effect::Permit
+    }
+
+    fn conditions(&self) -> &[Value] {
+        self.json.get("conditions").and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    }
+
+    fn reads(&self, attribute: &str) -> bool {
+        self.conditions().iter().any(|condition| reads(condition, attribute))
+    }
+
+    fn part(&self, name: &str) -> Option<&Value> {
+        self.json.get(name)
+    }
+
+    /// What decides, without the words about it.
+    fn body(&self) -> Value {
+        let mut body = self.json.clone();
+        if let Some(fields) = body.as_object_mut() {
+            fields.remove("annotations");
+        }
+        body
+    }
+}
+
+/// Looks at every policy. In the order of their ids.
+#[must_use]
+pub fn lint(set: &PolicySet) -> Vec<Finding> {
+    let all: Vec<_> = set
+        .policies()
+        .filter_map(|(id, policy)| Some(Seen { id, policy, json: policy.to_json().ok()? }))
+        .collect();
+    let mut found: Vec<_> = all.iter().flat_map(one).collect();
+    for (place, later) in all.iter().enumerate() {
+        found.extend(all.iter().take(place).filter_map(|earlier| two(earlier, later)));
+    }
+    found.sort_by(|a, b| (&a.policy, a.kind).cmp(&(&b.policy, b.kind)));
+    found
+}
+
+fn one(seen: &Seen<'_>) -> Vec<Finding> {
+    let finding =
+        |kind, words: &str| Finding { policy: seen.id.clone(), kind, words: words.to_owned() };
+    let mut found = Vec::new();
+    if seen.permits() && is_for_all(seen.policy) && seen.conditions().is_empty() {
+        found.push(finding(
+            "matches everything",
+            "it permits everything to everybody; say who may do what on which resource",
+        ));
+    }
+    if seen.permits() && gives_grants(seen.policy) && !seen.reads("ttl") {
+        found.push(finding(
+            "no expiry",
+            "credentials may live as long as the broker lets any; add `context.ttl <= 15 * 60` or so",
+        ));
+    }
+    let forbids_for_ever = !seen.permits() && is_for_all(seen.policy);
+    if forbids_for_ever && seen.conditions().is_empty() {
+        found.push(finding("matches everything", "nothing is ever granted to anybody"));
+    }
+    if !seen.permits()
+        && seen.policy.annotation("reason").is_none_or(|words| words.trim().is_empty())
+    {
+        found.push(finding(
+            "no reason",
+            "whoever is refused reads the policy's `@reason`; say there what to do instead",
+        ));
+    }
+    found
+}
+
+/// Two that say the same, or of which one says all that the other does.
+fn two(earlier: &Seen<'_>, later: &Seen<'_>) -> Option<Finding> {
+    if earlier.policy.effect() != later.policy.effect() {
+        return None;
+    }
+    if earlier.body() == later.body() {
+        return Some(Finding {
+            policy: later.id.clone(),
+            kind: "repeated",
+            words: format!("`{}` says the same; keep one of them", earlier.id),
+        });
+    }
+    let (wide, narrow) = match (covers(earlier, later), covers(later, earlier)) {
+        (true, _) => (earlier, later),
+        (false, true) => (later, earlier),
+        (false, false) => return None,
+    };
+    Some(Finding {
+        policy: narrow.id.clone(),
+        kind: "shadowed",
+        words: format!("`{}` says it already, for more; take this one out, or that", wide.id),
+    })
+}
+
+/// Whether the first applies wherever the second does. Says no where that is not plain to see.
+fn covers(wide: &Seen<'_>, narrow: &Seen<'_>) -> bool {
+    let part = |name: &str| {
+        let (wide, narrow) = (wide.part(name), narrow.part(name));
+        wide == narrow
+            || wide.and_then(|part| part.get("op")).and_then(Value::as_str) == Some("All")
+    };
+    let conditions = wide.conditions().iter().all(|one| narrow.conditions().contains(one));
+    conditions && ["principal", "action", "resource"].into_iter().all(part)
+}
+
+fn is_for_all(policy: &Policy) -> bool {
+    policy.principal_constraint() == PrincipalConstraint::Any
+        && policy.action_constraint() == ActionConstraint::Any
+        && policy.resource_constraint() == ResourceConstraint::Any
+}
+
+/// Whether it may be about grants, and not only about opening sessions.
+pub(crate) fn gives_grants(policy: &Policy) -> bool {
+    let opens = |id: &cedar_policy::EntityUid| id.id().unescaped() == "open_session";
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::In(ids) => !ids.iter().all(opens),
+        ActionConstraint::Eq(id) => !opens(&id),
+    }
+}
+
+fn reads(node: &Value, attribute: &str) -> bool {
+    let here = node
+        .get(".")
+        .and_then(|access| access.get("attr"))
+        .and_then(Value::as_str)
+        .is_some_and(|name| name == attribute);
+    here || match node {
+        Value::Array(items) => items.iter().any(|item| reads(item, attribute)),
+        Value::Object(fields) => fields.values().any(|field| reads(field, attribute)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Vocabulary;
+
+    fn kinds(policies: &str) -> Vec<(String, &'static str)> {
+        let catalogue = "[[upstream]]\nname = \"git\"\nactions = [\"contents:read\"]\n";
+        let texts = [("catalogue.toml", catalogue), ("p.cedar", policies)];
+        let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+        let set = set.unwrap_or_else(|problems| panic!("{problems:?}"));
+        lint(&set).into_iter().map(|one| (one.policy.to_string(), one.kind)).collect()
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_found_and_what_is_fine_is_not() {
+        let found = kinds(
+            r#"
+@id("all") permit (principal, action, resource);
+@id("fine") permit (principal is Jeton::Agent, action == Jeton::Action::"contents:read", resource)
+    when { context.ttl <= 60 };
+@id("long") permit (principal is Jeton::Agent, action == Jeton::Action::"contents:read", resource)
+    when { context has ref && context.ref like "a/*" };
+@id("twin") permit (principal is Jeton::Agent, action == Jeton::Action::"contents:read", resource)
+    when { context.ttl <= 60 };
+@id("z-opens") permit (principal, action == Jeton::Action::"open_session", resource);
+@id("never") forbid (principal is Jeton::Agent, action == Jeton::Action::"contents:read", resource)
+    unless { context.ttl <= 60 };
+"#,
+        );
+        let wanted = [
+            ("all", "matches everything"),
+            ("all", "no expiry"),
+            ("fine", "shadowed"),
+            ("long", "no expiry"),
+            ("long", "shadowed"),
+            ("never", "no reason"),
+            ("twin", "repeated"),
+            ("twin", "shadowed"),
+            ("z-opens", "shadowed"),
+        ];
+        let wanted: Vec<_> = wanted.iter().map(|(id, kind)| ((*id).to_owned(), *kind)).collect();
+        assert_eq!(found, wanted);
+    }
+}

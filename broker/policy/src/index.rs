@@ -1,0 +1,218 @@
+//! Picks the few policies that can be about a question, because Cedar evaluates all it is handed.
+//!
+//! A policy is in the slice if its scope, the part in parentheses, matches. Cedar itself evaluates
+//! the scope first and nothing else if that fails, so what is left out could neither decide nor
+//! fail. The generated tests beside this file compare every slice with the whole set.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use cedar_policy::{
+    ActionConstraint, EntityTypeName, EntityUid, Policy, PolicySet, PolicySetError,
+    PrincipalConstraint, ResourceConstraint,
+};
+use moka::sync::Cache;
+
+use super::limits::SLICES;
+
+/// One end of a question: an entity and all that it is in.
+pub(super) struct Lineage {
+    kind: EntityTypeName,
+    /// The entity itself and its ancestors.
+    within: HashSet<EntityUid>,
+}
+
+impl Lineage {
+    pub fn new(entity: &EntityUid, ancestors: impl IntoIterator<Item = EntityUid>) -> Self {
+        let within = ancestors.into_iter().chain([entity.clone()]).collect();
+        Self { kind: entity.type_name().clone(), within }
+    }
+}
+
+/// A policy, and whether it reads the time.
+pub(super) struct Rule {
+    pub policy: Policy,
+    pub reads_now: bool,
+}
+
+/// The policies for one kind of question.
+pub(super) struct Slice {
+    pub policies: PolicySet,
+    /// Whether one of them reads the time. Why known: a time costs more than all other inputs.
+    pub reads_now: bool,
+}
+
+/// All policies of a set, and the ways to find them.
+pub(super) struct Index {
+    rules: Vec<Rule>,
+    scopes: Vec<PolicyScope>,
+    by_principal: Pins,
+    by_action: Pins,
+    by_resource: Pins,
+    slices: Cache<Vec<usize>, Arc<Slice>>,
+}
+
+impl Index {
+    pub fn new(rules: Vec<Rule>) -> Self {
+        let scopes: Vec<_> = rules.iter().map(|rule| PolicyScope::of(&rule.policy)).collect();
+        let pins = |pick: fn(&PolicyScope) -> &Constraint| Pins::new(scopes.iter().map(pick));
+        Self {
+            by_principal: pins(|scope| &scope.principal),
+            by_action: pins(|scope| &scope.action),
+            by_resource: pins(|scope| &scope.resource),
+            slices: Cache::new(SLICES),
+            scopes,
+            rules,
+        }
+    }
+
+    /// All policies, in no order.
+    pub fn policies(&self) -> impl Iterator<Item = &Policy> {
+        self.rules.iter().map(|rule| &rule.policy)
+    }
+
+    /// The policies whose scope holds the question.
+    pub fn slice(
+        &self,
+        principal: &Lineage,
+        action: &Lineage,
+        resource: &Lineage,
+    ) -> Result<Arc<Slice>, Box<PolicySetError>> {
+        let places = self.candidates(principal, action, resource);
+        if let Some(slice) = self.slices.get(&places) {
+            return Ok(slice);
+        }
+        let rules = || places.iter().filter_map(|place| self.rules.get(*place));
+        let policies = rules().map(|rule| rule.policy.clone());
+        let slice = Arc::new(Slice {
+            policies: PolicySet::from_policies(policies).map_err(Box::new)?,
+            reads_now: rules().any(|rule| rule.reads_now),
+        });
+        self.slices.insert(places, slice.clone());
+        Ok(slice)
+    }
+
+    /// All policies, for comparison.
+    #[cfg(test)]
+    pub fn everything(&self) -> Slice {
+        let policies = self.rules.iter().map(|rule| rule.policy.clone());
+        Slice {
+            policies: PolicySet::from_policies(policies).unwrap(),
+            reads_now: self.rules.iter().any(|rule| rule.reads_now),
+        }
+    }
+
+    fn candidates(&self, principal: &Lineage, action: &Lineage, resource: &Lineage) -> Vec<usize> {
+        let matches = |place: &usize| {
+            self.scopes.get(*place).is_some_and(|scope| {
+                scope.principal.holds(principal)
+                    && scope.action.holds(action)
+                    && scope.resource.holds(resource)
+            })
+        };
+        // Why the shortest: each of the three lists has every policy that can match.
+        let lists = [
+            self.by_principal.may_hold(principal),
+            self.by_action.may_hold(action),
+            self.by_resource.may_hold(resource),
+        ];
+        let shortest = lists.into_iter().min_by_key(Vec::len).unwrap_or_default();
+        let mut found: Vec<_> = shortest.into_iter().filter(matches).collect();
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+}
+
+/// Policies by the entities that one part of their scope names.
+#[derive(Default)]
+struct Pins {
+    anywhere: Vec<usize>,
+    at: HashMap<EntityUid, Vec<usize>>,
+}
+
+impl Pins {
+    fn new<'a>(constraints: impl Iterator<Item = &'a Constraint>) -> Self {
+        let mut pins = Self::default();
+        for (place, constraint) in constraints.enumerate() {
+            match &constraint.entities {
+                None => pins.anywhere.push(place),
+                Some(entities) => {
+                    for entity in entities {
+                        pins.at.entry(entity.clone()).or_default().push(place);
+                    }
+                }
+            }
+        }
+        pins
+    }
+
+    fn may_hold(&self, lineage: &Lineage) -> Vec<usize> {
+        let pinned = lineage.within.iter().filter_map(|entity| self.at.get(entity)).flatten();
+        self.anywhere.iter().chain(pinned).copied().collect()
+    }
+}
+
+struct PolicyScope {
+    principal: Constraint,
+    action: Constraint,
+    resource: Constraint,
+}
+
+/// One part of a scope: of this type, if one is named, and in one of these, if some are.
+///
+/// `==` is read as `in`. Why that is enough: it may take a policy too many into the slice, which
+/// Cedar then finds not to match, and never one too few.
+#[derive(Default)]
+struct Constraint {
+    kind: Option<EntityTypeName>,
+    entities: Option<Vec<EntityUid>>,
+}
+
+impl Constraint {
+    fn within(entities: impl IntoIterator<Item = EntityUid>) -> Self {
+        Self { kind: None, entities: Some(entities.into_iter().collect()) }
+    }
+
+    fn is(kind: EntityTypeName, within: Option<EntityUid>) -> Self {
+        Self { kind: Some(kind), entities: within.map(|entity| vec![entity]) }
+    }
+
+    fn holds(&self, lineage: &Lineage) -> bool {
+        self.kind.as_ref().is_none_or(|kind| *kind == lineage.kind)
+            && self
+                .entities
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|entity| lineage.within.contains(entity)))
+    }
+}
+
+impl PolicyScope {
+    fn of(policy: &Policy) -> Self {
+        Self {
+            principal: match policy.principal_constraint() {
+                PrincipalConstraint::Any => Constraint::default(),
+                PrincipalConstraint::In(entity) | PrincipalConstraint::Eq(entity) => {
+                    Constraint::within([entity])
+                }
+                PrincipalConstraint::Is(kind) => Constraint::is(kind, None),
+                PrincipalConstraint::IsIn(kind, entity) => Constraint::is(kind, Some(entity)),
+            },
+            action: match policy.action_constraint() {
+                ActionConstraint::Any => Constraint::default(),
+                ActionConstraint::In(entities) => Constraint::within(entities),
+                ActionConstraint::Eq(entity) => Constraint::within([entity]),
+            },
+            resource: match policy.resource_constraint() {
+                ResourceConstraint::Any => Constraint::default(),
+                ResourceConstraint::In(entity) | ResourceConstraint::Eq(entity) => {
+                    Constraint::within([entity])
+                }
+                ResourceConstraint::Is(kind) => Constraint::is(kind, None),
+                ResourceConstraint::IsIn(kind, entity) => Constraint::is(kind, Some(entity)),
+            },
+        }
+    }
+}

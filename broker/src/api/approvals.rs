@@ -1,0 +1,127 @@
+//! `ApprovalService`.
+
+use std::{pin::Pin, sync::Arc};
+
+use jeton_domain::{approval::RequestHash, scope::ScopeBound, session::Words};
+use jeton_proto::v1::{
+    ApproveRequest, ApproveResponse, CommentRequest, CommentResponse, GetApprovalRequest,
+    GetApprovalResponse, ListApprovalsRequest, ListApprovalsResponse, RejectRequest,
+    RejectResponse, WatchApprovalsRequest, WatchApprovalsResponse, WithdrawApprovalRequest,
+    WithdrawApprovalResponse, approval_service_server::ApprovalService,
+};
+use tokio_stream::{Stream, StreamExt};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, caller, status, wire};
+use crate::operation::{
+    approvals,
+    decide_approval::{self, Reach, Yes},
+};
+
+#[async_trait]
+impl ApprovalService for Api {
+    type WatchApprovalsStream =
+        Pin<Box<dyn Stream<Item = Result<WatchApprovalsResponse, Status>> + Send>>;
+
+    async fn list_approvals(
+        &self,
+        request: Request<ListApprovalsRequest>,
+    ) -> Result<Response<ListApprovalsResponse>, Status> {
+        let caller = caller(&request)?;
+        let found = approvals::questions(&self.broker, &caller).await?;
+        let approvals = found.iter().map(wire::question).collect();
+        Ok(Response::new(ListApprovalsResponse { approvals }))
+    }
+
+    async fn get_approval(
+        &self,
+        request: Request<GetApprovalRequest>,
+    ) -> Result<Response<GetApprovalResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = wire::grant_id("grant", &request.get_ref().grant)?;
+        let found = approvals::question(&self.broker, &caller, id).await?;
+        Ok(Response::new(GetApprovalResponse { approval: Some(wire::question(&found)) }))
+    }
+
+    async fn watch_approvals(
+        &self,
+        request: Request<WatchApprovalsRequest>,
+    ) -> Result<Response<Self::WatchApprovalsStream>, Status> {
+        let caller = caller(&request)?;
+        let place = self.watches.take(&caller).ok_or_else(status::shed)?;
+        let broker = Arc::clone(&self.broker);
+        let stream = place.run(self.stop.clone(), async move |out| {
+            approvals::watch(&broker, &caller, out).await;
+        });
+        let stream = stream.map(|found| {
+            let found = found.map_err(Status::from)?;
+            Ok(WatchApprovalsResponse { approvals: found.iter().map(wire::question).collect() })
+        });
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn approve(
+        &self,
+        request: Request<ApproveRequest>,
+    ) -> Result<Response<ApproveResponse>, Status> {
+        let caller = caller(&request)?;
+        let yes = yes(request.into_inner())?;
+        let found = decide_approval::approve(&self.broker, &caller, yes).await?;
+        Ok(Response::new(ApproveResponse { approval: Some(wire::question(&found)) }))
+    }
+
+    async fn reject(
+        &self,
+        request: Request<RejectRequest>,
+    ) -> Result<Response<RejectResponse>, Status> {
+        let caller = caller(&request)?;
+        let RejectRequest { grant, reason } = request.into_inner();
+        let id = wire::grant_id("grant", &grant)?;
+        let ended = decide_approval::reject(&self.broker, &caller, id, Words::new(&reason)).await?;
+        Ok(Response::new(RejectResponse { grant: Some(wire::grant(&ended)) }))
+    }
+
+    async fn comment(
+        &self,
+        request: Request<CommentRequest>,
+    ) -> Result<Response<CommentResponse>, Status> {
+        let caller = caller(&request)?;
+        let CommentRequest { grant, words } = request.into_inner();
+        let id = wire::grant_id("grant", &grant)?;
+        decide_approval::comment(&self.broker, &caller, id, Words::new(&words)).await?;
+        Ok(Response::new(CommentResponse {}))
+    }
+
+    async fn withdraw_approval(
+        &self,
+        request: Request<WithdrawApprovalRequest>,
+    ) -> Result<Response<WithdrawApprovalResponse>, Status> {
+        let caller = caller(&request)?;
+        let id = wire::grant_id("grant", &request.get_ref().grant)?;
+        decide_approval::withdraw(&self.broker, &caller, id).await?;
+        Ok(Response::new(WithdrawApprovalResponse {}))
+    }
+}
+
+fn yes(request: ApproveRequest) -> Result<Yes, Status> {
+    let ApproveRequest { grant, request_hash, reason, for_session, within, grants, ttl_seconds } =
+        request;
+    let reach = match for_session {
+        true => {
+            let within: Option<ScopeBound> = within.map(wire::scope_bound).transpose()?;
+            let grants = (grants > 0).then_some(grants);
+            Reach::Session { within, grants, ttl: wire::ttl(ttl_seconds) }
+        }
+        false if within.is_some() || grants > 0 || ttl_seconds > 0 => {
+            let message = "bounds are for a yes for the session; set it, or leave them out";
+            return Err(status::invalid("for_session", message));
+        }
+        false => Reach::Once,
+    };
+    Ok(Yes {
+        grant: wire::grant_id("grant", &grant)?,
+        hash: RequestHash::new(&request_hash),
+        reach,
+        reason: Words::new(&reason),
+    })
+}

@@ -1,0 +1,68 @@
+//! `PolicyService`.
+
+use jeton_domain::{decision::Rules, session::Words};
+use jeton_proto::v1::{
+    GetPoliciesRequest, GetPoliciesResponse, GetPolicySetRequest, GetPolicySetResponse,
+    KeptPolicySet, PolicyFile, ReloadPoliciesRequest, ReloadPoliciesResponse,
+    RollBackPoliciesRequest, RollBackPoliciesResponse, policy_service_server::PolicyService,
+};
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Api, caller, wire};
+use crate::operation::{policies, reload_policy::Reloaded};
+
+#[async_trait]
+impl PolicyService for Api {
+    async fn get_policies(
+        &self,
+        request: Request<GetPoliciesRequest>,
+    ) -> Result<Response<GetPoliciesResponse>, Status> {
+        let caller = caller(&request)?;
+        let found = policies::loaded(&self.broker, &caller).await?;
+        let kept = found.kept.into_iter();
+        let kept = kept.map(|(hash, since)| KeptPolicySet { hash, since: Some(wire::time(since)) });
+        Ok(Response::new(GetPoliciesResponse {
+            hash: found.hash,
+            instead_of: found.pinned.map(|pin| pin.instead_of).unwrap_or_default(),
+            kept: kept.collect(),
+        }))
+    }
+
+    async fn get_policy_set(
+        &self,
+        request: Request<GetPolicySetRequest>,
+    ) -> Result<Response<GetPolicySetResponse>, Status> {
+        let caller = caller(&request)?;
+        let hash = request.into_inner().hash;
+        let files = policies::files(&self.broker, &caller, hash).await?.into_iter();
+        let files = files.map(|one| PolicyFile { name: one.name, text: one.text });
+        Ok(Response::new(GetPolicySetResponse { files: files.collect() }))
+    }
+
+    async fn reload_policies(
+        &self,
+        request: Request<ReloadPoliciesRequest>,
+    ) -> Result<Response<ReloadPoliciesResponse>, Status> {
+        let caller = caller(&request)?;
+        let done = policies::reload(&self.broker, &caller).await?;
+        let problems = match &done {
+            Reloaded::Refused(problems) => problems.iter().map(ToString::to_string).collect(),
+            Reloaded::Changed | Reloaded::Kept => vec![],
+        };
+        Ok(Response::new(ReloadPoliciesResponse {
+            hash: self.broker.policies.current().hash().to_owned(),
+            changed: done == Reloaded::Changed,
+            problems,
+        }))
+    }
+
+    async fn roll_back_policies(
+        &self,
+        request: Request<RollBackPoliciesRequest>,
+    ) -> Result<Response<RollBackPoliciesResponse>, Status> {
+        let caller = caller(&request)?;
+        let RollBackPoliciesRequest { hash, reason } = request.into_inner();
+        policies::roll_back(&self.broker, &caller, hash, Words::new(&reason)).await?;
+        Ok(Response::new(RollBackPoliciesResponse {}))
+    }
+}

@@ -1,0 +1,213 @@
+//! Questions that wait for people: who is asked, what exactly, and who may answer.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use jeton_domain::{
+    approval::{Approval, GroupName, Guard, Involved, RequestHash, Terms, involved, request_hash},
+    decision::{Delivery, Rules},
+    grant::{Grant, GrantState},
+    id::GrantId,
+    principal::PrincipalId,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+
+use super::{Broker, Caller, Refusal, line::Line, line::unknown};
+use crate::{
+    limits::{PENDING_SHOWN, STREAM_LOOK, STREAM_PAUSE},
+    store::SessionRecord,
+};
+
+/// A question as whoever may see it sees it.
+pub struct Question {
+    /// The grant that waits.
+    pub grant: Grant,
+    /// Its session.
+    pub session: Arc<SessionRecord>,
+    /// What waits.
+    pub guards: Vec<Guard>,
+    /// What an approval is bound to.
+    pub hash: RequestHash,
+    /// Who is asked.
+    pub groups: Vec<Asked>,
+    /// The approvals so far.
+    pub approvals: Vec<Arc<Approval>>,
+    /// Whether the policies changed since: then nothing can be approved any more.
+    pub stale: bool,
+    /// Why the caller may not answer, if it is one of those who are asked.
+    pub involved: Option<Involved>,
+}
+
+/// A group that is asked.
+pub struct Asked {
+    /// Its name.
+    pub name: GroupName,
+    /// What it keeps to.
+    pub terms: Terms,
+    /// Whether the caller is of it.
+    pub yours: bool,
+}
+
+impl Question {
+    /// What is asked, a line each, in the broker's own words: nothing of it was written by the agent.
+    #[must_use]
+    pub fn summary(&self) -> Vec<String> {
+        let (grant, session) = (&self.grant, &self.session.session);
+        let whom = session.person.as_ref().map_or_else(String::new, |who| format!(" for {who}"));
+        let (upstream, resource) = (&grant.scope.upstream, &grant.scope.resource);
+        let actions: Vec<_> = grant.scope.actions.iter().map(ToString::to_string).collect();
+        let mut lines = vec![
+            format!("{}{whom} wants {} on {upstream}:{resource}", grant.agent, actions.join(", ")),
+            match &grant.scope.git_ref {
+                Some(pattern) => format!("on refs that match {pattern}"),
+                None => "on every ref".to_owned(),
+            },
+            format!("for {} s from the moment it gets it", grant.ttl.seconds()),
+        ];
+        let chain: Vec<_> = grant.chain.links().iter().map(|link| link.agent.as_str()).collect();
+        if !chain.is_empty() {
+            lines.push(format!("passed on by {}", chain.join(", then ")));
+        }
+        lines.push(format!("in a session that {} opened", session.opener));
+        lines.extend(self.guards.iter().map(|guard| {
+            let groups: Vec<_> = guard.groups.iter().map(GroupName::as_str).collect();
+            let (policy, groups) = (&guard.policy, groups.join(" or "));
+            format!("held by {policy}, which {groups} can lift: {}", guard.reason.as_str())
+        }));
+        lines
+    }
+
+    /// The groups for which the caller may answer.
+    ///
+    /// # Errors
+    /// When there is none, or it would answer its own question.
+    pub fn answerable(&self) -> Result<BTreeSet<GroupName>, Refusal> {
+        if let Some(involved) = self.involved {
+            return Err(Refusal::State(format!("{involved}; somebody else has to answer")));
+        }
+        let yours = self.groups.iter().filter(|group| group.yours);
+        let yours: BTreeSet<_> = yours.map(|group| group.name.clone()).collect();
+        if yours.is_empty() {
+            return Err(Refusal::Forbidden("you are in none of the groups that are asked"));
+        }
+        Ok(yours)
+    }
+}
+
+/// One question.
+///
+/// # Errors
+/// When there is none such for this caller.
+pub async fn question(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Question, Refusal> {
+    let grant = broker.store.grant(id).await?;
+    let phase = grant.state.phase();
+    match seen(broker, caller, grant).await? {
+        Some(question) => Ok(question),
+        // Why told only to those who see everything: to others it never was theirs to see.
+        None if caller.sees_all() => {
+            Err(Refusal::State(format!("the grant is {}; nobody is asked", phase.word())))
+        }
+        None => Err(Refusal::NotFound("question")),
+    }
+}
+
+/// The questions that a caller may see, newest first.
+///
+/// # Errors
+/// When the store can't be read.
+pub async fn questions(broker: &Broker, caller: &Caller) -> Result<Vec<Question>, Refusal> {
+    let mut found = Vec::new();
+    for id in broker.store.pending(PENDING_SHOWN) {
+        let grant = broker.store.grant(id).await?;
+        found.extend(seen(broker, caller, grant).await?);
+    }
+    Ok(found)
+}
+
+async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Question>, Refusal> {
+    let GrantState::Pending { guards, until } = &grant.state else { return Ok(None) };
+    // Why not with a session: that is the agents' side.
+    if *until <= broker.clock.now() || caller.session.is_some() {
+        return Ok(None);
+    }
+    let guards = guards.clone();
+    let rules = broker.policies.current();
+    let who = &caller.principal.id;
+    let names: BTreeSet<_> = guards.iter().flat_map(|guard| guard.groups.iter()).collect();
+    let groups: Vec<_> = names
+        .into_iter()
+        .filter_map(|name| {
+            let group = rules.catalogue().group(name)?;
+            let yours = group.holds(&caller.principal);
+            Some(Asked { name: name.clone(), terms: group.terms.clone(), yours })
+        })
+        .collect();
+    if !caller.sees_all() && !groups.iter().any(|group| group.yours) {
+        return Ok(None);
+    }
+    let session = broker.store.session(grant.session).await?;
+    let mut openers: Vec<PrincipalId> = Vec::new();
+    for link in session.session.chain.links() {
+        openers.push(broker.store.session(link.session).await?.session.opener.clone());
+    }
+    let kind = broker.source(&grant.scope.upstream)?.kind();
+    let approvals = broker.store.approvals(grant.session).into_iter();
+    let approvals = approvals.map(|(approval, _)| approval);
+    Ok(Some(Question {
+        hash: request_hash(&grant, &guards, Delivery::Direct, kind.word()),
+        involved: involved(who, &session.session, openers.iter()),
+        stale: rules.hash() != &*grant.decided_by.policy_hash,
+        approvals: approvals.filter(|approval| approval.grant == grant.id).collect(),
+        session,
+        guards,
+        groups,
+        grant,
+    }))
+}
+
+/// Sends all questions that a caller may see, and again each time that they are others, until the reader
+/// goes away.
+pub async fn watch(
+    broker: &Broker,
+    caller: &Caller,
+    out: mpsc::Sender<Result<Vec<Question>, Refusal>>,
+) {
+    if let Err(error) = follow(broker, caller, &out).await {
+        // Why ignored: a reader that went away wants no error.
+        let _ = out.send(Err(error)).await;
+    }
+}
+
+async fn follow(
+    broker: &Broker,
+    caller: &Caller,
+    out: &mpsc::Sender<Result<Vec<Question>, Refusal>>,
+) -> Result<(), Refusal> {
+    let mut growth = broker.store.growth();
+    let line = Line::new(broker, caller, out);
+    let mut told = None;
+    while line.goes_on().await? {
+        growth.borrow_and_update();
+        // Why by numbers in memory: reading the questions costs a look at each.
+        let state = (broker.store.asked(), broker.policies.current().hash().to_owned());
+        if told.as_ref() != Some(&state) {
+            told = Some(state);
+            if !line.send(questions(broker, caller).await?).await? {
+                return Ok(());
+            }
+        }
+        // Why a pause: under load the log grows thousands of times a second.
+        tokio::time::sleep(STREAM_PAUSE).await;
+        tokio::select! {
+            () = line.closed() => return Ok(()),
+            grown = timeout_at(Instant::now() + STREAM_LOOK, growth.changed()) => {
+                if let Ok(Err(_)) = grown {
+                    return Err(unknown());
+                }
+            }
+        }
+    }
+    Ok(())
+}

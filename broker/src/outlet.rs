@@ -1,0 +1,100 @@
+//! A place outside that is told of things by HTTP: never by a redirect or a proxy, bounded in time.
+
+use std::{fs, path::Path};
+
+use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url, redirect::Policy};
+
+use crate::{
+    crypto,
+    limits::{SIGNAL_ANSWER_BYTES, UPSTREAM_CALL, UPSTREAM_CONNECT},
+};
+
+/// The place, and the way to it.
+pub struct Outlet {
+    url: Url,
+    client: Client,
+}
+
+/// Why a place can't be called at all.
+#[derive(Debug, thiserror::Error)]
+pub enum OutletError {
+    /// A file of its is not there, or not what it must be.
+    #[error("`{0}` can't be read: {1}")]
+    File(String, String),
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Client(#[from] reqwest::Error),
+}
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// It can't be reached.
+    #[error("{}", innermost(.0))]
+    Http(#[from] reqwest::Error),
+    /// It refused.
+    #[error("it answered {0}: {1}")]
+    Refused(StatusCode, String),
+}
+
+impl Outlet {
+    /// Sets calls up. The CA is that of its certificate, in PEM; without it those that the web trusts.
+    ///
+    /// # Errors
+    /// When a file is not usable.
+    pub fn new(url: Url, ca: Option<&Path>) -> Result<Self, OutletError> {
+        crypto::install();
+        let mut client = Client::builder()
+            .timeout(UPSTREAM_CALL)
+            .connect_timeout(UPSTREAM_CONNECT)
+            .redirect(Policy::none())
+            .no_proxy();
+        if let Some(path) = ca {
+            let pem = fs::read_to_string(path).map_err(|error| {
+                OutletError::File(path.display().to_string(), error.to_string())
+            })?;
+            client = client.tls_certs_only(Certificate::from_pem_bundle(pem.as_bytes())?);
+        }
+        Ok(Self { url, client: client.build()? })
+    }
+
+    /// Its address, for log lines.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Posts a message. Any 2xx answer says that it is kept.
+    ///
+    /// # Errors
+    /// When it is not kept, and must be sent again.
+    pub async fn post(
+        &self,
+        dress: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<(), PushError> {
+        let mut answer = dress(self.client.post(self.url.clone())).send().await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let mut said = Vec::new();
+        while let Some(chunk) = answer.chunk().await? {
+            said.extend_from_slice(&chunk);
+            if said.len() > SIGNAL_ANSWER_BYTES {
+                break;
+            }
+        }
+        // Why so short and plain: it goes into a log line.
+        let said = String::from_utf8_lossy(&said);
+        let said = said.chars().filter(|letter| !letter.is_control()).take(200).collect();
+        Err(PushError::Refused(status, said))
+    }
+}
+
+/// The cause: "connection refused" says more than "error sending request".
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
