@@ -3,6 +3,7 @@
 //! The only caller of the store and the minters. Knows no wire types.
 
 pub mod approvals;
+pub mod budgets;
 pub mod checkpoint;
 pub mod claim_grant;
 pub mod close_session;
@@ -44,6 +45,7 @@ pub mod witness;
 use std::{collections::HashMap, sync::Arc};
 
 use jeton_domain::{
+    budget::OverBudget,
     decision::Denial,
     principal::{Issuers, Principal, PrincipalId, Role},
     revocation::Stops,
@@ -160,6 +162,9 @@ pub enum Refusal {
     /// The caller lacks a role.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// A budget is spent.
+    #[error(transparent)]
+    OverBudget(Box<OverBudget>),
     /// The request was decided, and refused.
     #[error("{}", .0.reason)]
     Denied(Box<Denial>),
@@ -222,6 +227,7 @@ impl From<StoreError> for Refusal {
             StoreError::AlreadyApproved => {
                 Self::State("you approved this before, otherwise; withdraw that first".into())
             }
+            StoreError::OverBudget(over) => Self::OverBudget(Box::new(over)),
             StoreError::Conflict(phase) => Self::State(format!("the grant is {}", phase.word())),
             StoreError::NoEntry { .. } => Self::NotFound("entry"),
             StoreError::Busy | StoreError::Full | StoreError::Broken(_) => Self::Store(error),

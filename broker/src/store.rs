@@ -14,6 +14,7 @@ use async_trait::async_trait;
 use jeton_domain::{
     approval::{Approval, Breadth, GroupName, RequestHash},
     audit::{Entry, Event},
+    budget::{OverBudget, Spend, Used},
     decision::PolicyId,
     grant::{DecidedBy, Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId},
@@ -392,6 +393,9 @@ pub enum StoreError {
     /// Somebody stopped it after it was decided.
     #[error("{0}")]
     Stopped(String),
+    /// A budget is spent.
+    #[error(transparent)]
+    OverBudget(OverBudget),
     /// It asks people as much as may be at once.
     #[error("{0} requests of the session wait for people, as many as may")]
     TooManyPending(usize),
@@ -488,6 +492,9 @@ pub trait Store: Send + Sync {
         id: GrantId,
         permit: Permit,
     ) -> Result<RecordedPermit, StoreError>;
+
+    /// How much is used of what a grant would spend. From memory.
+    fn used(&self, spends: &[Spend], now: Timestamp) -> Vec<Used>;
 
     /// Approvals of a session that are not used up, with how often each was used.
     fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)>;

@@ -46,6 +46,7 @@ pub struct Metrics {
     upstream_revocation_failures: Counter,
     sign_in_failures: Family<ReasonLabel, Counter>,
     shed: Counter,
+    over_budget: Counter,
     live_grants: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
 
@@ -87,6 +88,7 @@ impl Metrics {
             upstream_revocation_failures: Counter::default(),
             sign_in_failures: Family::default(),
             shed: Counter::default(),
+            over_budget: Counter::default(),
             live_grants: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -127,6 +129,11 @@ impl Metrics {
             metrics.shed.clone(),
         );
         registry.register(
+            "over_budget",
+            "Requests refused because a budget was spent",
+            metrics.over_budget.clone(),
+        );
+        registry.register(
             "live_grants",
             "Grants that are pending, minting or active",
             metrics.live_grants.clone(),
@@ -162,6 +169,11 @@ impl Metrics {
     /// A caller could not prove who it is.
     pub fn sign_in_failed(&self, reason: &'static str) {
         self.sign_in_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A budget was spent.
+    pub fn over_budget(&self) {
+        self.over_budget.inc();
     }
 
     /// A call was refused because too many were in work.

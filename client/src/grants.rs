@@ -16,7 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::{
     connect::Client,
     error::Error,
-    types::{GrantInfo, Granted, Introspection, Page, PageOf, ReDecided, Revoked, StopInfo},
+    types::{GrantInfo, Granted, Introspection, Means, Page, PageOf, ReDecided, Revoked, StopInfo},
     wire,
 };
 
@@ -283,6 +283,26 @@ impl Client {
             })
             .await?;
         Ok(answer.stops.into_iter().map(wire::stop).collect())
+    }
+
+    /// Tells what is left for grants of one scope, in the caller's session or in one that it may see.
+    ///
+    /// # Errors
+    /// When there is no such session for this caller.
+    pub async fn list_budgets(&self, session: &str, scope: &Scope) -> Result<Means, Error> {
+        let request =
+            v1::ListBudgetsRequest { session: session.to_owned(), scope: Some(wire::scope(scope)) };
+        let path = "/jeton.v1.GrantService/ListBudgets";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                GrantServiceClient::new(channel).list_budgets(request).await
+            })
+            .await?;
+        Ok(Means {
+            grants_used: answer.grants_used,
+            max_grants: answer.max_grants,
+            budgets: answer.budgets.into_iter().map(wire::budget).collect(),
+        })
     }
 
     /// Decides all live grants again with the policies that hold now: which would not be given any

@@ -64,8 +64,8 @@ pub use self::{
     session::Session,
     sessions::{Binding, OpenSession, OpenedSession},
     types::{
-        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, LostInfo, Page,
-        PageOf, ReDecided, Revoked, SessionInfo, StopInfo, WhoAmI,
+        BudgetInfo, DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret,
+        LostInfo, Means, Page, PageOf, ReDecided, Revoked, SessionInfo, StopInfo, WhoAmI,
     },
 };
 pub use jeton_domain::{

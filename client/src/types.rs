@@ -179,6 +179,34 @@ pub struct LostInfo {
     pub policy_ids: Vec<String>,
 }
 
+/// What a session has left for grants of one scope.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct Means {
+    /// Grants of the envelope that are used.
+    pub grants_used: u32,
+    /// All of them.
+    pub max_grants: u32,
+    /// Budgets of the catalogue that such a grant spends from.
+    pub budgets: Vec<BudgetInfo>,
+}
+
+/// A budget, and what is used of it. A bound that it does not have is 0.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+#[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
+pub struct BudgetInfo {
+    pub name: String,
+    pub per: String,
+    pub whom: String,
+    pub live: u32,
+    pub max_live: u32,
+    pub begun: u32,
+    pub max_begun: u32,
+    pub seconds: u32,
+    pub wait_seconds: u32,
+}
+
 /// What deciding again found.
 #[derive(Debug, Clone, Default, Serialize)]
 #[non_exhaustive]

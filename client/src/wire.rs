@@ -12,8 +12,8 @@ use crate::{
     error::{Error, ErrorKind},
     revocations::{EndedGrant, RevocationWord},
     types::{
-        DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret, LostInfo,
-        Revoked, SessionInfo, StopInfo, WhoAmI,
+        BudgetInfo, DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret,
+        LostInfo, Revoked, SessionInfo, StopInfo, WhoAmI,
     },
 };
 
@@ -97,6 +97,12 @@ pub(crate) fn revocations(word: v1::WatchRevocationsResponse) -> RevocationWord 
         next: word.next_index,
         caught_up: word.caught_up,
     }
+}
+
+pub(crate) fn budget(budget: v1::Budget) -> BudgetInfo {
+    let v1::Budget { name, per, whom, live, max_live, begun, max_begun, seconds, wait_seconds } =
+        budget;
+    BudgetInfo { name, per, whom, live, max_live, begun, max_begun, seconds, wait_seconds }
 }
 
 pub(crate) fn lost(lost: v1::LostGrant) -> Option<LostInfo> {

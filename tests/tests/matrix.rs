@@ -12,10 +12,10 @@ use jeton_broker::{
     },
 };
 use jeton_proto::v1::{
-    CloseSessionRequest, IntrospectRequest, ListEntriesRequest, ListGrantsRequest,
-    ListSessionsRequest, OpenSessionRequest, Page, ReDecideRequest, RenewGrantRequest,
-    RequestGrantRequest, RevokeGrantRequest, RevokeMatchingRequest, SummariseRequest,
-    TailEntriesRequest, open_session_request::Binding,
+    CloseSessionRequest, IntrospectRequest, ListBudgetsRequest, ListEntriesRequest,
+    ListGrantsRequest, ListSessionsRequest, OpenSessionRequest, Page, ReDecideRequest,
+    RenewGrantRequest, RequestGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
+    SummariseRequest, TailEntriesRequest, open_session_request::Binding,
 };
 use jeton_tests::{
     any_rpc::{self, Rpc},
@@ -57,6 +57,7 @@ const NAMING: &[(&str, &str, Names)] = &[
     ("GrantService/ReleaseGrant", "id", Names::Grant),
     ("GrantService/GetGrant", "id", Names::Grant),
     ("GrantService/RevokeGrant", "id", Names::Grant),
+    ("GrantService/ListBudgets", "session", Names::Session),
     ("GrantService/ListGrants", "session", Names::Session),
     ("GrantService/ListGrants", "agent", Names::Agent),
     ("GrantService/RevokeMatching", "session", Names::Session),
@@ -268,6 +269,9 @@ fn good(world: &World, path: &str, who: &str, own: &Scene) -> Vec<u8> {
             ..Default::default()
         }
         .encode_to_vec(),
+        "ListBudgets" => {
+            ListBudgetsRequest { scope: Some(scope(READ)), ..Default::default() }.encode_to_vec()
+        }
         "RenewGrant" => {
             RenewGrantRequest { id: own.grant.clone(), ..Default::default() }.encode_to_vec()
         }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     approval::{GroupName, Guard},
+    budget::{Budget, spends},
     delegation::Chain,
     grant::DecidedBy,
     permit::Permit,
@@ -125,6 +126,10 @@ pub trait Rules {
     fn judge(&self, question: &Question<'_>) -> Verdict;
     /// Names the set.
     fn hash(&self) -> &str;
+    /// What grants are counted against.
+    fn budgets(&self) -> &[Arc<Budget>] {
+        &[]
+    }
 }
 
 /// What is asked for.
@@ -188,6 +193,8 @@ pub enum Layer {
     Envelope,
     /// The policies of the platform team.
     Policy,
+    /// A budget that is spent.
+    Budget,
 }
 
 impl Layer {
@@ -199,6 +206,7 @@ impl Layer {
             Self::Stop => "stop",
             Self::Envelope => "envelope",
             Self::Policy => "policy",
+            Self::Budget => "budget",
         }
     }
 }
@@ -304,6 +312,7 @@ impl Asked<'_> {
                         self.request,
                         *ttl,
                         self.decided_by(),
+                        spends(self.rules.budgets(), self.standing.session, self.request),
                         self.standing.now,
                     ));
                 }

@@ -35,3 +35,14 @@ pub const APPROVALS_OF_GRANT: usize = 16;
 /// Seconds that a pending grant waits for an approval before it lapses.
 /// Why: a question that nobody answered in an hour is asked again by someone who still cares.
 pub const PENDING_SECONDS: u32 = 3600;
+/// Places in which the time of a budget's rate is counted. Why: memory for each holder, and a rate is
+/// kept to within one part of so many.
+pub const BUDGET_STEPS: u32 = 60;
+/// Longest time of a budget's rate, in seconds. Why: what began in it is read at the start.
+pub const BUDGET_SECONDS: u32 = 24 * 3600;
+/// Budgets of one catalogue. Why: each request is held against all of them.
+pub const BUDGETS: usize = 64;
+/// Longest emergency, in seconds. Why: after an hour others can be asked.
+pub const EMERGENCY_SECONDS: u32 = 3600;
+/// Grants of one emergency. Why: one that needs more is a way of working.
+pub const EMERGENCY_GRANTS: u32 = 100;

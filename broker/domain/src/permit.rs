@@ -1,6 +1,7 @@
 //! The proof that a request was decided and allowed.
 
 use crate::{
+    budget::Spend,
     decision::{Delivery, GrantRequest},
     delegation::Chain,
     grant::DecidedBy,
@@ -27,6 +28,7 @@ pub struct Permit {
     delivery: Delivery,
     reason: Words,
     decided_by: DecidedBy,
+    spends: Vec<Spend>,
     decided: Timestamp,
 }
 
@@ -37,6 +39,7 @@ impl Permit {
         request: &GrantRequest,
         ttl: Ttl,
         decided_by: DecidedBy,
+        spends: Vec<Spend>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -49,6 +52,7 @@ impl Permit {
             delivery: request.delivery,
             reason: request.reason.clone(),
             decided_by,
+            spends,
             decided: now,
         }
     }
@@ -105,6 +109,12 @@ impl Permit {
     #[must_use]
     pub fn decided_by(&self) -> &DecidedBy {
         &self.decided_by
+    }
+
+    /// What it takes from budgets.
+    #[must_use]
+    pub fn spends(&self) -> &[Spend] {
+        &self.spends
     }
 
     /// When.

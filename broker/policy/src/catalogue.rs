@@ -5,10 +5,14 @@
 //! policies about a whole organisation reach every resource in it, and those about teams only whom
 //! somebody listed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use jeton_domain::{
     approval::{GroupName, Terms},
+    budget::Budget,
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId},
     scope::{Action, Resource, Upstream},
@@ -23,6 +27,7 @@ pub struct Catalogue {
     pub(super) agents: Vec<AgentRule>,
     pub(super) persons: HashMap<PrincipalId, BTreeSet<String>>,
     pub(super) groups: BTreeMap<GroupName, Group>,
+    pub(super) budgets: Vec<Arc<Budget>>,
 }
 
 /// People who lift guards.
@@ -101,6 +106,12 @@ impl Catalogue {
     pub fn resource(&self, upstream: &Upstream, resource: &Resource) -> Option<&Listed> {
         // Why not borrowed: a prepared question asks only once.
         self.resources.get(&(upstream.clone(), resource.clone()))
+    }
+
+    /// What grants are counted against.
+    #[must_use]
+    pub fn budgets(&self) -> &[Arc<Budget>] {
+        &self.budgets
     }
 
     /// An approver group; `None` if there is none such.

@@ -1,10 +1,15 @@
 //! Reads `catalogue.toml`: what was typed, then what it means. Tells every problem, not the first.
 
-use std::collections::{BTreeSet, HashSet};
+mod budgets;
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use jeton_domain::{
     approval::{GroupName, SessionTerms, Terms},
-    limits::{APPROVALS_OF_GRANT, SESSION_GRANTS, SESSION_TTL_SECONDS},
+    limits::{APPROVALS_OF_GRANT, BUDGETS, SESSION_GRANTS, SESSION_TTL_SECONDS},
     pattern::NamePattern,
     principal::{Issuer, PrincipalId},
     scope::{Action, Resource, Upstream},
@@ -31,6 +36,7 @@ struct RawCatalogue {
     agent: Vec<Spanned<Value>>,
     person: Vec<Spanned<Value>>,
     group: Vec<Spanned<Value>>,
+    budget: Vec<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -122,6 +128,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
     reading.entries(raw.agent, Reading::agent);
     reading.entries(raw.person, Reading::person);
     reading.entries(raw.group, Reading::group);
+    reading.entries(raw.budget, Reading::budget);
     Some(reading.catalogue)
 }
 
@@ -227,6 +234,20 @@ impl Reading<'_> {
         let group = Group { members: raw.members, claimed, terms };
         let old = self.catalogue.groups.insert(GroupName::new(&raw.name), group);
         once(old.is_none(), || format!("the group `{}`", raw.name))
+    }
+
+    fn budget(&mut self, raw: budgets::RawBudget) -> Result<(), Wrong> {
+        let budget = budgets::budget(raw)?;
+        let (known, title) = (&mut self.catalogue.budgets, format!("the budget `{}`", budget.name));
+        once(known.iter().all(|one| one.name != budget.name), || title)?;
+        if known.len() >= BUDGETS {
+            return Err((
+                format!("there are more than {BUDGETS} budgets"),
+                "let one count for more",
+            ));
+        }
+        known.push(Arc::new(budget));
+        Ok(())
     }
 
     fn known<'t>(&self, teams: impl IntoIterator<Item = &'t String>) -> Result<(), Wrong> {

@@ -2,9 +2,12 @@
 //!
 //! A policy that fails to evaluate makes the answer an error, whatever the others say.
 
+use std::sync::Arc;
+
 use cedar_policy::{Context, Decision, Request, RestrictedExpression};
 use jeton_domain::{
     approval::Guard,
+    budget::Budget,
     decision::{Delivery, PolicyId, Question, Rules, Verdict},
     delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
@@ -54,6 +57,10 @@ impl Rules for PolicySet {
 
     fn hash(&self) -> &str {
         &self.hash
+    }
+
+    fn budgets(&self) -> &[Arc<Budget>] {
+        self.catalogue.budgets()
     }
 }
 

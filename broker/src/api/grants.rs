@@ -5,18 +5,19 @@ use std::{pin::Pin, sync::Arc};
 use jeton_domain::session::Words;
 use jeton_proto::v1::{
     AwaitGrantRequest, AwaitGrantResponse, ClaimGrantRequest, ClaimGrantResponse, GetGrantRequest,
-    GetGrantResponse, LiftStopRequest, LiftStopResponse, ListGrantsRequest, ListGrantsResponse,
-    ListStopsRequest, ListStopsResponse, ReDecideRequest, ReDecideResponse, ReleaseGrantRequest,
-    ReleaseGrantResponse, RenewGrantRequest, RenewGrantResponse, RequestGrantRequest,
-    RequestGrantResponse, RevokeGrantRequest, RevokeGrantResponse, RevokeMatchingRequest,
-    RevokeMatchingResponse, grant_service_server::GrantService,
+    GetGrantResponse, LiftStopRequest, LiftStopResponse, ListBudgetsRequest, ListBudgetsResponse,
+    ListGrantsRequest, ListGrantsResponse, ListStopsRequest, ListStopsResponse, ReDecideRequest,
+    ReDecideResponse, ReleaseGrantRequest, ReleaseGrantResponse, RenewGrantRequest,
+    RenewGrantResponse, RequestGrantRequest, RequestGrantResponse, RevokeGrantRequest,
+    RevokeGrantResponse, RevokeMatchingRequest, RevokeMatchingResponse,
+    grant_service_server::GrantService,
 };
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, caller, page, status, wire};
 use crate::operation::{
-    claim_grant, list,
+    budgets, claim_grant, list,
     re_decide::{self, Then},
     renew, request_grant, revoke,
 };
@@ -174,6 +175,22 @@ impl GrantService for Api {
     ) -> Result<Response<ListStopsResponse>, Status> {
         let stops = revoke::stops(&self.broker, &*caller(&request)?)?;
         Ok(Response::new(ListStopsResponse { stops: stops.iter().map(wire::stop).collect() }))
+    }
+
+    async fn list_budgets(
+        &self,
+        request: Request<ListBudgetsRequest>,
+    ) -> Result<Response<ListBudgetsResponse>, Status> {
+        let caller = caller(&request)?;
+        let ListBudgetsRequest { session, scope } = request.into_inner();
+        let session = wire::optional("session", &session, wire::session_id)?;
+        let scope = wire::wanted(scope)?;
+        let means = budgets::means(&self.broker, &caller, session, scope).await?;
+        Ok(Response::new(ListBudgetsResponse {
+            grants_used: means.used,
+            max_grants: means.most,
+            budgets: means.budgets.into_iter().map(wire::budgets::budget).collect(),
+        }))
     }
 
     async fn re_decide(

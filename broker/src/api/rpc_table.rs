@@ -95,6 +95,7 @@ pub const RPCS: &[RpcRow] = &[
     )),
     row("/jeton.v1.GrantService/LiftStop", Needs::Identity, "stop_lifted"),
     row("/jeton.v1.GrantService/ListStops", Needs::Identity, ""),
+    row("/jeton.v1.GrantService/ListBudgets", Needs::Identity, ""),
     taking_back(row("/jeton.v1.GrantService/ReDecide", Needs::Identity, "re_decided revoked")),
     row("/jeton.v1.ApprovalService/ListApprovals", Needs::Identity, ""),
     row("/jeton.v1.ApprovalService/GetApproval", Needs::Identity, ""),

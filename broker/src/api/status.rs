@@ -25,6 +25,7 @@ impl From<Refusal> for Status {
             Refusal::BadHandle => status(Code::Unauthenticated, "BAD_SESSION_HANDLE", &message, []),
             Refusal::Forbidden(_) => status(Code::PermissionDenied, "ROLE_MISSING", &message, []),
             Refusal::Denied(denial) => denied(&denial),
+            Refusal::OverBudget(_) => status(Code::ResourceExhausted, "BUDGET_SPENT", &message, []),
             Refusal::Invalid { field, message } => invalid(field, &message),
             Refusal::NotFound(_) => status(Code::NotFound, "NOT_FOUND", &message, []),
             Refusal::State(_) => status(Code::FailedPrecondition, "STATE", &message, []),
@@ -139,6 +140,7 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::TooManyChildren(_)
         | StoreError::Stopped(_)
         | StoreError::TooManyPending(_)
+        | StoreError::OverBudget(_)
         | StoreError::ApprovalGone
         | StoreError::AlreadyApproved
         | StoreError::NoEntry { .. }

@@ -3,6 +3,7 @@
 //! Nothing absent means "all": a missing scope, an empty list and an unknown enum are errors.
 
 pub(super) mod audit;
+pub(super) mod budgets;
 
 use std::time::Duration;
 
@@ -136,18 +137,21 @@ pub(super) fn scope_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
     ScopeBound::new(upstream, &scope.resource, actions, git_ref).map_err(bad)
 }
 
-pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
-    let scope = request
-        .scope
-        .ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
+pub(super) fn wanted(scope: Option<v1::Scope>) -> Parsed<Scope> {
+    let scope =
+        scope.ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
     let (actions, git_ref) = limits("scope", scope.actions, &scope.r#ref)?;
+    Ok(Scope {
+        upstream: Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?,
+        resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
+        actions,
+        git_ref,
+    })
+}
+
+pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
     Ok(Ask {
-        scope: Scope {
-            upstream: Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?,
-            resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
-            actions,
-            git_ref,
-        },
+        scope: wanted(request.scope)?,
         ttl: ttl(request.ttl_seconds),
         reason: Words::new(&request.reason),
         request_id: optional("request_id", &request.request_id, request_id)?,

@@ -58,6 +58,7 @@ impl From<Refusal> for OAuthError {
                 bad("invalid_request")
             }
             Refusal::Invalid { field: "scope" | "authorization_details", .. }
+            | Refusal::OverBudget(_)
             | Refusal::Denied(_) => bad("invalid_scope"),
             Refusal::State(_) => bad("invalid_grant"),
             Refusal::Invalid { field: "scope.upstream", .. } => bad("invalid_target"),

@@ -20,7 +20,7 @@ use super::{
     Broker, Caller, Refusal, Source,
     lift::decide_lifted,
     line::{Line, unknown},
-    request_grant::{Granted, deny, mint_recorded, repeat_minted, repeat_signed},
+    request_grant::{Granted, deny, mint_recorded, repeat_minted, repeat_signed, spent},
 };
 use crate::{
     limits::STREAM_PAUSE,
@@ -120,11 +120,10 @@ async fn waiting(
             return deny(broker, record, grant.scope.clone(), denial, now).await;
         }
     };
-    match source {
+    let granted = match source {
         Source::Signed(minter) => sign(broker, record, minter, grant.id, permit).await,
         Source::Minted(minter) => {
-            let (broker, minter) = (Arc::clone(broker), Arc::clone(minter));
-            let (work, id) = (Arc::clone(&broker), grant.id);
+            let (work, minter, id) = (Arc::clone(broker), Arc::clone(minter), grant.id);
             broker
                 .mints
                 .run(async move {
@@ -133,6 +132,13 @@ async fn waiting(
                 })
                 .await
         }
+    };
+    match granted {
+        // It goes on waiting: its approvals are not used up, and it may be claimed when there is room.
+        Err(Refusal::OverBudget(over)) => {
+            spent(broker, record, grant.scope.clone(), *over, now).await
+        }
+        granted => granted,
     }
 }
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jeton_domain::{
     audit::Event,
-    decision::{Decision, Delivery, Denial, GrantRequest},
+    budget::OverBudget,
+    decision::{Decision, Delivery, Denial, GrantRequest, Layer, Rules},
     grant::{DecidedBy, Grant, GrantState, Phase},
     id::RequestId,
     limits::PENDING_SECONDS,
@@ -15,7 +16,7 @@ use jeton_domain::{
     ttl::{Timestamp, Ttl},
 };
 
-use super::{Broker, Caller, Refusal, Source, lift::decide_lifted, seal::Place};
+use super::{Broker, Caller, Refusal, Source, budgets, lift::decide_lifted, seal::Place};
 use crate::{
     signer::{Confirmation, token::SignedMinter},
     store::{
@@ -71,20 +72,51 @@ pub async fn request_grant(
     match decision {
         Decision::Deny(denial) => deny(broker, record, ask.scope, denial, now).await,
         Decision::NeedsApproval { guards, ttl, decided_by } => {
+            // Why before people are asked: their yes would be for nothing.
+            if let Err(over) = budgets::room(broker, &*rules, record, &request, now) {
+                return spent(broker, record, ask.scope, over, now).await;
+            }
             let until = Ttl::from_seconds(PENDING_SECONDS)
                 .map_or(now, |ttl| now.plus(ttl))
                 .min(record.session.deadline);
             let state = GrantState::Pending { guards, until };
             pend(broker, record, ask, Waiting { ttl, decided_by, state }, now).await
         }
-        Decision::Permit(permit) => match source {
-            Source::Signed(minter) => sign(broker, record, minter, permit, ask).await,
-            Source::Minted(minter) => {
-                let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
-                broker.mints.run(work).await
+        Decision::Permit(permit) => {
+            let granted = match source {
+                Source::Signed(minter) => sign(broker, record, minter, permit, ask).await,
+                Source::Minted(minter) => {
+                    let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
+                    broker.mints.run(work).await
+                }
+            };
+            match granted {
+                Err(Refusal::OverBudget(over)) => {
+                    spent(broker, record, request.scope, *over, now).await
+                }
+                granted => granted,
             }
-        },
+        }
     }
+}
+
+/// Records that a budget is spent, and tells it.
+pub(super) async fn spent(
+    broker: &Broker,
+    record: &SessionRecord,
+    scope: Scope,
+    over: OverBudget,
+    now: Timestamp,
+) -> Result<Granted, Refusal> {
+    broker.metrics.over_budget();
+    let decided_by = DecidedBy {
+        policies: vec![],
+        policy_hash: broker.policies.current().hash().into(),
+        approvals: vec![],
+    };
+    let reason = over.to_string();
+    let denial = Denial { layer: Layer::Budget, reason, decided_by, requestable: vec![] };
+    deny(broker, record, scope, denial, now).await
 }
 
 /// Records a refusal and tells it.

@@ -1,6 +1,7 @@
 //! The embedded store: one SQLite file, one writer with group commit, readers beside it.
 
 mod approvals;
+mod budgets;
 mod edge;
 mod endings;
 mod grants;
@@ -31,6 +32,7 @@ use async_trait::async_trait;
 use jeton_domain::{
     approval::Approval,
     audit::{Entry, Event},
+    budget::{Spend, Used},
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
@@ -365,6 +367,11 @@ impl Store for SqliteStore {
             txn.whole(done)
         })
         .await
+    }
+
+    fn used(&self, spends: &[Spend], now: Timestamp) -> Vec<Used> {
+        let used = |live: &Live| spends.iter().map(|one| live.tally().used(one, now)).collect();
+        self.with_live(used).unwrap_or_default()
     }
 
     fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)> {

@@ -91,6 +91,14 @@ pub enum Command {
         #[command(flatten)]
         upstream: Upstream,
     },
+    /// Tell what is left for grants of one scope: of the envelope, and of budgets.
+    Budgets {
+        /// What would be asked for, such as 'github:acme/api contents:read'.
+        scope: String,
+        /// In another session than your own.
+        #[arg(long, value_name = "ID")]
+        session: Option<String>,
+    },
     /// Decide live grants again with the policies that hold now: which would not be given any more?
     ReDecide {
         /// Take them back, and not only tell them.
@@ -241,6 +249,11 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             let order = Revocation { matching: matching(which)?, reason, stop, wait };
             let cut = global.connect().await?.revoke_matching(order).await?;
             output.result(&cut, || show::cut(&cut, stop))?;
+        }
+        Command::Budgets { scope, session } => {
+            let (client, scope) = (global.connect().await?, ask::scope(&scope)?);
+            let means = client.list_budgets(&session.unwrap_or_default(), &scope).await?;
+            output.result(&means, || show::means(&means))?;
         }
         Command::ReDecide { revoke } => {
             let found = global.connect().await?.re_decide(revoke).await?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use jeton_client::{
-    DelegatorInfo, GrantInfo, IssuedSecret, LostInfo, Page, ReDecided, Revoked, SessionInfo,
-    StopInfo, now_millis,
+    BudgetInfo, DelegatorInfo, GrantInfo, IssuedSecret, LostInfo, Means, Page, ReDecided, Revoked,
+    SessionInfo, StopInfo, now_millis,
 };
 use serde::Serialize;
 
@@ -172,6 +172,33 @@ pub fn stops(stops: &[StopInfo]) -> String {
         [stop.matching.clone(), since, stop.by.clone(), stop.reason.clone()]
     });
     table(["STOPPED", "SINCE", "BY", "REASON"], rows)
+}
+
+/// What a session has left.
+#[must_use]
+pub fn means(means: &Means) -> String {
+    let of = |used: u32, most: u32| match most {
+        0 => String::new(),
+        most => format!("{used} of {most}"),
+    };
+    let own = ["envelope", "session", ""].map(str::to_owned);
+    let [name, per, whom] = own;
+    let envelope =
+        [name, per, whom, String::new(), of(means.grants_used, means.max_grants), String::new()];
+    let rows = means.budgets.iter().map(|budget| {
+        let begun = match budget.max_begun {
+            0 => String::new(),
+            most => format!("{} in {}", of(budget.begun, most), span::short(budget.seconds.into())),
+        };
+        let next = match budget.begun >= budget.max_begun && budget.max_begun > 0 {
+            true => format!("in {}", span::short(budget.wait_seconds.into())),
+            false => String::new(),
+        };
+        let BudgetInfo { name, per, whom, live, max_live, .. } = budget;
+        [name.clone(), per.clone(), whom.clone(), of(*live, *max_live), begun, next]
+    });
+    let rows = std::iter::once(envelope).chain(rows);
+    table(["BUDGET", "PER", "WHOM", "LIVE", "GRANTS", "NEXT"], rows)
 }
 
 /// What deciding again found.

@@ -175,6 +175,13 @@ impl GrantService for Bare {
         none()
     }
 
+    async fn list_budgets(
+        &self,
+        _: Request<v1::ListBudgetsRequest>,
+    ) -> Answer<v1::ListBudgetsResponse> {
+        none()
+    }
+
     async fn re_decide(&self, _: Request<v1::ReDecideRequest>) -> Answer<v1::ReDecideResponse> {
         none()
     }

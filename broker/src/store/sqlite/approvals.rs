@@ -15,7 +15,7 @@ use jeton_domain::{
 use rusqlite::{Connection, params};
 
 use super::{
-    grants,
+    budgets, grants,
     live::Effect,
     rows,
     schema::broken,
@@ -221,7 +221,9 @@ fn approved(txn: &mut Txn<'_>, id: GrantId, permit: &Permit) -> Result<Grant, St
     sessions::all_open(txn, grant.session, &grant.chain, now)?;
     let entries = permit.decided_by().approvals.clone();
     check(txn, &entries, now)?;
+    budgets::check(txn, permit.spends(), now)?;
     use_up(txn, grant.session, &entries)?;
+    budgets::spend(txn, id.row(), permit.spends(), now)?;
     // Those beyond the quorum.
     for rest in of_grant(txn, id)?.iter().filter(|rest| rest.breadth == Breadth::Once) {
         txn.run("DELETE FROM approval WHERE entry = ?1", [int(rest.entry)])?;

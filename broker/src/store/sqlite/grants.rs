@@ -12,7 +12,7 @@ use jeton_domain::{
 use rusqlite::params;
 
 use super::{
-    approvals,
+    approvals, budgets,
     live::Effect,
     rows, sessions, stops,
     writer::{RecentKey, Txn, int},
@@ -61,7 +61,9 @@ pub(super) fn intent(
     let grant = from_permit(id, &permit, request_id, GrantState::Minting { since });
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
     approvals::check(txn, &grant.decided_by.approvals, since)?;
+    budgets::check(txn, permit.spends(), since)?;
     sessions::use_one(txn, grant.session, &grant.chain, since)?;
+    budgets::spend(txn, id.row(), permit.spends(), since)?;
     approvals::use_up(txn, grant.session, &grant.decided_by.approvals)?;
     txn.append(Event::Intent { about: about(&grant), ttl: permit.ttl() }, since)?;
     insert(txn, &grant, None)?;
@@ -86,7 +88,9 @@ pub(super) fn signed(
     let mut grant = from_permit(id, permit, request_id, GrantState::Active { until });
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
     approvals::check(txn, &grant.decided_by.approvals, permit.decided())?;
+    budgets::check(txn, permit.spends(), permit.decided())?;
     sessions::use_one(txn, grant.session, &grant.chain, permit.decided())?;
+    budgets::spend(txn, id.row(), permit.spends(), permit.decided())?;
     approvals::use_up(txn, grant.session, &grant.decided_by.approvals)?;
     let event =
         Event::Issued { about: about(&grant), fingerprint: issue.fingerprint.clone(), until };
@@ -304,7 +308,8 @@ fn may_wait(txn: &Txn<'_>, session: SessionId) -> Result<(), StoreError> {
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => false,
+        | Effect::ApprovalGone(..)
+        | Effect::Spent(..) => false,
     });
     match live.pending_of(session).saturating_add(just.count()) < PENDING_OF_SESSION {
         true => Ok(()),

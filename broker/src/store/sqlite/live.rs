@@ -10,6 +10,7 @@ use std::{
 
 use jeton_domain::{
     approval::Approval,
+    budget::{Spent, Tally},
     grant::Phase,
     id::{GrantId, Row, SessionId, Tag},
     revocation::{Holder, Matching, Stops},
@@ -56,6 +57,8 @@ pub(super) enum Effect {
     ApprovalUsed(Row, u64),
     /// An approval of a session is used up, or was taken back.
     ApprovalGone(Row, u64),
+    /// A grant took its shares of budgets.
+    Spent(Row, Box<[Spent]>, Timestamp),
 }
 
 /// What is open.
@@ -86,6 +89,8 @@ pub(super) struct Live {
     targets: Vec<(Upstream, Resource)>,
     target_places: HashMap<(Upstream, Resource), u32>,
     stops: Arc<Stops>,
+    /// What live grants, and those that began lately, spent of budgets.
+    tally: Tally,
 }
 
 impl Live {
@@ -114,6 +119,7 @@ impl Live {
                 }
                 Effect::Ended(id, early) => {
                     self.forget_due(id.row());
+                    self.tally.end(id.row());
                     if let Some(grant) = self.grants.remove(&id.row()) {
                         self.waits_no_more(grant.session, id.row());
                         self.held.remove(&(grant.session, id.row()));
@@ -144,12 +150,23 @@ impl Live {
                         *used = used.saturating_add(1);
                     }
                 }
+                Effect::Spent(grant, shares, at) => self.tally.spend(grant, &shares, at),
                 Effect::ApprovalGone(session, entry) => {
                     self.approvals.remove(&(session, entry));
                     self.asked = self.asked.saturating_add(1);
                 }
             }
         }
+    }
+
+    /// What is live now, with what was spent before.
+    pub fn with_tally(self, tally: Tally) -> Self {
+        Self { tally, ..self }
+    }
+
+    /// What was spent of budgets.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     fn session_changed(

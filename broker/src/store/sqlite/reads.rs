@@ -13,7 +13,7 @@ use jeton_domain::{
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{
-    approvals,
+    approvals, budgets,
     grants::request_key,
     live::{Effect, Live},
     rows,
@@ -91,7 +91,7 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
         live.apply(vec![Effect::Ended(early.grant, Some(early))], &mut HashMap::new());
     }
     Ok(Start {
-        live,
+        live: live.with_tally(budgets::read(db)?),
         recent,
         next_session: after_last(db, "SELECT COALESCE(MAX(row), 0) FROM session")?,
         // Why sessions too: one that opened knows how far ids were reserved, also those never recorded.

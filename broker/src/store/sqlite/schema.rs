@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// Version of the tables, kept in `PRAGMA user_version`.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
-/// The tables of version 4.
+/// The tables of version 5.
 const TABLES: &str = "
 CREATE TABLE entry (
     place INTEGER PRIMARY KEY, -- from 0
@@ -91,6 +91,12 @@ CREATE TABLE approval (
     until     INTEGER NOT NULL,
     text      TEXT NOT NULL
 ) STRICT;
+CREATE TABLE spend (
+    grant_row INTEGER PRIMARY KEY, -- a grant that is counted against budgets
+    at        INTEGER NOT NULL,
+    until     INTEGER NOT NULL,    -- seconds: from then on it only counts while it lives
+    shares    BLOB NOT NULL        -- for each: 16 bytes of its key, 4 of its seconds
+) STRICT;
 CREATE TABLE mark (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -125,6 +131,12 @@ CREATE TABLE approval (entry INTEGER PRIMARY KEY, grant_row INTEGER NOT NULL,
     until INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 ";
 
+/// From version 4 to version 5.
+const TO_5: &str = "
+CREATE TABLE spend (grant_row INTEGER PRIMARY KEY, at INTEGER NOT NULL, until INTEGER NOT NULL,
+    shares BLOB NOT NULL) STRICT;
+";
+
 /// Opens the file for the one writer and makes or checks its tables.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path).map_err(broken)?;
@@ -149,8 +161,10 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             Ok(db)
         }
         // Why in one transaction with the number: a crash leaves the old tables or the new ones.
-        2 | 3 => {
-            let steps = if version == 2 { [TO_3, TO_4].concat() } else { TO_4.to_owned() };
+        2..VERSION => {
+            let steps = [(2, TO_3), (3, TO_4), (4, TO_5)];
+            let steps = steps.into_iter().filter(|(from, _)| *from >= version);
+            let steps: String = steps.map(|(_, step)| step).collect();
             db.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;"
             ))

@@ -117,7 +117,8 @@ fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError
             | Effect::Dead(_)
             | Effect::Approved(..)
             | Effect::ApprovalUsed(..)
-            | Effect::ApprovalGone(..) => false,
+            | Effect::ApprovalGone(..)
+            | Effect::Spent(..) => false,
         };
         txn.effects.iter().filter(opened).count()
     };
@@ -175,7 +176,8 @@ pub(super) fn matching(
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => None,
+        | Effect::ApprovalGone(..)
+        | Effect::Spent(..) => None,
     }));
     let Some(until) = opened_until else { return Ok(ids) };
     // Why in this order: a session stands behind the one that opened it.
@@ -272,7 +274,8 @@ fn revoke_grants(
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => None,
+        | Effect::ApprovalGone(..)
+        | Effect::Spent(..) => None,
     }));
     let ending = Ending::Revoked { by, reason };
     let mut revoked = Vec::new();

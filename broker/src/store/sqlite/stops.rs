@@ -78,7 +78,8 @@ fn current(txn: &Txn<'_>) -> Result<Arc<Stops>, StoreError> {
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => None,
+        | Effect::ApprovalGone(..)
+        | Effect::Spent(..) => None,
     });
     match changed {
         Some(stops) => Ok(stops),

@@ -19,6 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::watch;
 
 use super::{
+    budgets::Spending,
     edge::{read_edge, tile_place},
     live::{Effect, Live},
     reserve::Reserve,
@@ -45,6 +46,7 @@ pub(super) struct Txn<'a> {
     pub db: &'a Connection,
     pub head: Head,
     pub effects: Vec<Effect>,
+    pub spending: Spending,
     appended: Vec<Entry>,
     pub live: &'a Arc<RwLock<Live>>,
     edge: &'a mut TileBuilder,
@@ -235,6 +237,7 @@ impl Writer {
             db: &self.db,
             head: self.head,
             effects: Vec::new(),
+            spending: Spending::new(),
             appended: Vec::new(),
             live: &self.live,
             edge: &mut self.edge,
@@ -273,7 +276,8 @@ impl Writer {
             | Effect::Dead(_)
             | Effect::Approved(..)
             | Effect::ApprovalUsed(..)
-            | Effect::ApprovalGone(..) => None,
+            | Effect::ApprovalGone(..)
+            | Effect::Spent(..) => None,
         });
         let live = self.live.read().ok().and_then(|live| live.lowest());
         let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());
