@@ -3,6 +3,7 @@
 //! The only caller of the store and the minters. Knows no wire types.
 
 pub mod approvals;
+pub mod break_glass;
 pub mod budgets;
 pub mod checkpoint;
 pub mod claim_grant;
@@ -224,6 +225,9 @@ impl From<StoreError> for Refusal {
             StoreError::ApprovalGone => Self::State(
                 "an approval that this rests on is used up, withdrawn or over; ask again".into(),
             ),
+            StoreError::Unreviewed(entry) => Self::State(format!(
+                "the emergency at entry {entry} is not reviewed yet, and stands in the way of the next; have somebody review it: jeton approval review {entry}"
+            )),
             StoreError::AlreadyApproved => {
                 Self::State("you approved this before, otherwise; withdraw that first".into())
             }

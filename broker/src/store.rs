@@ -12,7 +12,7 @@ use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use jeton_domain::{
-    approval::{Approval, Breadth, GroupName, RequestHash},
+    approval::{Approval, Breadth, GroupName, RequestHash, Unreviewed},
     audit::{Entry, Event},
     budget::{OverBudget, Spend, Used},
     decision::PolicyId,
@@ -176,6 +176,19 @@ pub struct ApprovalDraft {
     pub reason: Words,
     /// When it ends by itself.
     pub until: Timestamp,
+}
+
+/// A look at an emergency afterwards.
+#[derive(Debug, Clone)]
+pub struct Review {
+    /// The entry that tells of it.
+    pub entry: u64,
+    /// Who looks at it.
+    pub by: PrincipalId,
+    /// Whether it was one.
+    pub justified: bool,
+    /// What there is to say.
+    pub words: Words,
 }
 
 /// Why a grant ends.
@@ -402,6 +415,9 @@ pub enum StoreError {
     /// An approval was used up, withdrawn or ended after it was counted.
     #[error("an approval that this rests on is used up, withdrawn or over")]
     ApprovalGone,
+    /// An emergency of the same kind is not reviewed yet.
+    #[error("the emergency at entry {0} is not reviewed yet")]
+    Unreviewed(u64),
     /// Somebody approves a second time, otherwise than before.
     #[error("you approved this before, in other words or for more or less")]
     AlreadyApproved,
@@ -469,6 +485,12 @@ pub trait Store: Send + Sync {
         draft: ApprovalDraft,
         now: Timestamp,
     ) -> Result<Approval, StoreError>;
+
+    /// Records that somebody reviewed an emergency. Tells whether there was one to review.
+    async fn record_review(&self, review: Review, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Emergencies that nobody has reviewed yet, oldest first.
+    async fn unreviewed(&self) -> Result<Vec<Unreviewed>, StoreError>;
 
     /// Takes a person's yes back. Tells whether there was one.
     async fn withdraw_approval(

@@ -47,6 +47,7 @@ pub struct Metrics {
     sign_in_failures: Family<ReasonLabel, Counter>,
     shed: Counter,
     over_budget: Counter,
+    glass_broken: Counter,
     live_grants: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
 
@@ -89,6 +90,7 @@ impl Metrics {
             sign_in_failures: Family::default(),
             shed: Counter::default(),
             over_budget: Counter::default(),
+            glass_broken: Counter::default(),
             live_grants: Gauge::default(),
         };
         let registry = &mut metrics.registry;
@@ -134,6 +136,11 @@ impl Metrics {
             metrics.over_budget.clone(),
         );
         registry.register(
+            "glass_broken",
+            "Emergencies in which a person lifted guards alone",
+            metrics.glass_broken.clone(),
+        );
+        registry.register(
             "live_grants",
             "Grants that are pending, minting or active",
             metrics.live_grants.clone(),
@@ -169,6 +176,11 @@ impl Metrics {
     /// A caller could not prove who it is.
     pub fn sign_in_failed(&self, reason: &'static str) {
         self.sign_in_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A person lifted guards alone, in an emergency.
+    pub fn glass_broken(&self) {
+        self.glass_broken.inc();
     }
 
     /// A budget was spent.

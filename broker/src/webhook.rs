@@ -95,6 +95,8 @@ struct News {
     groups: Vec<GroupName>,
     words: String,
     more: Value,
+    /// Whether everybody hears of it, whatever groups they listen for.
+    loud: bool,
 }
 
 impl Webhook {
@@ -199,7 +201,8 @@ impl Listener for Webhook {
             news.groups = groups_of(broker, &news.of).await?;
         }
         let asked = &self.config.groups;
-        if !asked.is_empty() && !news.groups.iter().any(|group| asked.contains(group)) {
+        if !news.loud && !asked.is_empty() && !news.groups.iter().any(|group| asked.contains(group))
+        {
             return Ok(false);
         }
         let body = self.body(&news, id, entry.at).to_string();
@@ -244,7 +247,7 @@ fn news(event: &Event) -> Option<News> {
             let groups: BTreeSet<_> = guards.iter().flat_map(|guard| &guard.groups).collect();
             let groups = groups.into_iter().cloned().collect();
             let more = json!({ "until": until, "guards": guards });
-            Some(News { kind: "approval.asked", of, groups, words, more })
+            Some(News { kind: "approval.asked", of, groups, words, more, loud: false })
         }
         Event::Approved { of, by, groups, reaches, reason, .. } => {
             let reach = if *reaches == Breadth::Once { "once" } else { "for the session" };
@@ -253,6 +256,20 @@ fn news(event: &Event) -> Option<News> {
             Some(News {
                 kind: "approval.approved",
                 groups: groups.clone(),
+                ..plain(of, words, more)
+            })
+        }
+        Event::GlassBroken { of, by, groups, reaches, reason, .. } => {
+            let words = format!(
+                "EMERGENCY: {by} lifted guards alone, and this has to be reviewed: {}; {}",
+                asked(of),
+                reason.as_str()
+            );
+            let more = json!({ "by": by, "reason": reason, "reaches": reaches });
+            Some(News {
+                kind: "glass.broken",
+                groups: groups.clone(),
+                loud: true,
                 ..plain(of, words, more)
             })
         }
@@ -297,12 +314,13 @@ fn news(event: &Event) -> Option<News> {
         | Event::ReDecided { .. }
         | Event::DriftFound { .. }
         | Event::Commented { .. }
+        | Event::GlassReviewed { .. }
         | Event::PolicyRolledBack { .. } => None,
     }
 }
 
 fn plain(of: &Subject, words: String, more: Value) -> News {
-    News { kind: "", of: of.clone(), groups: vec![], words, more }
+    News { kind: "", of: of.clone(), groups: vec![], words, more, loud: false }
 }
 
 fn asked(of: &Subject) -> String {

@@ -33,6 +33,7 @@ mod clock;
 mod connect;
 mod credential;
 mod dpop;
+mod emergencies;
 mod env;
 mod error;
 mod grants;
@@ -56,6 +57,7 @@ pub use self::{
     connect::{Client, Settings},
     credential::{Credential, Exposed},
     dpop::DpopKey,
+    emergencies::{Emergency, EmergencyInfo},
     env::{ENVIRONMENT, log_key, no_color},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching, Revocation},

@@ -9,6 +9,7 @@ use jeton_proto::v1;
 use crate::{
     approvals::{ApprovalInfo, ApproverGroupInfo, GivenApprovalInfo},
     audit::{EntryInfo, Summary, SummaryPart},
+    emergencies::EmergencyInfo,
     error::{Error, ErrorKind},
     revocations::{EndedGrant, RevocationWord},
     types::{
@@ -103,6 +104,12 @@ pub(crate) fn budget(budget: v1::Budget) -> BudgetInfo {
     let v1::Budget { name, per, whom, live, max_live, begun, max_begun, seconds, wait_seconds } =
         budget;
     BudgetInfo { name, per, whom, live, max_live, begun, max_begun, seconds, wait_seconds }
+}
+
+pub(crate) fn emergency(one: v1::Emergency) -> EmergencyInfo {
+    let v1::Emergency { entry_index, glass, by, grant, session, reason, time } = one;
+    let at = millis(time).unwrap_or(0);
+    EmergencyInfo { entry: entry_index, glass, by, grant, session, reason, at }
 }
 
 pub(crate) fn lost(lost: v1::LostGrant) -> Option<LostInfo> {

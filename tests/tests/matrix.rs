@@ -76,6 +76,7 @@ const NAMING: &[(&str, &str, Names)] = &[
 const PLAIN: &[&str] = &[
     "request_hash",
     "hash",
+    "glass",
     "words",
     "within.upstream",
     "within.resource",

@@ -122,6 +122,65 @@ pub fn request_hash(
     RequestHash(hex(&sha256(text.as_bytes())))
 }
 
+/// Name of what people may do in an emergency.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct GlassName(String);
+
+impl GlassName {
+    /// Takes a name as the catalogue wrote it.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.to_owned())
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What named people may do alone in an emergency, by the catalogue. It lifts guards and nothing else:
+/// what no approval opens, no emergency opens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Glass {
+    /// Its name.
+    pub name: GlassName,
+    /// Who.
+    pub members: BTreeSet<PrincipalId>,
+    /// Whose guards they lift.
+    pub lifts: BTreeSet<GroupName>,
+    /// For which scopes.
+    pub within: Vec<ScopeBound>,
+    /// For how long at most.
+    pub ttl: Ttl,
+    /// For how many grants.
+    pub grants: u32,
+    /// Who reviews each use afterwards.
+    pub reviewed_by: GroupName,
+}
+
+/// An emergency that nobody has reviewed yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Unreviewed {
+    /// The entry that tells of it.
+    pub entry: u64,
+    /// What the person was named for.
+    pub glass: GlassName,
+    /// Who.
+    pub by: PrincipalId,
+    /// The grant that waited.
+    pub grant: GrantId,
+    /// Its session.
+    pub session: SessionId,
+    /// Why.
+    pub reason: Words,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// What approvers of a group have to keep to, by the catalogue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Terms {
@@ -165,15 +224,36 @@ pub enum Breadth {
         /// Until when.
         until: Timestamp,
     },
+    /// As [`Self::Session`], in an emergency: one named person alone lifts what else takes others, and
+    /// must be reviewed for it.
+    Emergency {
+        /// What the person is named for.
+        glass: GlassName,
+        /// Scopes.
+        within: ScopeBound,
+        /// How many grants, the asked one counted.
+        grants: u32,
+        /// Until when; no grant lives longer.
+        until: Timestamp,
+    },
 }
 
 impl Breadth {
+    /// When grants that rest on it end at the latest, whatever they were given.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        match self {
+            Self::Emergency { until, .. } => Some(*until),
+            Self::Once | Self::Session { .. } => None,
+        }
+    }
+
     /// How many grants it is good for.
     #[must_use]
     pub fn grants(&self) -> u32 {
         match self {
             Self::Once => 1,
-            Self::Session { grants, .. } => *grants,
+            Self::Session { grants, .. } | Self::Emergency { grants, .. } => *grants,
         }
     }
 }
@@ -241,6 +321,7 @@ impl Approval {
             Breadth::Session { within, ttl: longest, .. } => {
                 within.allows(scope) && ttl <= *longest
             }
+            Breadth::Emergency { within, .. } => within.allows(scope),
         }
     }
 }
@@ -268,12 +349,16 @@ pub fn lift<'a>(
             let named = approvals.clone().filter(|approval| {
                 approval.guards.contains(&guard.policy) && approval.groups.contains(group)
             });
+            let (alone, together): (Vec<_>, Vec<_>) =
+                named.partition(|one| matches!(one.breadth, Breadth::Emergency { .. }));
             // Why the first of a person: two approvals of one are still one person's.
-            let mut by: Vec<u64> =
-                named.filter(|one| people.insert(&one.by)).map(|one| one.entry).collect();
+            let together = together.into_iter().filter(|one| people.insert(&one.by));
+            let mut by: Vec<u64> = together.map(|one| one.entry).collect();
             let wanted = usize::try_from(quorum(group).max(1)).unwrap_or(usize::MAX);
             by.truncate(wanted);
-            (by.len() == wanted).then_some((group.clone(), by))
+            // Why last: what people approved together needs no emergency.
+            let by = if by.len() == wanted { by } else { vec![alone.first()?.entry] };
+            Some((group.clone(), by))
         };
         let (group, by) = guard.groups.iter().find_map(of)?;
         lifted.groups.insert(group);
@@ -371,6 +456,42 @@ mod tests {
         assert_eq!(by(&both, std::slice::from_ref(&ana), 1), None, "it named one guard only");
         assert_eq!(by(&[guard("prod", &["ops"])], &[ana], 1), None);
         assert_eq!(by(&[], &[], 1), Some(vec![]));
+    }
+
+    #[test]
+    fn an_emergency_needs_no_quorum_and_lifts_no_guard_but_its_own() {
+        let emergency = |entry, guard| Approval {
+            breadth: Breadth::Emergency {
+                glass: GlassName::new("night"),
+                within: ScopeBound::parse("git:acme/pay contents:write").unwrap(),
+                grants: 3,
+                until: Timestamp::from_seconds(100),
+            },
+            ..approval(entry, "eve", guard, "sec")
+        };
+        let prod = [guard("prod", &["sec"])];
+        assert_eq!(by(&prod, &[emergency(4, "prod")], 2), Some(vec![4]));
+        assert_eq!(by(&prod, &[emergency(4, "other")], 2), None);
+        assert_eq!(by(&[guard("prod", &["ops"])], &[emergency(4, "prod")], 1), None);
+        let (ana, bo) = (approval(1, "ana", "prod", "sec"), approval(2, "bo", "prod", "sec"));
+        assert_eq!(by(&prod, &[emergency(4, "prod"), ana, bo], 2), Some(vec![1, 2]));
+        let scope = |text: &str| Scope::parse(text).unwrap();
+        let of = emergency(4, "prod");
+        let wanting = |scope| Wanting {
+            session: of.session,
+            asked: None,
+            scope,
+            ttl: Ttl::from_seconds(3600).unwrap(),
+            policy_hash: "p",
+            now: Timestamp::from_seconds(99),
+        };
+        let own = scope("git:acme/pay contents:write ref=agent/x");
+        assert!(of.counts_for(wanting(&own)));
+        let other = scope("git:acme/web contents:write ref=agent/x");
+        assert!(!of.counts_for(wanting(&other)));
+        let late = scope("git:acme/pay contents:write");
+        assert!(!of.counts_for(Wanting { now: Timestamp::from_seconds(100), ..wanting(&late) }));
+        assert!(!of.counts_for(Wanting { policy_hash: "q", ..wanting(&late) }));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::{
 };
 
 use jeton_domain::{
-    approval::{GroupName, Terms},
+    approval::{Glass, GroupName, Terms},
     budget::Budget,
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId},
@@ -28,6 +28,7 @@ pub struct Catalogue {
     pub(super) persons: HashMap<PrincipalId, BTreeSet<String>>,
     pub(super) groups: BTreeMap<GroupName, Group>,
     pub(super) budgets: Vec<Arc<Budget>>,
+    pub(super) glasses: Vec<Glass>,
 }
 
 /// People who lift guards.
@@ -106,6 +107,12 @@ impl Catalogue {
     pub fn resource(&self, upstream: &Upstream, resource: &Resource) -> Option<&Listed> {
         // Why not borrowed: a prepared question asks only once.
         self.resources.get(&(upstream.clone(), resource.clone()))
+    }
+
+    /// What named people may do in an emergency.
+    #[must_use]
+    pub fn glasses(&self) -> &[Glass] {
+        &self.glasses
     }
 
     /// What grants are counted against.

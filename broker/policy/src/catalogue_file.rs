@@ -1,6 +1,7 @@
 //! Reads `catalogue.toml`: what was typed, then what it means. Tells every problem, not the first.
 
 mod budgets;
+mod emergencies;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -37,6 +38,7 @@ struct RawCatalogue {
     person: Vec<Spanned<Value>>,
     group: Vec<Spanned<Value>>,
     budget: Vec<Spanned<Value>>,
+    break_glass: Vec<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +131,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
     reading.entries(raw.person, Reading::person);
     reading.entries(raw.group, Reading::group);
     reading.entries(raw.budget, Reading::budget);
+    reading.entries(raw.break_glass, Reading::glass);
     Some(reading.catalogue)
 }
 
@@ -247,6 +250,16 @@ impl Reading<'_> {
             ));
         }
         known.push(Arc::new(budget));
+        Ok(())
+    }
+
+    fn glass(&mut self, raw: emergencies::RawGlass) -> Result<(), Wrong> {
+        let groups = &self.catalogue.groups;
+        let glass = emergencies::glass(raw, |group| groups.contains_key(group))?;
+        let (known, title) = (&mut self.catalogue.glasses, glass.name.as_str().to_owned());
+        let new = known.iter().all(|one| one.name != glass.name);
+        once(new, || format!("break_glass `{title}`"))?;
+        known.push(glass);
         Ok(())
     }
 

@@ -2,12 +2,18 @@
 
 use std::{pin::Pin, sync::Arc};
 
-use jeton_domain::{approval::RequestHash, scope::ScopeBound, session::Words};
+use jeton_domain::{
+    approval::{GlassName, RequestHash},
+    scope::ScopeBound,
+    session::Words,
+};
 use jeton_proto::v1::{
-    ApproveRequest, ApproveResponse, CommentRequest, CommentResponse, GetApprovalRequest,
-    GetApprovalResponse, ListApprovalsRequest, ListApprovalsResponse, RejectRequest,
-    RejectResponse, WatchApprovalsRequest, WatchApprovalsResponse, WithdrawApprovalRequest,
-    WithdrawApprovalResponse, approval_service_server::ApprovalService,
+    ApproveRequest, ApproveResponse, BreakGlassRequest, BreakGlassResponse, CommentRequest,
+    CommentResponse, GetApprovalRequest, GetApprovalResponse, ListApprovalsRequest,
+    ListApprovalsResponse, ListUnreviewedRequest, ListUnreviewedResponse, RejectRequest,
+    RejectResponse, ReviewEmergencyRequest, ReviewEmergencyResponse, WatchApprovalsRequest,
+    WatchApprovalsResponse, WithdrawApprovalRequest, WithdrawApprovalResponse,
+    approval_service_server::ApprovalService,
 };
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, async_trait};
@@ -15,6 +21,7 @@ use tonic::{Request, Response, Status, async_trait};
 use super::{Api, caller, status, wire};
 use crate::operation::{
     approvals,
+    break_glass::{self, Breaking},
     decide_approval::{self, Reach, Yes},
 };
 
@@ -90,6 +97,45 @@ impl ApprovalService for Api {
         let id = wire::grant_id("grant", &grant)?;
         decide_approval::comment(&self.broker, &caller, id, Words::new(&words)).await?;
         Ok(Response::new(CommentResponse {}))
+    }
+
+    async fn break_glass(
+        &self,
+        request: Request<BreakGlassRequest>,
+    ) -> Result<Response<BreakGlassResponse>, Status> {
+        let caller = caller(&request)?;
+        let BreakGlassRequest { grant, request_hash, glass, ttl_seconds, reason } =
+            request.into_inner();
+        let breaking = Breaking {
+            grant: wire::grant_id("grant", &grant)?,
+            hash: RequestHash::new(&request_hash),
+            glass: (!glass.is_empty()).then(|| GlassName::new(&glass)),
+            ttl: wire::ttl(ttl_seconds),
+            reason: Words::new(&reason),
+        };
+        let found = break_glass::break_glass(&self.broker, &caller, breaking).await?;
+        Ok(Response::new(BreakGlassResponse { approval: Some(wire::question(&found)) }))
+    }
+
+    async fn list_unreviewed(
+        &self,
+        request: Request<ListUnreviewedRequest>,
+    ) -> Result<Response<ListUnreviewedResponse>, Status> {
+        let caller = caller(&request)?;
+        let found = break_glass::unreviewed(&self.broker, &caller).await?;
+        let emergencies = found.iter().map(wire::emergency).collect();
+        Ok(Response::new(ListUnreviewedResponse { emergencies }))
+    }
+
+    async fn review_emergency(
+        &self,
+        request: Request<ReviewEmergencyRequest>,
+    ) -> Result<Response<ReviewEmergencyResponse>, Status> {
+        let caller = caller(&request)?;
+        let ReviewEmergencyRequest { entry_index, justified, words } = request.into_inner();
+        let words = Words::new(&words);
+        break_glass::review(&self.broker, &caller, entry_index, justified, words).await?;
+        Ok(Response::new(ReviewEmergencyResponse {}))
     }
 
     async fn withdraw_approval(

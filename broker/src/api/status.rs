@@ -143,6 +143,7 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::OverBudget(_)
         | StoreError::ApprovalGone
         | StoreError::AlreadyApproved
+        | StoreError::Unreviewed(_)
         | StoreError::NoEntry { .. }
         | StoreError::Conflict(_) => status(Code::FailedPrecondition, "STATE", message, []),
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     approval::Guard,
-    approval::{Approval, Breadth},
+    approval::{Approval, Breadth, Unreviewed},
     decision::PolicyId,
     delegation::{Chain, Link},
     grant::{Grant, GrantState, Phase},
@@ -390,6 +390,18 @@ fn scope(scope: &Scope) -> v1::Scope {
         resource: scope.resource.to_string(),
         actions: scope.actions.iter().map(ToString::to_string).collect(),
         r#ref: scope.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(super) fn emergency(one: &Unreviewed) -> v1::Emergency {
+    v1::Emergency {
+        entry_index: one.entry,
+        glass: one.glass.as_str().to_owned(),
+        by: one.by.to_string(),
+        grant: one.grant.to_string(),
+        session: one.session.to_string(),
+        reason: one.reason.as_str().to_owned(),
+        time: Some(time(one.at)),
     }
 }
 

@@ -3,18 +3,21 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
-    approval::{Approval, GroupName, Guard, Involved, RequestHash, Terms, involved, request_hash},
+    approval::{
+        Approval, Glass, GroupName, Guard, Involved, RequestHash, Terms, involved, request_hash,
+    },
     decision::{Delivery, Rules},
     grant::{Grant, GrantState},
     id::GrantId,
     principal::PrincipalId,
+    session::Session,
 };
 use tokio::{
     sync::mpsc,
     time::{Instant, timeout_at},
 };
 
-use super::{Broker, Caller, Refusal, line::Line, line::unknown};
+use super::{Broker, Caller, Refusal, break_glass::is_named, line::Line, line::unknown};
 use crate::{
     limits::{PENDING_SHOWN, STREAM_LOOK, STREAM_PAUSE},
     store::SessionRecord,
@@ -77,6 +80,24 @@ impl Question {
             format!("held by {policy}, which {groups} can lift: {}", guard.reason.as_str())
         }));
         lines
+    }
+
+    /// Sees whether this is what somebody was shown, and can still be answered.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn is(&self, shown: &RequestHash) -> Result<(), Refusal> {
+        if self.stale {
+            return Err(Refusal::State(
+                "the policies changed since this was asked; the agent has to ask again".into(),
+            ));
+        }
+        if self.hash != *shown {
+            return Err(Refusal::State(
+                "what you were shown is not what is asked; look at it again".into(),
+            ));
+        }
+        Ok(())
     }
 
     /// The groups for which the caller may answer.
@@ -144,14 +165,14 @@ async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Q
             Some(Asked { name: name.clone(), terms: group.terms.clone(), yours })
         })
         .collect();
-    if !caller.sees_all() && !groups.iter().any(|group| group.yours) {
+    let glasses = rules.catalogue().glasses().iter().filter(|glass| is_named(glass, caller));
+    let lifts = |glass: &Glass| groups.iter().any(|group| glass.lifts.contains(&group.name));
+    let emergency = glasses.into_iter().any(lifts);
+    if !caller.sees_all() && !emergency && !groups.iter().any(|group| group.yours) {
         return Ok(None);
     }
     let session = broker.store.session(grant.session).await?;
-    let mut openers: Vec<PrincipalId> = Vec::new();
-    for link in session.session.chain.links() {
-        openers.push(broker.store.session(link.session).await?.session.opener.clone());
-    }
+    let openers = openers(broker, &session.session).await?;
     let kind = broker.source(&grant.scope.upstream)?.kind();
     let approvals = broker.store.approvals(grant.session).into_iter();
     let approvals = approvals.map(|(approval, _)| approval);
@@ -165,6 +186,18 @@ async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Q
         groups,
         grant,
     }))
+}
+
+/// Who opened the sessions above one.
+pub(super) async fn openers(
+    broker: &Broker,
+    session: &Session,
+) -> Result<Vec<PrincipalId>, Refusal> {
+    let mut openers = Vec::new();
+    for link in session.chain.links() {
+        openers.push(broker.store.session(link.session).await?.session.opener.clone());
+    }
+    Ok(openers)
 }
 
 /// Sends all questions that a caller may see, and again each time that they are others, until the reader

@@ -55,16 +55,7 @@ pub async fn approve(broker: &Broker, caller: &Caller, yes: Yes) -> Result<Quest
     broker.halt.is_off()?;
     let asked = question(broker, caller, yes.grant).await?;
     let mut groups = asked.answerable()?;
-    if asked.stale {
-        return Err(Refusal::State(
-            "the policies changed since this was asked; the agent has to ask again".into(),
-        ));
-    }
-    if asked.hash != yes.hash {
-        return Err(Refusal::State(
-            "what you were shown is not what is asked; look at it again".into(),
-        ));
-    }
+    asked.is(&yes.hash)?;
     let now = broker.clock.now();
     let (breadth, until) = match yes.reach {
         Reach::Once => (Breadth::Once, until_of(&asked.grant, now)),

@@ -63,7 +63,12 @@ pub(super) fn decide_lifted(
     };
     let Some(lifted) = lift(guards, counting.into_iter(), quorum) else { return Ok(decision) };
     let standing = Standing { approvals: &lifted.groups, approved_by: &lifted.by, ..standing };
-    let request = GrantRequest { ttl: Some(*ttl), ..request.clone() };
+    // What rests on an emergency ends with it.
+    let deadlines = kept.iter().filter(|(approval, _)| lifted.by.contains(&approval.entry));
+    let deadline = deadlines.filter_map(|(approval, _)| approval.breadth.deadline()).min();
+    let left = deadline.and_then(|deadline| now.until(deadline));
+    let ttl = left.map_or(*ttl, |left| left.min(*ttl));
+    let request = GrantRequest { ttl: Some(ttl), ..request.clone() };
     Ok(match decide(rules, standing, &request) {
         permit @ Decision::Permit(_) => permit,
         Decision::NeedsApproval { .. } | Decision::Deny(_) => decision,

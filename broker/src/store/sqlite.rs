@@ -3,6 +3,7 @@
 mod approvals;
 mod budgets;
 mod edge;
+mod emergencies;
 mod endings;
 mod grants;
 mod live;
@@ -30,7 +31,7 @@ use std::{
 
 use async_trait::async_trait;
 use jeton_domain::{
-    approval::Approval,
+    approval::{Approval, Unreviewed},
     audit::{Entry, Event},
     budget::{Spend, Used},
     grant::{Grant, Phase},
@@ -56,7 +57,7 @@ use crate::{
     store::{
         ApprovalDraft, CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GrantFilter,
         Intent, IssueRecord, Issued, Mark, Order, PageAt, PageOf, PendingDraft, QueuedRevocation,
-        RecordedPermit, RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter,
+        RecordedPermit, Review, RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter,
         SessionRecord, Signed, Store, StoreError, archive::Archive,
     },
 };
@@ -329,6 +330,18 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Approval, StoreError> {
         self.step(move |txn| approvals::record(txn, draft, now)).await
+    }
+
+    async fn record_review(&self, review: Review, now: Timestamp) -> Result<bool, StoreError> {
+        self.step(move |txn| {
+            let done = emergencies::review(txn, review, now);
+            txn.whole(done)
+        })
+        .await
+    }
+
+    async fn unreviewed(&self) -> Result<Vec<Unreviewed>, StoreError> {
+        self.read(emergencies::read).await
     }
 
     async fn withdraw_approval(

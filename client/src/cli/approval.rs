@@ -1,5 +1,7 @@
 //! `jeton approval`: people answer requests that wait for them.
 
+mod emergency;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -49,6 +51,13 @@ pub enum Command {
         /// The grant that it answered.
         grant: String,
     },
+    /// In an emergency: lift the guards of a request alone, if you are named for it. Others hear of it, and
+    /// review it; until then there is no next one.
+    BreakGlass(emergency::BreakGlass),
+    /// List emergencies that nobody has reviewed yet.
+    Unreviewed,
+    /// Review an emergency that was not yours.
+    Review(emergency::Review),
     /// Tell the requests that wait, again each time that they change.
     Watch,
 }
@@ -109,6 +118,9 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             client.withdraw_approval(&grant).await?;
             output.result(&json!({ "withdrawn": true }), || "withdrawn\n".to_owned())?;
         }
+        Command::BreakGlass(breaking) => emergency::break_glass(&client, output, breaking).await?,
+        Command::Unreviewed => emergency::unreviewed(&client, output).await?,
+        Command::Review(review) => emergency::review(&client, output, review).await?,
         Command::Watch => watch(&client, output).await?,
     }
     Ok(exit::OK)

@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    approval::{Breadth, GroupName, Guard, RequestHash},
+    approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
     decision::{Layer, PolicyId},
     delegation::Chain,
     grant::{DecidedBy, Grant},
@@ -364,6 +364,41 @@ pub enum Event {
         /// Hash of the folder's set, in whose place it holds.
         instead_of: String,
     },
+    /// A named person lifted guards alone, in an emergency.
+    GlassBroken {
+        /// Which grant waited.
+        #[serde(flatten)]
+        of: Subject,
+        /// Who.
+        by: PrincipalId,
+        /// For which groups.
+        groups: Vec<GroupName>,
+        /// Which guards that lifts.
+        guards: Vec<PolicyId>,
+        /// Hash of what was asked.
+        request_hash: RequestHash,
+        /// Hash of the policies that it holds under.
+        policy_hash: String,
+        /// How far it reaches.
+        reaches: Breadth,
+        /// Why.
+        reason: Words,
+    },
+    /// Somebody else looked at an emergency afterwards.
+    GlassReviewed {
+        /// The entry that told of it.
+        entry: u64,
+        /// What the person was named for.
+        glass: GlassName,
+        /// Who it was.
+        broken_by: PrincipalId,
+        /// Who looked at it.
+        by: PrincipalId,
+        /// Whether it was one.
+        justified: bool,
+        /// What there is to say.
+        words: Words,
+    },
     /// A person said something about a request that waits.
     Commented {
         /// Which grant.
@@ -436,7 +471,7 @@ impl Subject {
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 33] = [
+    pub const WORDS: [&'static str; 35] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -470,6 +505,8 @@ impl Event {
         "rejected",
         "commented",
         "policy_rolled_back",
+        "glass_broken",
+        "glass_reviewed",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -509,6 +546,8 @@ impl Event {
             Self::Rejected { .. } => "rejected",
             Self::Commented { .. } => "commented",
             Self::PolicyRolledBack { .. } => "policy_rolled_back",
+            Self::GlassBroken { .. } => "glass_broken",
+            Self::GlassReviewed { .. } => "glass_reviewed",
         }
     }
 }

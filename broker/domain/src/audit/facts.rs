@@ -161,7 +161,9 @@ impl Event {
             Self::Revoked { of, by, .. }
             | Self::ApprovalWithdrawn { of, by, .. }
             | Self::Commented { of, by, .. } => Facts { by: Some(by), ..of.facts() },
-            Self::Approved { of, by, guards, policy_hash, .. } => Facts {
+            Self::GlassReviewed { by, .. } => Facts { by: Some(by), ..Facts::NONE },
+            Self::Approved { of, by, guards, policy_hash, .. }
+            | Self::GlassBroken { of, by, guards, policy_hash, .. } => Facts {
                 by: Some(by),
                 policies: guards,
                 policy_hash: Some(policy_hash),

@@ -2,7 +2,7 @@
 
 use super::{About, ENTRY_VERSION, Entry, Event, Subject};
 use crate::{
-    approval::{Breadth, GroupName, Guard, RequestHash},
+    approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
     decision::{Layer, PolicyId},
     delegation::{Chain, Link},
     grant::DecidedBy,
@@ -170,10 +170,33 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
         Event::Rejected { of: of(), by: operator.clone(), reason: words("not on a Friday") },
         Event::Commented { of: of(), by: operator.clone(), words: words("which ticket?") },
         Event::PolicyRolledBack {
-            by: operator,
+            by: operator.clone(),
             reason: words("it was too narrow"),
             policy_hash: "ab".into(),
             instead_of: "cd".into(),
+        },
+        Event::GlassBroken {
+            of: of(),
+            by: operator.clone(),
+            groups: vec![GroupName::new("security")],
+            guards: vec![PolicyId::new("prod-writes-need-security")],
+            request_hash: RequestHash::new("ef01"),
+            policy_hash: "ab".into(),
+            reaches: Breadth::Emergency {
+                glass: GlassName::new("night"),
+                within: ScopeBound::parse("github:acme/pay contents:write ref=agent/*").unwrap(),
+                grants: 3,
+                until,
+            },
+            reason: words("nothing can be paid"),
+        },
+        Event::GlassReviewed {
+            entry: 61,
+            glass: GlassName::new("night"),
+            broken_by: operator,
+            by: name("bo@acme.dev"),
+            justified: true,
+            words: words("the outage of the night"),
         },
     ]
 }
@@ -194,11 +217,12 @@ fn written() -> String {
             all.split_off(from).into_iter().zip(with_chain.split_off(from)).collect();
         pairs.into_iter().flat_map(|(alone, passed_on)| [alone, passed_on])
     };
-    let (latest, later) = (pairs(28), pairs(26));
+    let (newest, latest, later) = (pairs(33), pairs(28), pairs(26));
     let issuers = [Issuer::new("https://idp.acme.dev/a")];
     let vouched = events(&Chain::default(), &issuers).into_iter();
     let vouched = vouched.filter(|event| event.word() == "session_opened");
-    let all = all.into_iter().chain(with_chain).chain(later).chain(vouched).chain(latest);
+    let all =
+        all.into_iter().chain(with_chain).chain(later).chain(vouched).chain(latest).chain(newest);
     (0..).zip(all).map(entry).collect()
 }
 

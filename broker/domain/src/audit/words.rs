@@ -4,6 +4,7 @@ use super::Event;
 use crate::{
     approval::{Breadth, GroupName},
     session::Words,
+    ttl::Timestamp,
 };
 
 impl Event {
@@ -84,12 +85,28 @@ impl Event {
                 let groups: Vec<_> = groups.iter().map(GroupName::as_str).collect();
                 let reach = match reaches {
                     Breadth::Once => "once".to_owned(),
-                    Breadth::Session { within, grants, .. } => {
+                    Breadth::Session { within, grants, .. }
+                    | Breadth::Emergency { within, grants, .. } => {
                         format!("for the session, {grants} grants within {within}")
                     }
                 };
                 let (grant, groups) = (of.grant, groups.join(", "));
                 format!("{grant} by {by} for {groups}, {reach}: {}", reason.as_str())
+            }
+            Self::GlassBroken { of, by, groups, reaches, reason, .. } => {
+                let groups: Vec<_> = groups.iter().map(GroupName::as_str).collect();
+                let (grants, until) = (reaches.grants(), reaches.deadline());
+                let seconds = until.map_or(0, Timestamp::seconds);
+                let (grant, groups) = (of.grant, groups.join(", "));
+                format!(
+                    "{grant} by {by} in place of {groups}, {grants} grants until {seconds}: {}",
+                    reason.as_str()
+                )
+            }
+            Self::GlassReviewed { entry, glass, broken_by, by, justified, words } => {
+                let found = if *justified { "justified" } else { "not justified" };
+                let (glass, words) = (glass.as_str(), words.as_str());
+                format!("{glass} at {entry} by {broken_by} was {found}, by {by}: {words}")
             }
             Self::ApprovalWithdrawn { of, by, approval } => {
                 format!("{}: approval {approval} by {by}", of.grant)

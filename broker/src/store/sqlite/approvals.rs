@@ -15,7 +15,7 @@ use jeton_domain::{
 use rusqlite::{Connection, params};
 
 use super::{
-    budgets, grants,
+    budgets, emergencies, grants,
     live::Effect,
     rows,
     schema::broken,
@@ -48,7 +48,10 @@ pub(super) fn record(
     let at = now.max(txn.head.at);
     waits(&grant, at)?;
     let known = of_grant(txn, grant.id)?;
-    if let Some(own) = known.iter().find(|one| one.by == draft.by) {
+    let alone = draft.breadth.deadline().is_some();
+    // Why apart: who approved with others may still have to go alone.
+    let like = |one: &&Approval| one.by == draft.by && one.breadth.deadline().is_some() == alone;
+    if let Some(own) = known.iter().find(like) {
         let same = own.request_hash == draft.request_hash
             && own.groups == draft.groups
             && reach(&own.breadth) == reach(&draft.breadth);
@@ -56,6 +59,9 @@ pub(super) fn record(
     }
     if known.len() >= APPROVALS_OF_GRANT {
         return Err(StoreError::AlreadyApproved);
+    }
+    if let Breadth::Emergency { glass, .. } = &draft.breadth {
+        emergencies::check(txn, glass)?;
     }
     let entry = txn.next_entry();
     let approval = Approval {
@@ -72,17 +78,7 @@ pub(super) fn record(
         at,
         until: draft.until,
     };
-    let event = Event::Approved {
-        of: Subject::of(&grant),
-        by: approval.by.clone(),
-        groups: approval.groups.iter().cloned().collect(),
-        guards: approval.guards.iter().cloned().collect(),
-        request_hash: approval.request_hash.clone(),
-        policy_hash: approval.policy_hash.clone(),
-        reaches: approval.breadth.clone(),
-        reason: approval.reason.clone(),
-    };
-    txn.append(event, now)?;
+    txn.append(told(&grant, &approval), now)?;
     txn.run(
         "INSERT INTO approval VALUES (?1,?2,?3,0,?4,?5,?6)",
         params![
@@ -94,8 +90,34 @@ pub(super) fn record(
             rows::text(&approval)?,
         ],
     )?;
+    if let Breadth::Emergency { glass, .. } = &approval.breadth {
+        emergencies::keep(txn, &approval, glass)?;
+    }
     txn.effects.push(Effect::Approved(Arc::new(approval.clone()), 0));
     Ok(approval)
+}
+
+fn told(grant: &Grant, approval: &Approval) -> Event {
+    let of = Subject::of(grant);
+    let Approval { by, request_hash, policy_hash, breadth, reason, .. } = approval.clone();
+    let groups = approval.groups.iter().cloned().collect();
+    let guards = approval.guards.iter().cloned().collect();
+    let reaches = breadth;
+    match reaches.deadline() {
+        Some(_) => Event::GlassBroken {
+            of,
+            by,
+            groups,
+            guards,
+            request_hash,
+            policy_hash,
+            reaches,
+            reason,
+        },
+        None => {
+            Event::Approved { of, by, groups, guards, request_hash, policy_hash, reaches, reason }
+        }
+    }
 }
 
 /// What an approval was asked to reach: the moment at which it ends follows from when it came.
@@ -105,6 +127,7 @@ fn reach(breadth: &Breadth) -> Option<(String, u32, u32)> {
         Breadth::Session { within, grants, ttl, .. } => {
             Some((within.to_string(), *grants, ttl.seconds()))
         }
+        Breadth::Emergency { within, grants, .. } => Some((within.to_string(), *grants, 0)),
     }
 }
 

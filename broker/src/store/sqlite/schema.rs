@@ -97,6 +97,10 @@ CREATE TABLE spend (
     until     INTEGER NOT NULL,    -- seconds: from then on it only counts while it lives
     shares    BLOB NOT NULL        -- for each: 16 bytes of its key, 4 of its seconds
 ) STRICT;
+CREATE TABLE glass (
+    entry INTEGER PRIMARY KEY, -- of an emergency that nobody has reviewed yet
+    text  TEXT NOT NULL
+) STRICT;
 CREATE TABLE mark (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -135,6 +139,7 @@ CREATE TABLE approval (entry INTEGER PRIMARY KEY, grant_row INTEGER NOT NULL,
 const TO_5: &str = "
 CREATE TABLE spend (grant_row INTEGER PRIMARY KEY, at INTEGER NOT NULL, until INTEGER NOT NULL,
     shares BLOB NOT NULL) STRICT;
+CREATE TABLE glass (entry INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 ";
 
 /// Opens the file for the one writer and makes or checks its tables.
