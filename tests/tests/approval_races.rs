@@ -323,6 +323,7 @@ impl Told {
                 assert_eq!(given.grant, about.grant, "once is for one request");
                 assert_eq!(given.used, 1, "once is once");
             }
+            Breadth::Emergency { .. } => panic!("nobody is named for emergencies here"),
             Breadth::Session { within, grants, ttl, until: end } => {
                 assert!(given.used <= *grants, "{} of {grants}", given.used);
                 assert!(*end > entry.at, "its time is over");
