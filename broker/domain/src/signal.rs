@@ -83,6 +83,15 @@ impl Kind {
         }
     }
 
+    /// Whether it holds from then on, and not only for what was before.
+    #[must_use]
+    pub fn is_for_good(self) -> bool {
+        match self {
+            Self::AccountDisabled | Self::AccountPurged => true,
+            Self::SessionRevoked | Self::CredentialChange | Self::Verification => false,
+        }
+    }
+
     fn named(uri: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.uri() == uri)
     }

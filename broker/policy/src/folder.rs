@@ -76,6 +76,10 @@ pub fn stamp(folder: &Path) -> Option<Stamp> {
     let mut files = Vec::new();
     for entry in fs::read_dir(&home).ok()? {
         let entry = entry.ok()?;
+        // Why: what is not read may be anything, such as the lock of an editor that leads nowhere.
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         let facts = fs::metadata(entry.path()).ok()?;
         files.push((entry.file_name(), facts.len(), facts.modified().ok()));
         if files.len() > FILES {

@@ -64,10 +64,12 @@ impl Kept {
         }
         fs::create_dir(&draft)?;
         for Source { name, text } in set.sources() {
-            fs::write(draft.join(name), text)?;
+            write_through(&draft.join(name), text)?;
         }
+        sync(&draft)?;
         // Why by rename: a set is there whole, or not at all.
         fs::rename(&draft, &home)?;
+        sync(&self.0)?;
         let pinned = self.pinned()?.map(|pin| pin.to);
         for old in self.list()?.into_iter().skip(KEPT) {
             if Some(&old.hash) != pinned.as_ref() {
@@ -168,9 +170,13 @@ impl Kept {
             Some(Pin { to, instead_of }) => {
                 let draft = self.0.join(".pin.new");
                 write_through(&draft, &format!("{to} {instead_of}\n"))?;
-                fs::rename(draft, path)
+                fs::rename(draft, path)?;
+                sync(&self.0)
             }
-            None if path.exists() => fs::remove_file(path),
+            None if path.exists() => {
+                fs::remove_file(path)?;
+                sync(&self.0)
+            }
             None => Ok(()),
         }
     }
@@ -182,6 +188,11 @@ fn write_through(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::File::create(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
+}
+
+/// Puts on disk which files a folder has.
+fn sync(folder: &Path) -> io::Result<()> {
+    fs::File::open(folder)?.sync_all()
 }
 
 fn is_hash(text: &str) -> bool {

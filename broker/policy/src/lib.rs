@@ -43,6 +43,9 @@ pub use load::PolicySet;
 pub use problem::PolicyProblem;
 pub use vocabulary::Vocabulary;
 
+/// How often a folder is read that changes meanwhile.
+const READS: usize = 3;
+
 /// The set that holds now, and where others come from.
 pub struct Policies {
     current: ArcSwap<PolicySet>,
@@ -61,7 +64,16 @@ impl Policies {
         kept: Kept,
         vocabulary: Vocabulary,
     ) -> Result<Self, Vec<PolicyProblem>> {
-        let set = wanted(&folder, &kept, &vocabulary)?;
+        let set = match (wanted(&folder, &kept, &vocabulary), kept.pinned()) {
+            // Why not refused: it was gone back to because of just such a folder.
+            (Err(problems), Ok(Some(pin))) => {
+                for problem in &problems {
+                    tracing::error!(%problem, "the policy folder is no good; the set that was gone back to holds");
+                }
+                kept.load(&pin.to, &vocabulary)?
+            }
+            (read, _) => read?,
+        };
         Ok(Self { current: ArcSwap::from_pointee(set), vocabulary, folder, kept })
     }
 
@@ -89,7 +101,16 @@ impl Policies {
     /// # Errors
     /// With every problem of the folder.
     pub fn read(&self) -> Result<PolicySet, Vec<PolicyProblem>> {
-        wanted(&self.folder, &self.kept, &self.vocabulary)
+        for _ in 0..READS {
+            let before = stamp(&self.folder);
+            let read = wanted(&self.folder, &self.kept, &self.vocabulary);
+            // Why: one that is changed meanwhile may have been read half before and half after.
+            if stamp(&self.folder) == before {
+                return read;
+            }
+        }
+        let words = "the policy folder changes while it is read";
+        Err(vec![PolicyProblem::of_file("", words, "load it again when it rests")])
     }
 
     /// Reads a set that was in force, to go back to it in place of the folder's. Nothing is in force yet.
@@ -99,8 +120,9 @@ impl Policies {
     pub fn back(&self, hash: &str) -> Result<(PolicySet, Pin), Vec<PolicyProblem>> {
         let set = self.kept.load(hash, &self.vocabulary)?;
         let folder = PolicySet::load(&self.folder, &self.vocabulary);
-        // A folder that is no good stands for nothing; the next good one is another than it.
-        let instead_of = folder.map_or_else(|_| "nothing".to_owned(), |set| set.hash().to_owned());
+        // Of a folder that is no good the set before is in force, and is what is gone back from.
+        let instead_of = folder.map_or_else(|_| self.current(), Arc::new);
+        let instead_of = instead_of.hash().to_owned();
         Ok((set, Pin { to: hash.to_owned(), instead_of }))
     }
 
@@ -117,12 +139,18 @@ fn wanted(
     vocabulary: &Vocabulary,
 ) -> Result<PolicySet, Vec<PolicyProblem>> {
     let wrong = |words: String| vec![PolicyProblem::of_file("", words, "")];
-    let set = PolicySet::load(folder, vocabulary)?;
     let pinned = kept.pinned();
     let pinned = pinned.map_err(|error| wrong(format!("the pinned set can't be read: {error}")))?;
+    let set = PolicySet::load(folder, vocabulary)?;
     let set = match pinned {
         Some(pin) if pin.instead_of == set.hash() => kept.load(&pin.to, vocabulary)?,
-        Some(_) | None => set,
+        Some(_) => {
+            // Why for good: the same folder may come back one day, and then it is meant.
+            kept.pin(None)
+                .map_err(|error| wrong(format!("the pin can't be taken out: {error}")))?;
+            set
+        }
+        None => set,
     };
     if let Err(error) = kept.keep(&set) {
         tracing::warn!(%error, "the policy set can't be kept; it can't be gone back to");

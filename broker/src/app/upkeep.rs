@@ -353,9 +353,12 @@ async fn reloading(
         if !folder.changed(broker.policies.folder()).await && !by_signal {
             continue;
         }
-        folder.taken();
-        if let Err(error) = reload_policy(&broker).await {
-            tracing::error!(%error, "a reload of the policies could not be recorded");
+        match reload_policy(&broker).await {
+            Ok(_) => folder.taken(),
+            // It is tried again at the next look.
+            Err(error) => {
+                tracing::error!(%error, "a reload of the policies could not be recorded");
+            }
         }
     }
 }
@@ -372,6 +375,9 @@ impl Folder {
     async fn changed(&mut self, folder: &Path) -> bool {
         let folder = folder.to_owned();
         let now = tokio::task::spawn_blocking(move || stamp(&folder)).await.ok().flatten();
+        if now.is_none() && self.seen.is_some() {
+            tracing::error!("the policy folder can't be looked at; what changes in it is not seen");
+        }
         let rests = now.is_some() && now == self.seen;
         self.seen = now;
         rests && self.seen != self.taken

@@ -3,7 +3,11 @@
 use std::{sync::Arc, time::SystemTime};
 
 use jeton_domain::{
-    audit::Event, decision::Rules, principal::Role, session::Words, ttl::Timestamp,
+    audit::Event,
+    decision::Rules,
+    principal::{PrincipalId, Role},
+    session::Words,
+    ttl::Timestamp,
 };
 use jeton_policy::{Pin, PolicyProblem, problem::Source};
 
@@ -75,12 +79,25 @@ pub async fn roll_back(
     reason: Words,
 ) -> Result<(), Refusal> {
     may_change(caller)?;
+    let (of, by) = (Arc::clone(broker), caller.principal.id.clone());
+    // Why in a task: a caller that hangs up must not leave it recorded and not in force.
+    tokio::spawn(async move { go_back(&of, by, hash, reason).await })
+        .await
+        .map_err(|error| Refusal::Internal(error.to_string()))?
+}
+
+async fn go_back(
+    broker: &Arc<Broker>,
+    by: PrincipalId,
+    hash: String,
+    reason: Words,
+) -> Result<(), Refusal> {
     let _turn = broker.changing_policies.lock().await;
     let (set, pin) = off(broker, move |broker| broker.policies.back(&hash))
         .await?
         .map_err(|problems| Refusal::State(told(&problems)))?;
     let event = Event::PolicyRolledBack {
-        by: caller.principal.id.clone(),
+        by,
         reason,
         policy_hash: pin.to.clone(),
         instead_of: pin.instead_of.clone(),

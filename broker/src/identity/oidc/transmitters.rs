@@ -156,7 +156,12 @@ impl Transmitters {
         let latest = |at: i64| Timestamp::from_seconds(at.saturating_add(leeway())).min(now);
         let ends = told.events.iter().flat_map(|event| {
             let people = event.people.iter().filter_map(|subject| sender.person(subject));
-            people.map(|person| Ends { person, opened_until: latest(event.at), kind: event.kind })
+            people.map(|person| Ends {
+                person,
+                // An account that is over is over for sessions that opened since, too.
+                opened_until: if event.kind.is_for_good() { now } else { latest(event.at) },
+                kind: event.kind,
+            })
         });
         Ok(Believed { by, id: quote(&told.id), ends: ends.collect() })
     }
