@@ -11,6 +11,7 @@ use jeton_domain::{
     approval::{GroupName, Terms},
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId},
+    review::{Bounds, ReviewerName},
     scope::{Action, Resource, Upstream},
 };
 
@@ -23,6 +24,7 @@ pub struct Catalogue {
     pub(super) agents: Vec<AgentRule>,
     pub(super) persons: HashMap<PrincipalId, BTreeSet<String>>,
     pub(super) groups: BTreeMap<GroupName, Group>,
+    pub(super) reviewers: BTreeMap<ReviewerName, Bounds>,
 }
 
 /// People who lift guards.
@@ -34,6 +36,8 @@ pub struct Group {
     pub claimed: BTreeSet<(Issuer, String)>,
     /// What they keep to.
     pub terms: Terms,
+    /// The program that is asked before them, and may answer in their place.
+    pub reviewer: Option<ReviewerName>,
 }
 
 impl Group {
@@ -107,5 +111,19 @@ impl Catalogue {
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<&Group> {
         self.groups.get(name)
+    }
+
+    /// The reviewer that a group names, with its bounds.
+    #[must_use]
+    pub fn reviewer_of(&self, group: &GroupName) -> Option<(&ReviewerName, &Bounds)> {
+        self.reviewers.get_key_value(self.group(group)?.reviewer.as_ref()?)
+    }
+
+    /// The reviewers that groups name.
+    pub fn reviewers(&self) -> impl Iterator<Item = &ReviewerName> {
+        let named = |name: &&ReviewerName| {
+            self.groups.values().any(|group| group.reviewer.as_ref() == Some(*name))
+        };
+        self.reviewers.keys().filter(named)
     }
 }

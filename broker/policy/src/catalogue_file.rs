@@ -1,5 +1,7 @@
 //! Reads `catalogue.toml`: what was typed, then what it means. Tells every problem, not the first.
 
+mod reviewers;
+
 use std::collections::{BTreeSet, HashSet};
 
 use jeton_domain::{
@@ -31,6 +33,7 @@ struct RawCatalogue {
     agent: Vec<Spanned<Value>>,
     person: Vec<Spanned<Value>>,
     group: Vec<Spanned<Value>>,
+    reviewer: Vec<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +90,7 @@ struct RawGroup {
     #[serde(default)]
     reason: bool,
     session: Option<RawSession>,
+    reviewer: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -121,6 +125,8 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
     reading.entries(raw.resource, Reading::resource);
     reading.entries(raw.agent, Reading::agent);
     reading.entries(raw.person, Reading::person);
+    // Why before the groups: they name reviewers.
+    reading.entries(raw.reviewer, Reading::reviewer);
     reading.entries(raw.group, Reading::group);
     Some(reading.catalogue)
 }
@@ -224,7 +230,8 @@ impl Reading<'_> {
         let terms = Terms { quorum, reason: raw.reason, session };
         let claimed = raw.claimed.into_iter();
         let claimed = claimed.map(|one| (Issuer::new(&one.issuer), one.group)).collect();
-        let group = Group { members: raw.members, claimed, terms };
+        let reviewer = self.reviewer_of(&raw.name, raw.reviewer.as_deref())?;
+        let group = Group { members: raw.members, claimed, terms, reviewer };
         let old = self.catalogue.groups.insert(GroupName::new(&raw.name), group);
         once(old.is_none(), || format!("the group `{}`", raw.name))
     }

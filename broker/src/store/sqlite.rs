@@ -9,6 +9,7 @@ mod log;
 mod log_file;
 mod reads;
 mod reserve;
+mod reviews;
 mod rows;
 mod schema;
 mod sessions;
@@ -36,6 +37,7 @@ use jeton_domain::{
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
     permit::Permit,
     principal::PrincipalId,
+    review::{Review, ReviewerName},
     revocation::{Matching, Stops},
     scope::Upstream,
     session::Words,
@@ -54,8 +56,8 @@ use crate::{
     store::{
         ApprovalDraft, CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GrantFilter,
         Intent, IssueRecord, Issued, Mark, Order, PageAt, PageOf, PendingDraft, QueuedRevocation,
-        RecordedPermit, RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter,
-        SessionRecord, Signed, Store, StoreError, archive::Archive,
+        RecordedPermit, ReviewDraft, RevocationTry, Sealed, SessionDraft, SessionEnding,
+        SessionFilter, SessionRecord, Signed, Store, StoreError, archive::Archive,
     },
 };
 
@@ -365,6 +367,26 @@ impl Store for SqliteStore {
             txn.whole(done)
         })
         .await
+    }
+
+    async fn record_review(&self, draft: ReviewDraft, now: Timestamp) -> Result<(), StoreError> {
+        self.step(move |txn| {
+            let done = reviews::record(txn, draft, now);
+            txn.whole(done)
+        })
+        .await
+    }
+
+    fn due_reviews(&self) -> Vec<(GrantId, ReviewerName)> {
+        self.with_live(Live::due_reviews).unwrap_or_default()
+    }
+
+    fn reviews(&self, id: GrantId) -> Vec<Arc<Review>> {
+        self.with_live(|live| live.reviews_of(id)).unwrap_or_default()
+    }
+
+    fn reviews_given(&self, session: SessionId, reviewer: &ReviewerName) -> Option<u32> {
+        self.with_live(|live| live.reviews_given(session, reviewer))
     }
 
     fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)> {

@@ -9,6 +9,7 @@ use crate::{
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::leaf_hash,
     principal::{AuthMethod, Issuer, PrincipalId},
+    review::Verdict,
     revocation::{Matching, UpstreamRevocation},
     scope::{Scope, ScopeBound},
     secret::hex,
@@ -175,6 +176,22 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             policy_hash: "ab".into(),
             instead_of: "cd".into(),
         },
+        Event::ReviewAsked {
+            of: of(),
+            by: name("reviewer:diff-bot"),
+            request_hash: RequestHash::new("ef01"),
+            inputs: "ab".repeat(32),
+        },
+        Event::ReviewAnswered {
+            of: of(),
+            by: name("reviewer:diff-bot"),
+            verdict: Verdict::Escalate,
+            reason: words("it touches the ledger"),
+            request_hash: RequestHash::new("ef01"),
+            inputs: Some("ab".repeat(32)),
+            answer: (!chain.is_empty()).then(|| "cd".repeat(32)),
+            cause: chain.is_empty().then(|| words("it gave no answer in 10 s")),
+        },
     ]
 }
 
@@ -194,11 +211,12 @@ fn written() -> String {
             all.split_off(from).into_iter().zip(with_chain.split_off(from)).collect();
         pairs.into_iter().flat_map(|(alone, passed_on)| [alone, passed_on])
     };
-    let (latest, later) = (pairs(28), pairs(26));
+    let (newest, latest, later) = (pairs(33), pairs(28), pairs(26));
     let issuers = [Issuer::new("https://idp.acme.dev/a")];
     let vouched = events(&Chain::default(), &issuers).into_iter();
     let vouched = vouched.filter(|event| event.word() == "session_opened");
-    let all = all.into_iter().chain(with_chain).chain(later).chain(vouched).chain(latest);
+    let all =
+        all.into_iter().chain(with_chain).chain(later).chain(vouched).chain(latest).chain(newest);
     (0..).zip(all).map(entry).collect()
 }
 

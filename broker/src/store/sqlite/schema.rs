@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// Version of the tables, kept in `PRAGMA user_version`.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
-/// The tables of version 4.
+/// The tables of version 5.
 const TABLES: &str = "
 CREATE TABLE entry (
     place INTEGER PRIMARY KEY, -- from 0
@@ -91,6 +91,18 @@ CREATE TABLE approval (
     until     INTEGER NOT NULL,
     text      TEXT NOT NULL
 ) STRICT;
+CREATE TABLE review (
+    grant_row INTEGER NOT NULL, -- the pending grant that a reviewer is asked about
+    reviewer  TEXT NOT NULL,
+    answer    TEXT,             -- none while it is due
+    PRIMARY KEY (grant_row, reviewer)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE reviewed (
+    session  INTEGER NOT NULL,
+    reviewer TEXT NOT NULL,
+    given    INTEGER NOT NULL, -- how many yes
+    PRIMARY KEY (session, reviewer)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE mark (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -125,6 +137,14 @@ CREATE TABLE approval (entry INTEGER PRIMARY KEY, grant_row INTEGER NOT NULL,
     until INTEGER NOT NULL, text TEXT NOT NULL) STRICT;
 ";
 
+/// From version 4 to version 5.
+const TO_5: &str = "
+CREATE TABLE review (grant_row INTEGER NOT NULL, reviewer TEXT NOT NULL, answer TEXT,
+    PRIMARY KEY (grant_row, reviewer)) STRICT, WITHOUT ROWID;
+CREATE TABLE reviewed (session INTEGER NOT NULL, reviewer TEXT NOT NULL, given INTEGER NOT NULL,
+    PRIMARY KEY (session, reviewer)) STRICT, WITHOUT ROWID;
+";
+
 /// Opens the file for the one writer and makes or checks its tables.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path).map_err(broken)?;
@@ -149,8 +169,12 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             Ok(db)
         }
         // Why in one transaction with the number: a crash leaves the old tables or the new ones.
-        2 | 3 => {
-            let steps = if version == 2 { [TO_3, TO_4].concat() } else { TO_4.to_owned() };
+        2..=4 => {
+            let steps = match version {
+                2 => [TO_3, TO_4, TO_5].concat(),
+                3 => [TO_4, TO_5].concat(),
+                _ => TO_5.to_owned(),
+            };
             db.execute_batch(&format!(
                 "BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;"
             ))

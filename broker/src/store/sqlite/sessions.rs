@@ -117,7 +117,9 @@ fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError
             | Effect::Dead(_)
             | Effect::Approved(..)
             | Effect::ApprovalUsed(..)
-            | Effect::ApprovalGone(..) => false,
+            | Effect::ApprovalGone(..)
+            | Effect::Review(..)
+            | Effect::Reviewed(..) => false,
         };
         txn.effects.iter().filter(opened).count()
     };
@@ -175,7 +177,9 @@ pub(super) fn matching(
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => None,
+        | Effect::ApprovalGone(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
     }));
     let Some(until) = opened_until else { return Ok(ids) };
     // Why in this order: a session stands behind the one that opened it.
@@ -272,7 +276,9 @@ fn revoke_grants(
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => None,
+        | Effect::ApprovalGone(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
     }));
     let ending = Ending::Revoked { by, reason };
     let mut revoked = Vec::new();

@@ -78,7 +78,9 @@ fn current(txn: &Txn<'_>) -> Result<Arc<Stops>, StoreError> {
         | Effect::Dead(_)
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
-        | Effect::ApprovalGone(..) => None,
+        | Effect::ApprovalGone(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
     });
     match changed {
         Some(stops) => Ok(stops),

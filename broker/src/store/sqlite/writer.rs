@@ -273,7 +273,9 @@ impl Writer {
             | Effect::Dead(_)
             | Effect::Approved(..)
             | Effect::ApprovalUsed(..)
-            | Effect::ApprovalGone(..) => None,
+            | Effect::ApprovalGone(..)
+            | Effect::Review(..)
+            | Effect::Reviewed(..) => None,
         });
         let live = self.live.read().ok().and_then(|live| live.lowest());
         let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());
