@@ -1,6 +1,7 @@
 //! Puts the broker together from its configuration, serves it, and drains it.
 
 mod build;
+mod reviewing;
 mod telling;
 mod upkeep;
 
@@ -57,11 +58,12 @@ pub struct Running {
     close: Box<dyn FnOnce() + Send>,
 }
 
-/// Checks everything that the configuration names, without opening a port or changing the store.
+/// Checks everything that the configuration names, without opening a port or changing the store. Tells
+/// what is odd, and no fault.
 ///
 /// # Errors
 /// With what is not usable.
-pub fn check(config: &Config) -> Result<(), AppError> {
+pub fn check(config: &Config) -> Result<Vec<String>, AppError> {
     build::check(config)
 }
 
@@ -136,6 +138,8 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     tasks.spawn(serve(public, everyone, stop.clone()));
     tasks.spawn(serve(admin, http::admin(pages), stop.clone()));
     let listeners = build::listeners(&config)?;
+    let reviewers = Arc::new(build::reviewers(&config)?);
+    tasks.spawn(reviewing::reviewing(Arc::clone(&parts.broker), reviewers, stop.clone()));
     upkeep::start(&tasks, &stop, &parts, listeners, &config);
     tasks.close();
     tracing::info!(grpc = %addresses.0, http = %addresses.1, admin = %addresses.2, "jetond serves");

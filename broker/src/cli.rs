@@ -96,7 +96,9 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), AppError> {
     match command {
         Command::CheckConfig { config } => {
-            app::check(&load(&config)?)?;
+            for odd in app::check(&load(&config)?)? {
+                say(&format!("{}: {odd}", config.display()));
+            }
             say(&format!("{}: good", config.display()));
             Ok(())
         }

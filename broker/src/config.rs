@@ -4,6 +4,7 @@
 
 mod identity;
 mod reader;
+mod reviewers;
 mod ssf;
 mod webhooks;
 
@@ -25,14 +26,15 @@ use reqwest::Url;
 use toml::de::DeTable;
 
 use self::reader::{Problems, Section};
-pub use self::{identity::IdentityConfig, reader::Problem, ssf::SsfConfig};
+pub use self::{
+    identity::IdentityConfig, reader::Problem, ssf::SsfConfig, webhooks::ApprovalConfig,
+};
 use crate::{
     identity::tls::TlsFiles,
     limits::{CONFIG_BYTES, CONFIG_TABLES, RECONCILE_SECONDS, WITNESSES},
     operation::{move_out::Retention, re_decide::Then},
     signer::SigningAlgorithm,
     telemetry::LogFormat,
-    webhook::WebhookConfig,
 };
 
 /// What `jetond serve` runs with.
@@ -59,8 +61,8 @@ pub struct Config {
     pub identity: IdentityConfig,
     /// Who is told of what is taken back, and whose word ends sessions.
     pub ssf: SsfConfig,
-    /// Who is told of requests that wait for people.
-    pub webhooks: Vec<WebhookConfig>,
+    /// Who is told of requests that wait for people, and who is asked before them.
+    pub approval: ApprovalConfig,
     /// The audit log.
     pub audit: AuditConfig,
     /// Log lines.
@@ -273,7 +275,7 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let upstreams = read_upstreams(root, folder);
     let identity = identity::read(root, folder);
     let ssf = ssf::read(&root.section("ssf"), folder);
-    let webhooks = webhooks::read(&root.section("approval"), folder);
+    let approval = webhooks::read(&root.section("approval"), folder);
     let audit = read_audit(&root.section("audit"), folder);
     let log = read_log(&root.section("log"));
     root.finish();
@@ -289,7 +291,7 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         upstreams,
         identity,
         ssf,
-        webhooks,
+        approval,
         audit: audit?,
         log: log?,
         hash: String::new(),

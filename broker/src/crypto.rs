@@ -7,6 +7,7 @@
 pub mod jws;
 pub mod jwt_provider;
 pub mod private_key;
+pub mod webhook_key;
 
 use std::sync::{Arc, Once};
 

@@ -21,6 +21,7 @@ use std::sync::Arc;
 
 use jeton_domain::{
     principal::{AuthMethod, Issuer, Principal, PrincipalId, PrincipalKind, ProvedKeys},
+    review::is_reviewer,
     ttl::Timestamp,
 };
 
@@ -110,6 +111,10 @@ impl Authenticator {
             }
             None => self.named_by_connection(presented.peer, certificate)?,
         };
+        // Why: what acts under such a name counts for more than a name in a group.
+        if is_reviewer(&named.id) {
+            return Err(IdentityError::Reserved);
+        }
         if let Some(certificate) = certificate {
             named.ends = named.ends.min(certificate.not_after);
         }

@@ -17,6 +17,7 @@ pub mod limits;
 pub mod operation;
 pub mod outlet;
 pub mod receiver;
+pub mod reviewer;
 pub mod signer;
 pub mod store;
 pub mod telemetry;

@@ -164,6 +164,16 @@ pub const RECONCILED_AT_ONCE: usize = 200;
 pub const SIGNAL_ANSWER_BYTES: usize = 4096;
 /// Receivers of signals, and transmitters whose signals are taken.
 pub const SIGNAL_PARTNERS: usize = 16;
+/// Questions to one reviewer at once.
+pub const REVIEWS_AT_ONCE: usize = 16;
+/// Largest answer of a reviewer, in bytes. Why: a verdict with a scope and a reason is under 2 KiB.
+pub const REVIEW_BYTES: usize = 16 * 1024;
+/// Seconds that the time of an answer may differ, by the Standard Webhooks specification.
+pub const REVIEW_AGE_SECONDS: u64 = 300;
+/// Seconds that a reviewer may take, if it is not configured.
+pub const REVIEW_SECONDS: u64 = 10;
+/// The most of them. Why: people and the agent wait for it.
+pub const REVIEW_SECONDS_MOST: u64 = 30;
 /// Longest pause before a signal is sent again.
 pub const SIGNAL_PAUSE: Duration = Duration::from_secs(60);
 /// Witnesses. Why: a signed note has sixteen signatures at most, one of them the log's own.

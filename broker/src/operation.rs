@@ -30,6 +30,7 @@ pub mod reload_policy;
 pub mod renew;
 pub mod request_grant;
 pub mod restore;
+pub mod review;
 pub mod revoke;
 pub mod revoke_upstream;
 pub mod seal;
@@ -130,6 +131,8 @@ pub struct Broker {
     pub halt: Halt,
     /// Woken when something waits to be revoked upstream.
     pub revocations: Notify,
+    /// Woken when a reviewer is to be asked.
+    pub reviews: Notify,
     /// Woken when another set of policies is in force.
     pub policies_changed: Notify,
     /// Held while the policies are changed.

@@ -1,8 +1,11 @@
-//! A place outside that is told of things by HTTP: never by a redirect or a proxy, bounded in time.
+//! A place outside that is told or asked things by HTTP: never by a redirect or a proxy, bounded in time.
 
 use std::{fs, path::Path};
 
-use reqwest::{Certificate, Client, RequestBuilder, StatusCode, Url, redirect::Policy};
+use reqwest::{
+    Certificate, Client, RequestBuilder, Response, StatusCode, Url, header::HeaderMap,
+    redirect::Policy,
+};
 
 use crate::{
     crypto,
@@ -35,6 +38,17 @@ pub enum PushError {
     /// It refused.
     #[error("it answered {0}: {1}")]
     Refused(StatusCode, String),
+    /// It answered more than it may.
+    #[error("its answer is longer than {0} bytes")]
+    TooLong(usize),
+}
+
+/// What came back.
+pub struct Answer {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body, whole.
+    pub body: Vec<u8>,
 }
 
 impl Outlet {
@@ -71,10 +85,37 @@ impl Outlet {
         &self,
         dress: impl FnOnce(RequestBuilder) -> RequestBuilder,
     ) -> Result<(), PushError> {
+        self.taken(dress).await.map(|_| ())
+    }
+
+    /// Posts a question and reads the answer, `most` bytes at most.
+    ///
+    /// # Errors
+    /// When there is no 2xx answer of that size.
+    pub async fn ask(
+        &self,
+        most: usize,
+        dress: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Answer, PushError> {
+        let mut answer = self.taken(dress).await?;
+        let (headers, mut body) = (answer.headers().clone(), Vec::new());
+        while let Some(chunk) = answer.chunk().await? {
+            body.extend_from_slice(&chunk);
+            if body.len() > most {
+                return Err(PushError::TooLong(most));
+            }
+        }
+        Ok(Answer { headers, body })
+    }
+
+    async fn taken(
+        &self,
+        dress: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<Response, PushError> {
         let mut answer = dress(self.client.post(self.url.clone())).send().await?;
         let status = answer.status();
         if status.is_success() {
-            return Ok(());
+            return Ok(answer);
         }
         let mut said = Vec::new();
         while let Some(chunk) = answer.chunk().await? {

@@ -21,6 +21,7 @@ use jeton_domain::{
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId},
     permit::Permit,
     principal::{AuthMethod, PrincipalId},
+    review::{Review, ReviewerName},
     revocation::{Matching, Stops, UpstreamRevocation},
     scope::Upstream,
     session::{Session, SessionState, Words},
@@ -155,6 +156,8 @@ pub struct SessionDraft {
 pub struct PendingDraft {
     /// The grant in state pending; its id was reserved.
     pub grant: Grant,
+    /// Who is asked before people.
+    pub reviewers: BTreeSet<ReviewerName>,
 }
 
 /// A person's yes, before it is recorded.
@@ -180,7 +183,7 @@ pub struct ApprovalDraft {
 
 /// A look at an emergency afterwards.
 #[derive(Debug, Clone)]
-pub struct Review {
+pub struct GlassReview {
     /// The entry that tells of it.
     pub entry: u64,
     /// Who looks at it.
@@ -189,6 +192,54 @@ pub struct Review {
     pub justified: bool,
     /// What there is to say.
     pub words: Words,
+}
+
+/// What came of asking a reviewer, before it is recorded.
+#[derive(Debug, Clone)]
+pub struct ReviewDraft {
+    /// The grant that waits.
+    pub grant: GrantId,
+    /// Who was asked.
+    pub reviewer: ReviewerName,
+    /// The hash of what was asked.
+    pub request_hash: RequestHash,
+    /// SHA-256 of the question, in hex, if it was sent.
+    pub inputs: Option<String>,
+    /// SHA-256 of the answer, in hex, if one came.
+    pub answer: Option<String>,
+    /// Why, in its words.
+    pub reason: Words,
+    /// How many yes it may give in one session.
+    pub most: Option<u32>,
+    /// What follows.
+    pub outcome: ReviewOutcome,
+}
+
+/// What follows from a reviewer's answer.
+#[derive(Debug, Clone)]
+pub enum ReviewOutcome {
+    /// Its yes is recorded.
+    Approve(ApprovalDraft),
+    /// The request ends with these words to the agent, and its yes for something narrower is recorded.
+    Narrow {
+        /// The yes.
+        approval: ApprovalDraft,
+        /// What to ask instead.
+        words: Words,
+    },
+    /// People have to say; and why, if it did not say so itself.
+    Escalate(Option<Words>),
+}
+
+impl ReviewOutcome {
+    /// Why people have to say, if the reviewer did not say so itself.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Words> {
+        match self {
+            Self::Escalate(cause) => cause.as_ref(),
+            Self::Approve(_) | Self::Narrow { .. } => None,
+        }
+    }
 }
 
 /// Why a grant ends.
@@ -487,7 +538,11 @@ pub trait Store: Send + Sync {
     ) -> Result<Approval, StoreError>;
 
     /// Records that somebody reviewed an emergency. Tells whether there was one to review.
-    async fn record_review(&self, review: Review, now: Timestamp) -> Result<bool, StoreError>;
+    async fn record_glass_review(
+        &self,
+        review: GlassReview,
+        now: Timestamp,
+    ) -> Result<bool, StoreError>;
 
     /// Emergencies that nobody has reviewed yet, oldest first.
     async fn unreviewed(&self) -> Result<Vec<Unreviewed>, StoreError>;
@@ -520,6 +575,19 @@ pub trait Store: Send + Sync {
 
     /// Approvals of a session that are not used up, with how often each was used.
     fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)>;
+
+    /// Records what came of asking a reviewer: once for each request and reviewer, later ones change
+    /// nothing.
+    async fn record_review(&self, draft: ReviewDraft, now: Timestamp) -> Result<(), StoreError>;
+
+    /// Reviewers that are still to be asked, or whose answer is not recorded yet. From memory.
+    fn due_reviews(&self) -> Vec<(GrantId, ReviewerName)>;
+
+    /// The reviews of a request that waits. From memory.
+    fn reviews(&self, id: GrantId) -> Vec<Arc<Review>>;
+
+    /// How many yes a reviewer gave in a session. `None` when the store is broken: then nothing is known.
+    fn reviews_given(&self, session: SessionId, reviewer: &ReviewerName) -> Option<u32>;
 
     /// Another number than before if something changed about what waits for people. From memory.
     fn asked(&self) -> u64;

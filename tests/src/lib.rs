@@ -20,6 +20,7 @@ pub mod openapi;
 pub mod raw;
 pub mod records;
 pub mod reference;
+pub mod reviewer;
 pub mod revoke_bench;
 
 use std::sync::Once;

@@ -27,6 +27,12 @@ impl Records {
         self.events_behind(&mut Head::default())
     }
 
+    /// Those about one grant, each with its place.
+    pub fn events_of(&self, grant: &str) -> Vec<(u64, Event)> {
+        let about = |event: &Event| event.facts().grant.is_some_and(|id| id.to_string() == grant);
+        (0..).zip(self.events()).filter(|(_, event)| about(event)).collect()
+    }
+
     /// Those behind a head, which moves on.
     pub fn events_behind(&self, head: &mut Head) -> Vec<Event> {
         self.entries_behind(head).into_iter().map(|entry| entry.event).collect()

@@ -14,6 +14,7 @@ use crate::{
     grant::Grant,
     id::{GrantId, SessionId},
     principal::PrincipalId,
+    review::{Power, is_reviewer},
     scope::{Scope, ScopeBound},
     secret::{hex, sha256},
     session::{Session, Words},
@@ -258,7 +259,7 @@ impl Breadth {
     }
 }
 
-/// One person's yes.
+/// One person's yes, or a reviewer's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Approval {
@@ -335,16 +336,28 @@ pub struct Lifted {
     pub by: Vec<u64>,
 }
 
-/// Sees whether approvals lift all of these guards: for each, one of its groups has as many different
-/// people as it needs, and each of them approved just this guard. `None` if one stays.
-pub fn lift<'a>(
+/// What lifts the guards of a group.
+#[derive(Debug, Clone, Copy)]
+pub struct Lifters<'a> {
+    /// So many different people.
+    pub quorum: u32,
+    /// Or this reviewer alone, within its bounds.
+    pub reviewer: Option<Power<'a>>,
+}
+
+/// Sees whether approvals that count for a request lift all of these guards: for each, one of its groups
+/// has as many different people as it needs, or its reviewer within its bounds, and each of them approved
+/// just this guard. `None` if one stays.
+pub fn lift<'a, 'b>(
     guards: &[Guard],
     approvals: impl Iterator<Item = &'a Approval> + Clone,
-    quorum: impl Fn(&GroupName) -> u32,
+    lifters: impl Fn(&GroupName) -> Option<Lifters<'b>>,
+    wanting: &Wanting<'_>,
 ) -> Option<Lifted> {
     let mut lifted = Lifted::default();
     for guard in guards {
         let of = |group: &GroupName| {
+            let Lifters { quorum, reviewer } = lifters(group)?;
             let mut people = BTreeSet::new();
             let named = approvals.clone().filter(|approval| {
                 approval.guards.contains(&guard.policy) && approval.groups.contains(group)
@@ -352,13 +365,23 @@ pub fn lift<'a>(
             let (alone, together): (Vec<_>, Vec<_>) =
                 named.partition(|one| matches!(one.breadth, Breadth::Emergency { .. }));
             // Why the first of a person: two approvals of one are still one person's.
-            let together = together.into_iter().filter(|one| people.insert(&one.by));
-            let mut by: Vec<u64> = together.map(|one| one.entry).collect();
-            let wanted = usize::try_from(quorum(group).max(1)).unwrap_or(usize::MAX);
+            let mut by: Vec<u64> = together
+                .iter()
+                .filter(|one| !is_reviewer(&one.by) && people.insert(&one.by))
+                .map(|one| one.entry)
+                .collect();
+            let wanted = usize::try_from(quorum.max(1)).unwrap_or(usize::MAX);
             by.truncate(wanted);
-            // Why last: what people approved together needs no emergency.
-            let by = if by.len() == wanted { by } else { vec![alone.first()?.entry] };
-            Some((group.clone(), by))
+            if by.len() == wanted {
+                return Some((group.clone(), by));
+            }
+            let reviewed =
+                reviewer.filter(|reviewer| reviewer.reaches(wanting)).and_then(|reviewer| {
+                    together.iter().find(|one| one.by == *reviewer.name.principal())
+                });
+            // Why last: what people or a reviewer approved needs no emergency.
+            let one = reviewed.or(alone.first())?;
+            Some((group.clone(), vec![one.entry]))
         };
         let (group, by) = guard.groups.iter().find_map(of)?;
         lifted.groups.insert(group);
@@ -413,6 +436,7 @@ mod tests {
         delegation::Link,
         grant::{DecidedBy, GrantState},
         id::{Row, Tag},
+        review::{Bounds, ReviewerName},
     };
 
     fn approval(entry: u64, by: &str, guard: &str, group: &str) -> Approval {
@@ -441,7 +465,54 @@ mod tests {
     }
 
     fn by(guards: &[Guard], approvals: &[Approval], quorum: u32) -> Option<Vec<u64>> {
-        lift(guards, approvals.iter(), |_| quorum).map(|lifted| lifted.by)
+        lifted(guards, approvals, Lifters { quorum, reviewer: None }, "git:a/b contents:read")
+    }
+
+    fn lifted(
+        guards: &[Guard],
+        approvals: &[Approval],
+        lifters: Lifters<'_>,
+        scope: &str,
+    ) -> Option<Vec<u64>> {
+        let wanting = Wanting {
+            session: SessionId::new(Row::new(1).unwrap(), Tag([2; 10])),
+            asked: None,
+            scope: &Scope::parse(scope).unwrap(),
+            ttl: Ttl::from_seconds(60).unwrap(),
+            policy_hash: "p",
+            now: Timestamp::from_seconds(0),
+        };
+        lift(guards, approvals.iter(), |_| Some(lifters), &wanting).map(|lifted| lifted.by)
+    }
+
+    #[test]
+    fn a_reviewer_lifts_alone_within_its_bounds_and_counts_among_no_people() {
+        let name = ReviewerName::parse("bot").unwrap();
+        let bounds = Bounds {
+            within: vec![ScopeBound::parse("git:a/* contents:read").unwrap()],
+            ttl: Ttl::from_seconds(60).unwrap(),
+            grants: Some(2),
+        };
+        let power = Power { name: &name, bounds: &bounds, given: 2 };
+        let lifters = |quorum, reviewer| Lifters { quorum, reviewer };
+        let prod = [guard("prod", &["sec"])];
+        let bot = [approval(1, "reviewer:bot", "prod", "sec")];
+        let within = "git:a/b contents:read";
+        assert_eq!(lifted(&prod, &bot, lifters(2, Some(power)), within), Some(vec![1]));
+        assert_eq!(lifted(&prod, &bot, lifters(1, None), within), None, "it is no person");
+        assert_eq!(lifted(&prod, &bot, lifters(1, Some(power)), "git:b/b contents:read"), None);
+        let often = Power { given: 3, ..power };
+        assert_eq!(lifted(&prod, &bot, lifters(1, Some(often)), within), None);
+        let tight = Bounds { ttl: Ttl::from_seconds(59).unwrap(), ..bounds.clone() };
+        let tight = Power { bounds: &tight, ..power };
+        assert_eq!(lifted(&prod, &bot, lifters(1, Some(tight)), within), None);
+        let other = ReviewerName::parse("other").unwrap();
+        let other = Power { name: &other, ..power };
+        assert_eq!(lifted(&prod, &bot, lifters(1, Some(other)), within), None);
+        let both = [bot[0].clone(), approval(2, "ana", "prod", "sec")];
+        assert_eq!(lifted(&prod, &both, lifters(2, None), within), None, "one person is not two");
+        let unnamed = [guard("prod", &["sec"]), guard("other", &["sec"])];
+        assert_eq!(lifted(&unnamed, &bot, lifters(1, Some(power)), within), None);
     }
 
     #[test]

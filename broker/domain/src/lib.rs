@@ -16,6 +16,7 @@ pub mod merkle;
 pub mod pattern;
 pub mod permit;
 pub mod principal;
+pub mod review;
 pub mod revocation;
 pub mod scope;
 pub mod secret;

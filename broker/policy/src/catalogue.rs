@@ -15,6 +15,7 @@ use jeton_domain::{
     budget::Budget,
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId},
+    review::{Bounds, ReviewerName},
     scope::{Action, Resource, Upstream},
 };
 
@@ -29,6 +30,7 @@ pub struct Catalogue {
     pub(super) groups: BTreeMap<GroupName, Group>,
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) glasses: Vec<Glass>,
+    pub(super) reviewers: BTreeMap<ReviewerName, Bounds>,
 }
 
 /// People who lift guards.
@@ -40,6 +42,8 @@ pub struct Group {
     pub claimed: BTreeSet<(Issuer, String)>,
     /// What they keep to.
     pub terms: Terms,
+    /// The program that is asked before them, and may answer in their place.
+    pub reviewer: Option<ReviewerName>,
 }
 
 impl Group {
@@ -125,5 +129,19 @@ impl Catalogue {
     #[must_use]
     pub fn group(&self, name: &GroupName) -> Option<&Group> {
         self.groups.get(name)
+    }
+
+    /// The reviewer that a group names, with its bounds.
+    #[must_use]
+    pub fn reviewer_of(&self, group: &GroupName) -> Option<(&ReviewerName, &Bounds)> {
+        self.reviewers.get_key_value(self.group(group)?.reviewer.as_ref()?)
+    }
+
+    /// The reviewers that groups name.
+    pub fn reviewers(&self) -> impl Iterator<Item = &ReviewerName> {
+        let named = |name: &&ReviewerName| {
+            self.groups.values().any(|group| group.reviewer.as_ref() == Some(*name))
+        };
+        self.reviewers.keys().filter(named)
     }
 }

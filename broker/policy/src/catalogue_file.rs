@@ -2,6 +2,7 @@
 
 mod budgets;
 mod emergencies;
+mod reviewers;
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -39,6 +40,7 @@ struct RawCatalogue {
     group: Vec<Spanned<Value>>,
     budget: Vec<Spanned<Value>>,
     break_glass: Vec<Spanned<Value>>,
+    reviewer: Vec<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -95,6 +97,7 @@ struct RawGroup {
     #[serde(default)]
     reason: bool,
     session: Option<RawSession>,
+    reviewer: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -129,6 +132,8 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
     reading.entries(raw.resource, Reading::resource);
     reading.entries(raw.agent, Reading::agent);
     reading.entries(raw.person, Reading::person);
+    // Why before the groups: they name reviewers.
+    reading.entries(raw.reviewer, Reading::reviewer);
     reading.entries(raw.group, Reading::group);
     reading.entries(raw.budget, Reading::budget);
     reading.entries(raw.break_glass, Reading::glass);
@@ -234,7 +239,8 @@ impl Reading<'_> {
         let terms = Terms { quorum, reason: raw.reason, session };
         let claimed = raw.claimed.into_iter();
         let claimed = claimed.map(|one| (Issuer::new(&one.issuer), one.group)).collect();
-        let group = Group { members: raw.members, claimed, terms };
+        let reviewer = self.reviewer_of(&raw.name, raw.reviewer.as_deref())?;
+        let group = Group { members: raw.members, claimed, terms, reviewer };
         let old = self.catalogue.groups.insert(GroupName::new(&raw.name), group);
         once(old.is_none(), || format!("the group `{}`", raw.name))
     }

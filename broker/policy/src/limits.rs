@@ -14,6 +14,8 @@ pub const LOADING_STACK: usize = 64 * 1024 * 1024;
 pub const FILES: usize = 1_000;
 /// Policies of a set. Why: at 3 KB each they take 30 MB, and parsing them a second.
 pub const POLICIES: usize = 10_000;
+/// Scopes that one reviewer may approve within. Why: as many as an envelope has.
+pub const REVIEWER_SCOPES: usize = 64;
 /// Characters of an `@id`. Why: each decision writes the ids that made it into the log.
 pub const POLICY_ID_CHARS: usize = 64;
 /// Problems that one load tells. Why: after so many, the first ones are what to fix.

@@ -37,6 +37,7 @@ use crate::{
         mints::Mints,
         read_tiles::Readers,
         restore::{self, Evidence},
+        review::{Reviewers, missing},
         seal::Sealer,
         session_of::Handles,
         sign_ins::SignIns,
@@ -45,6 +46,7 @@ use crate::{
         transmit::Listener,
     },
     receiver::Receiver,
+    reviewer::{Reviewer, ReviewerConfig},
     signer::{
         KeyRing,
         log_key::LogKey,
@@ -69,8 +71,8 @@ pub(super) struct Parts {
     pub transmitters: Arc<Transmitters>,
 }
 
-/// Builds everything that can be checked without the store.
-pub(super) fn check(config: &Config) -> Result<(), AppError> {
+/// Builds everything that can be checked without the store. Tells what is odd, and no fault.
+pub(super) fn check(config: &Config) -> Result<Vec<String>, AppError> {
     crypto::install();
     let now = SystemClock::starting_at(Timestamp::from_millis(0)).now();
     let keys = key_ring(config, now)?;
@@ -78,11 +80,18 @@ pub(super) fn check(config: &Config) -> Result<(), AppError> {
     read_key(&config.keys.sealing)?;
     let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])))?;
     // Why not as a broker does: that keeps what it loads.
-    PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
+    let rules = PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
     authenticator(config, config.grpc.listen.port())?;
     transmitters(config)?;
     listeners(config)?;
-    Ok(())
+    let reviewers = reviewers(config)?;
+    let missing = missing(&rules, |name| reviewers.contains_key(name));
+    let odd = missing.map(|name| {
+        format!(
+            "the catalogue names the reviewer `{name}`, which the configuration does not: what it would be asked goes to people; add [[approval.reviewer]]"
+        )
+    });
+    Ok(odd.collect())
 }
 
 /// Builds everything and closes what a crash left open.
@@ -128,6 +137,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         log_key,
         halt: Halt::default(),
         revocations: Notify::new(),
+        reviews: Notify::new(),
         policies_changed: Notify::new(),
         changing_policies: Mutex::new(()),
         issuers: config.identity.issuers.iter().map(|known| Issuer::new(&known.issuer)).collect(),
@@ -303,11 +313,21 @@ pub(super) fn listeners(config: &Config) -> Result<Vec<Arc<dyn Listener>>, AppEr
         let made = Receiver::new(receiver.clone(), token, &config.keys.issuer);
         all.push(Arc::new(made.map_err(unusable)?));
     }
-    for webhook in &config.webhooks {
+    for webhook in &config.approval.webhooks {
         let key = webhook.key.as_deref().map(read_private).transpose()?;
         all.push(Arc::new(Webhook::new(webhook.clone(), key).map_err(unusable)?));
     }
     Ok(all)
+}
+
+/// Whoever outside is asked about requests before people are.
+pub(super) fn reviewers(config: &Config) -> Result<Reviewers, AppError> {
+    let made = |reviewer: &ReviewerConfig| {
+        let key = read_private(&reviewer.key)?;
+        let made = Reviewer::new(reviewer, &key).map_err(unusable)?;
+        Ok((reviewer.name.clone(), made))
+    };
+    config.approval.reviewers.iter().map(made).collect()
 }
 
 /// Reads the root key: 64 digits of hex in a file that only its owner may read.

@@ -1,19 +1,32 @@
-//! Who is told of requests that wait for people.
+//! Who is told of requests that wait for people, and who is asked before them.
 
 use std::path::Path;
 
 use jeton_domain::approval::GroupName;
 
-use super::{outside_url, reader::Section};
+use super::{outside_url, reader::Section, reviewers};
 use crate::{
     limits::SIGNAL_PARTNERS,
+    reviewer::ReviewerConfig,
     webhook::{Style, WebhookConfig},
 };
 
-pub(super) fn read(section: &Section<'_>, folder: &Path) -> Vec<WebhookConfig> {
+/// What happens with requests that wait for people.
+pub struct ApprovalConfig {
+    /// Who is told.
+    pub webhooks: Vec<WebhookConfig>,
+    /// Who is asked before people.
+    pub reviewers: Vec<ReviewerConfig>,
+}
+
+pub(super) fn read(section: &Section<'_>, folder: &Path) -> ApprovalConfig {
     let webhooks = section.sections("webhook", SIGNAL_PARTNERS);
+    let reviewers = section.sections("reviewer", SIGNAL_PARTNERS);
     section.finish();
-    webhooks.iter().filter_map(|section| webhook(section, folder)).collect()
+    ApprovalConfig {
+        webhooks: webhooks.iter().filter_map(|section| webhook(section, folder)).collect(),
+        reviewers: reviewers::read(&reviewers, folder),
+    }
 }
 
 fn webhook(section: &Section<'_>, folder: &Path) -> Option<WebhookConfig> {

@@ -29,6 +29,11 @@ pub enum IdentityError {
     /// The process on the Unix socket stands for nobody.
     #[error(transparent)]
     Account(#[from] UnknownAccount),
+    /// The name is not a caller's, whatever proves it.
+    #[error(
+        "a name that begins with `reviewer:` is a reviewer's, and no caller's; map it to another one"
+    )]
+    Reserved,
     /// Not the caller's fault.
     #[error("the keys of issuer `{issuer}` can't be had now; try again in a few seconds")]
     KeysUnavailable {
@@ -48,6 +53,7 @@ impl IdentityError {
             Self::Unproved(_) => "TOKEN_KEY_UNPROVED",
             Self::Proof(error) => error.reason(),
             Self::Account(_) => "UNIX_ACCOUNT_UNKNOWN",
+            Self::Reserved => "NAME_RESERVED",
             Self::KeysUnavailable { .. } => "ISSUER_KEYS_UNAVAILABLE",
         }
     }
@@ -62,7 +68,8 @@ impl IdentityError {
             | Self::Token(_)
             | Self::Unproved(_)
             | Self::Proof(_)
-            | Self::Account(_) => false,
+            | Self::Account(_)
+            | Self::Reserved => false,
         }
     }
 }

@@ -60,11 +60,15 @@ impl World {
         let authenticator = Authenticator {
             oidc: Oidc::new(vec![config], &Fetcher::new().unwrap()).unwrap(),
             dpop: Dpop::new(&[AUDIENCE.to_owned()], 100),
-            unix: UnixAccounts::new(vec![UnixRule {
-                account: UnixAccount::Uid(1000),
-                principal: PrincipalId::parse("host/ana").unwrap(),
-                kind: PrincipalKind::Person,
-            }]),
+            unix: UnixAccounts::new(
+                [(1000, "host/ana"), (1001, "reviewer:bot")]
+                    .map(|(uid, name)| UnixRule {
+                        account: UnixAccount::Uid(uid),
+                        principal: PrincipalId::parse(name).unwrap(),
+                        kind: PrincipalKind::Person,
+                    })
+                    .into(),
+            ),
             roles: Roles::new(vec![RoleRule {
                 role: Role::Operator,
                 principals: vec![NamePattern::parse("spiffe://acme.dev/agent/ops").unwrap()],
@@ -150,6 +154,8 @@ async fn nothing_presented_is_answered_with_what_would_do() {
         "no identity was presented; connect with a client certificate that holds a SPIFFE id, or send \
          `authorization: Bearer` with a JWT of a configured issuer"
     );
+    let bot = world.asks(nothing(&unix(1001))).await.unwrap_err();
+    assert_eq!(bot.reason(), "NAME_RESERVED", "a reviewer's name is no caller's");
     let stranger = world.asks(nothing(&unix(1))).await.unwrap_err();
     assert_eq!(stranger.reason(), "UNIX_ACCOUNT_UNKNOWN");
 }

@@ -10,6 +10,7 @@ use jeton_domain::{
     grant::{Grant, GrantState},
     id::GrantId,
     principal::PrincipalId,
+    review::{Review, Verdict},
     session::Session,
 };
 use tokio::{
@@ -37,6 +38,8 @@ pub struct Question {
     pub groups: Vec<Asked>,
     /// The approvals so far.
     pub approvals: Vec<Arc<Approval>>,
+    /// The reviewers that are asked before people, and what they said.
+    pub reviews: Vec<Arc<Review>>,
     /// Whether the policies changed since: then nothing can be approved any more.
     pub stale: bool,
     /// Why the caller may not answer, if it is one of those who are asked.
@@ -54,31 +57,12 @@ pub struct Asked {
 }
 
 impl Question {
-    /// What is asked, a line each, in the broker's own words: nothing of it was written by the agent.
+    /// What is asked, a line each, in the broker's own words: nothing of it was written by the agent. What
+    /// a reviewer said of it is a quotation.
     #[must_use]
     pub fn summary(&self) -> Vec<String> {
-        let (grant, session) = (&self.grant, &self.session.session);
-        let whom = session.person.as_ref().map_or_else(String::new, |who| format!(" for {who}"));
-        let (upstream, resource) = (&grant.scope.upstream, &grant.scope.resource);
-        let actions: Vec<_> = grant.scope.actions.iter().map(ToString::to_string).collect();
-        let mut lines = vec![
-            format!("{}{whom} wants {} on {upstream}:{resource}", grant.agent, actions.join(", ")),
-            match &grant.scope.git_ref {
-                Some(pattern) => format!("on refs that match {pattern}"),
-                None => "on every ref".to_owned(),
-            },
-            format!("for {} s from the moment it gets it", grant.ttl.seconds()),
-        ];
-        let chain: Vec<_> = grant.chain.links().iter().map(|link| link.agent.as_str()).collect();
-        if !chain.is_empty() {
-            lines.push(format!("passed on by {}", chain.join(", then ")));
-        }
-        lines.push(format!("in a session that {} opened", session.opener));
-        lines.extend(self.guards.iter().map(|guard| {
-            let groups: Vec<_> = guard.groups.iter().map(GroupName::as_str).collect();
-            let (policy, groups) = (&guard.policy, groups.join(" or "));
-            format!("held by {policy}, which {groups} can lift: {}", guard.reason.as_str())
-        }));
+        let mut lines = summary(&self.grant, &self.session.session, &self.guards);
+        lines.extend(self.reviews.iter().map(|review| reviewed(review)));
         lines
     }
 
@@ -115,6 +99,52 @@ impl Question {
         }
         Ok(yours)
     }
+}
+
+/// What is asked, a line each, in the broker's own words.
+pub(super) fn summary(grant: &Grant, session: &Session, guards: &[Guard]) -> Vec<String> {
+    let whom = session.person.as_ref().map_or_else(String::new, |who| format!(" for {who}"));
+    let (upstream, resource) = (&grant.scope.upstream, &grant.scope.resource);
+    let actions: Vec<_> = grant.scope.actions.iter().map(ToString::to_string).collect();
+    let mut lines = vec![
+        format!("{}{whom} wants {} on {upstream}:{resource}", grant.agent, actions.join(", ")),
+        match &grant.scope.git_ref {
+            Some(pattern) => format!("on refs that match {pattern}"),
+            None => "on every ref".to_owned(),
+        },
+        format!("for {} s from the moment it gets it", grant.ttl.seconds()),
+    ];
+    let chain: Vec<_> = grant.chain.links().iter().map(|link| link.agent.as_str()).collect();
+    if !chain.is_empty() {
+        lines.push(format!("passed on by {}", chain.join(", then ")));
+    }
+    lines.push(format!("in a session that {} opened", session.opener));
+    lines.extend(guards.iter().map(|guard| {
+        let groups: Vec<_> = guard.groups.iter().map(GroupName::as_str).collect();
+        let (policy, groups) = (&guard.policy, groups.join(" or "));
+        format!("held by {policy}, which {groups} can lift: {}", guard.reason.as_str())
+    }));
+    lines
+}
+
+/// What a reviewer says of it, a line.
+fn reviewed(review: &Review) -> String {
+    let name = &review.reviewer;
+    let Some(answer) = &review.answer else { return format!("the reviewer {name} is being asked") };
+    let verdict = match answer.verdict {
+        Verdict::Approve => "approves it",
+        Verdict::Narrow => "offers less",
+        Verdict::Escalate => "leaves it to people",
+    };
+    let cause = answer
+        .cause
+        .as_ref()
+        .map_or_else(String::new, |cause| format!(", because {}", cause.as_str()));
+    let reason = match answer.reason.as_str() {
+        "" => String::new(),
+        reason => format!(": “{reason}”"),
+    };
+    format!("the reviewer {name} {verdict}{cause}{reason}")
 }
 
 /// One question.
@@ -180,6 +210,7 @@ async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Q
         hash: request_hash(&grant, &guards, Delivery::Direct, kind.word()),
         involved: involved(who, &session.session, openers.iter()),
         stale: rules.hash() != &*grant.decided_by.policy_hash,
+        reviews: broker.store.reviews(grant.id),
         approvals: approvals.filter(|approval| approval.grant == grant.id).collect(),
         session,
         guards,

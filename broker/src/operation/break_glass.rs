@@ -15,7 +15,7 @@ use super::{
     Broker, Caller, Refusal,
     approvals::{Question, openers, question},
 };
-use crate::store::{ApprovalDraft, Review};
+use crate::store::{ApprovalDraft, GlassReview};
 
 /// What a person takes upon itself.
 pub struct Breaking {
@@ -170,8 +170,8 @@ pub async fn review(
         let message = "say what you found; it stands in the log".to_owned();
         return Err(Refusal::Invalid { field: "words", message });
     }
-    let review = Review { entry, by: who.clone(), justified, words };
-    match broker.store.record_review(review, broker.clock.now()).await? {
+    let review = GlassReview { entry, by: who.clone(), justified, words };
+    match broker.store.record_glass_review(review, broker.clock.now()).await? {
         true => Ok(()),
         false => Err(Refusal::NotFound("emergency to review")),
     }

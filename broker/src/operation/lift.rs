@@ -1,12 +1,13 @@
-//! Decides with the approvals that count: where only guards refuse, those that people gave for just
-//! this request, or for requests like it in this session.
+//! Decides with the approvals that count: where only guards refuse, those that people or reviewers gave
+//! for just this request, or for requests like it in this session.
 
 use std::collections::BTreeSet;
 
 use jeton_domain::{
-    approval::{Approval, GroupName, RequestHash, Wanting, lift},
+    approval::{Approval, GroupName, Lifters, RequestHash, Wanting, lift},
     decision::{Decision, GrantRequest, Rules, Standing, decide},
     id::GrantId,
+    review::Power,
     ttl::Timestamp,
 };
 
@@ -58,10 +59,17 @@ pub(super) fn decide_lifted(
         // Why not whether its giver is still of the group: that stands in the policies' hash.
         .filter(|approval| approval.counts_for(wanting))
         .collect();
-    let quorum = |group: &GroupName| {
-        rules.catalogue().group(group).map_or(u32::MAX, |group| group.terms.quorum)
+    let lifters = |name: &GroupName| {
+        let quorum = rules.catalogue().group(name)?.terms.quorum;
+        let power = |(name, bounds)| {
+            let given = broker.store.reviews_given(record.session.id, name)?;
+            Some(Power { name, bounds, given })
+        };
+        let reviewer = rules.catalogue().reviewer_of(name).and_then(power);
+        Some(Lifters { quorum, reviewer })
     };
-    let Some(lifted) = lift(guards, counting.into_iter(), quorum) else { return Ok(decision) };
+    let lifted = lift(guards, counting.into_iter(), lifters, &wanting);
+    let Some(lifted) = lifted else { return Ok(decision) };
     let standing = Standing { approvals: &lifted.groups, approved_by: &lifted.by, ..standing };
     // What rests on an emergency ends with it.
     let deadlines = kept.iter().filter(|(approval, _)| lifted.by.contains(&approval.entry));

@@ -1,6 +1,6 @@
 //! The life of a grant, from the request to the credential.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
     audit::Event,
@@ -10,6 +10,7 @@ use jeton_domain::{
     id::RequestId,
     limits::PENDING_SECONDS,
     permit::Permit,
+    review::ReviewerName,
     revocation::UpstreamRevocation,
     scope::Scope,
     session::Words,
@@ -79,8 +80,11 @@ pub async fn request_grant(
             let until = Ttl::from_seconds(PENDING_SECONDS)
                 .map_or(now, |ttl| now.plus(ttl))
                 .min(record.session.deadline);
+            let named = guards.iter().flat_map(|guard| &guard.groups);
+            let named = named.filter_map(|group| rules.catalogue().reviewer_of(group));
+            let reviewers = named.map(|(name, _)| name.clone()).collect();
             let state = GrantState::Pending { guards, until };
-            pend(broker, record, ask, Waiting { ttl, decided_by, state }, now).await
+            pend(broker, record, ask, Waiting { ttl, decided_by, state, reviewers }, now).await
         }
         Decision::Permit(permit) => {
             let granted = match source {
@@ -145,6 +149,7 @@ struct Waiting {
     ttl: Ttl,
     decided_by: DecidedBy,
     state: GrantState,
+    reviewers: BTreeSet<ReviewerName>,
 }
 
 async fn pend(
@@ -170,7 +175,12 @@ async fn pend(
         entry: None,
         state: waiting.state,
     };
-    let recorded = broker.store.record_pending(PendingDraft { grant }, now).await?;
+    let reviewed = !waiting.reviewers.is_empty();
+    let draft = PendingDraft { grant, reviewers: waiting.reviewers };
+    let recorded = broker.store.record_pending(draft, now).await?;
+    if reviewed {
+        broker.reviews.notify_one();
+    }
     same_request(&recorded, &ask)?;
     Ok(Granted { grant: recorded, credential: None })
 }

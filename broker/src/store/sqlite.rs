@@ -11,6 +11,7 @@ mod log;
 mod log_file;
 mod reads;
 mod reserve;
+mod reviews;
 mod rows;
 mod schema;
 mod sessions;
@@ -39,6 +40,7 @@ use jeton_domain::{
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
     permit::Permit,
     principal::PrincipalId,
+    review::{Review, ReviewerName},
     revocation::{Matching, Stops},
     scope::Upstream,
     session::Words,
@@ -55,10 +57,10 @@ use crate::{
     crypto,
     limits::{STORE_FEED, STORE_QUEUE, STORE_READERS},
     store::{
-        ApprovalDraft, CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GrantFilter,
-        Intent, IssueRecord, Issued, Mark, Order, PageAt, PageOf, PendingDraft, QueuedRevocation,
-        RecordedPermit, Review, RevocationTry, Sealed, SessionDraft, SessionEnding, SessionFilter,
-        SessionRecord, Signed, Store, StoreError, archive::Archive,
+        ApprovalDraft, CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GlassReview,
+        GrantFilter, Intent, IssueRecord, Issued, Mark, Order, PageAt, PageOf, PendingDraft,
+        QueuedRevocation, RecordedPermit, ReviewDraft, RevocationTry, Sealed, SessionDraft,
+        SessionEnding, SessionFilter, SessionRecord, Signed, Store, StoreError, archive::Archive,
     },
 };
 
@@ -332,7 +334,11 @@ impl Store for SqliteStore {
         self.step(move |txn| approvals::record(txn, draft, now)).await
     }
 
-    async fn record_review(&self, review: Review, now: Timestamp) -> Result<bool, StoreError> {
+    async fn record_glass_review(
+        &self,
+        review: GlassReview,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         self.step(move |txn| {
             let done = emergencies::review(txn, review, now);
             txn.whole(done)
@@ -385,6 +391,26 @@ impl Store for SqliteStore {
     fn used(&self, spends: &[Spend], now: Timestamp) -> Vec<Used> {
         let used = |live: &Live| spends.iter().map(|one| live.tally().used(one, now)).collect();
         self.with_live(used).unwrap_or_default()
+    }
+
+    async fn record_review(&self, draft: ReviewDraft, now: Timestamp) -> Result<(), StoreError> {
+        self.step(move |txn| {
+            let done = reviews::record(txn, draft, now);
+            txn.whole(done)
+        })
+        .await
+    }
+
+    fn due_reviews(&self) -> Vec<(GrantId, ReviewerName)> {
+        self.with_live(Live::due_reviews).unwrap_or_default()
+    }
+
+    fn reviews(&self, id: GrantId) -> Vec<Arc<Review>> {
+        self.with_live(|live| live.reviews_of(id)).unwrap_or_default()
+    }
+
+    fn reviews_given(&self, session: SessionId, reviewer: &ReviewerName) -> Option<u32> {
+        self.with_live(|live| live.reviews_given(session, reviewer))
     }
 
     fn approvals(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)> {

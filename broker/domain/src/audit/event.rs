@@ -11,6 +11,7 @@ use crate::{
     grant::{DecidedBy, Grant},
     id::{GrantId, RequestId, SessionId},
     principal::{AuthMethod, Issuer, PrincipalId},
+    review::Verdict,
     revocation::{Matching, UpstreamRevocation},
     scope::Scope,
     session::{Envelope, Words},
@@ -409,6 +410,41 @@ pub enum Event {
         /// What.
         words: Words,
     },
+    /// A reviewer is about to be asked about a request that waits.
+    ReviewAsked {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// The reviewer.
+        by: PrincipalId,
+        /// Hash of what is asked.
+        request_hash: RequestHash,
+        /// SHA-256 of the question as it is sent, in hex.
+        inputs: String,
+    },
+    /// A reviewer answered, or did not.
+    ReviewAnswered {
+        /// Which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// The reviewer.
+        by: PrincipalId,
+        /// What counts of it.
+        verdict: Verdict,
+        /// Why, in its words.
+        reason: Words,
+        /// Hash of what was asked.
+        request_hash: RequestHash,
+        /// SHA-256 of the question as it was sent, in hex; absent if none was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inputs: Option<String>,
+        /// SHA-256 of the answer as it came, in hex; absent if none did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        answer: Option<String>,
+        /// Why people have to say, if it did not say so itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cause: Option<Words>,
+    },
 }
 
 /// Who asked for what: the fields that every entry about a grant's life begins with.
@@ -471,7 +507,7 @@ impl Subject {
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 35] = [
+    pub const WORDS: [&'static str; 37] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -507,6 +543,8 @@ impl Event {
         "policy_rolled_back",
         "glass_broken",
         "glass_reviewed",
+        "review_asked",
+        "review_answered",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -548,6 +586,8 @@ impl Event {
             Self::PolicyRolledBack { .. } => "policy_rolled_back",
             Self::GlassBroken { .. } => "glass_broken",
             Self::GlassReviewed { .. } => "glass_reviewed",
+            Self::ReviewAsked { .. } => "review_asked",
+            Self::ReviewAnswered { .. } => "review_answered",
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::{
     grant::DecidedBy,
     id::{GrantId, SessionId},
     principal::PrincipalId,
+    review::Verdict,
     scope::Scope,
 };
 
@@ -171,6 +172,17 @@ impl Event {
             },
             Self::Rejected { of, by, .. } => {
                 Facts { by: Some(by), ..of.facts() }.went(Outcome::Denied)
+            }
+            Self::ReviewAsked { of, by, .. } => {
+                Facts { by: Some(by), ..of.facts() }.went(Outcome::Pending)
+            }
+            Self::ReviewAnswered { of, by, verdict, cause, .. } => {
+                let went = match (cause, verdict) {
+                    (Some(_), _) => Outcome::Failure,
+                    (None, Verdict::Approve | Verdict::Narrow) => Outcome::Success,
+                    (None, Verdict::Escalate) => Outcome::Pending,
+                };
+                Facts { by: Some(by), ..of.facts() }.went(went)
             }
         }
     }

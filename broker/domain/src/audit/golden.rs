@@ -9,6 +9,7 @@ use crate::{
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::leaf_hash,
     principal::{AuthMethod, Issuer, PrincipalId},
+    review::Verdict,
     revocation::{Matching, UpstreamRevocation},
     scope::{Scope, ScopeBound},
     secret::hex,
@@ -197,6 +198,22 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             by: name("bo@acme.dev"),
             justified: true,
             words: words("the outage of the night"),
+        },
+        Event::ReviewAsked {
+            of: of(),
+            by: name("reviewer:diff-bot"),
+            request_hash: RequestHash::new("ef01"),
+            inputs: "ab".repeat(32),
+        },
+        Event::ReviewAnswered {
+            of: of(),
+            by: name("reviewer:diff-bot"),
+            verdict: Verdict::Escalate,
+            reason: words("it touches the ledger"),
+            request_hash: RequestHash::new("ef01"),
+            inputs: Some("ab".repeat(32)),
+            answer: (!chain.is_empty()).then(|| "cd".repeat(32)),
+            cause: chain.is_empty().then(|| words("it gave no answer in 10 s")),
         },
     ]
 }

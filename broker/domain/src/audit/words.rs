@@ -117,6 +117,14 @@ impl Event {
             Self::Commented { of, by, words } => {
                 format!("{} {by}: {}", of.grant, words.as_str())
             }
+            Self::ReviewAsked { of, by, .. } => format!("{} {by} is asked", of.grant),
+            Self::ReviewAnswered { of, by, verdict, reason, cause, .. } => {
+                let (grant, verdict, reason) = (of.grant, verdict.word(), reason.as_str());
+                match cause {
+                    Some(cause) => format!("{grant} {by} {verdict}: {}; {reason}", cause.as_str()),
+                    None => format!("{grant} {by} {verdict}: {reason}"),
+                }
+            }
             Self::DriftFound { of, found } => format!("{}: {}", of.grant, found.as_str()),
             Self::UpstreamAnswered { of, upstream } => {
                 format!("{}: upstream revocation {}", of.grant, upstream.word())

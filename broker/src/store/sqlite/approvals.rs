@@ -17,7 +17,7 @@ use rusqlite::{Connection, params};
 use super::{
     budgets, emergencies, grants,
     live::Effect,
-    rows,
+    reviews, rows,
     schema::broken,
     sessions, stops,
     writer::{Txn, int},
@@ -63,6 +63,17 @@ pub(super) fn record(
     if let Breadth::Emergency { glass, .. } = &draft.breadth {
         emergencies::check(txn, glass)?;
     }
+    insert(txn, &grant, draft, now)
+}
+
+/// Records a yes: a person's, or a reviewer's.
+pub(super) fn insert(
+    txn: &mut Txn<'_>,
+    grant: &Grant,
+    draft: ApprovalDraft,
+    now: Timestamp,
+) -> Result<Approval, StoreError> {
+    let at = now.max(txn.head.at);
     let entry = txn.next_entry();
     let approval = Approval {
         entry,
@@ -78,7 +89,7 @@ pub(super) fn record(
         at,
         until: draft.until,
     };
-    txn.append(told(&grant, &approval), now)?;
+    txn.append(told(grant, &approval), now)?;
     txn.run(
         "INSERT INTO approval VALUES (?1,?2,?3,0,?4,?5,?6)",
         params![
@@ -151,6 +162,7 @@ pub(super) fn withdraw(
 
 /// Forgets the approvals of a question that nobody asks any more.
 pub(super) fn drop_of(txn: &mut Txn<'_>, grant: &Grant) -> Result<(), StoreError> {
+    reviews::drop_of(txn, grant.id)?;
     for approval in of_grant(txn, grant.id)? {
         txn.run("DELETE FROM approval WHERE entry = ?1", [int(approval.entry)])?;
         txn.effects.push(Effect::ApprovalGone(grant.session.row(), approval.entry));
@@ -160,6 +172,7 @@ pub(super) fn drop_of(txn: &mut Txn<'_>, grant: &Grant) -> Result<(), StoreError
 
 /// Forgets the approvals of a session that is over. Memory follows from the session's end.
 pub(super) fn drop_session(txn: &mut Txn<'_>, id: SessionId) -> Result<(), StoreError> {
+    reviews::drop_session(txn, id)?;
     txn.run("DELETE FROM approval WHERE session = ?1", [int(id.row().get())]).map(|_| ())
 }
 
@@ -247,6 +260,7 @@ fn approved(txn: &mut Txn<'_>, id: GrantId, permit: &Permit) -> Result<Grant, St
     budgets::check(txn, permit.spends(), now)?;
     use_up(txn, grant.session, &entries)?;
     budgets::spend(txn, id.row(), permit.spends(), now)?;
+    reviews::drop_of(txn, id)?;
     // Those beyond the quorum.
     for rest in of_grant(txn, id)?.iter().filter(|rest| rest.breadth == Breadth::Once) {
         txn.run("DELETE FROM approval WHERE entry = ?1", [int(rest.entry)])?;
@@ -275,7 +289,7 @@ fn write(txn: &mut Txn<'_>, grant: &Grant, dies: Option<Timestamp>) -> Result<()
 }
 
 /// Refuses what waits no more.
-fn waits(grant: &Grant, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn waits(grant: &Grant, now: Timestamp) -> Result<(), StoreError> {
     match &grant.state {
         GrantState::Pending { until, .. } if *until > now => Ok(()),
         GrantState::Pending { .. } => Err(StoreError::Conflict(Phase::Lapsed)),

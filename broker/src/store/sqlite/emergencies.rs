@@ -13,7 +13,7 @@ use super::{
     schema::broken,
     writer::{Txn, int},
 };
-use crate::store::{Review, StoreError};
+use crate::store::{GlassReview, StoreError};
 
 /// Refuses an emergency while one of the same kind is not reviewed.
 pub(super) fn check(txn: &mut Txn<'_>, glass: &GlassName) -> Result<(), StoreError> {
@@ -46,10 +46,10 @@ pub(super) fn keep(
 /// Records a review. Tells whether there was something to review.
 pub(super) fn review(
     txn: &mut Txn<'_>,
-    review: Review,
+    review: GlassReview,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let Review { entry, by, justified, words } = review;
+    let GlassReview { entry, by, justified, words } = review;
     let result = txn.db.query_row("SELECT text FROM glass WHERE entry = ?1", [int(entry)], |row| {
         row.get::<_, String>(0)
     });

@@ -14,7 +14,7 @@ use rusqlite::params;
 use super::{
     approvals, budgets,
     live::Effect,
-    rows, sessions, stops,
+    reviews, rows, sessions, stops,
     writer::{RecentKey, Txn, int},
 };
 use crate::limits::PENDING_OF_SESSION;
@@ -27,7 +27,7 @@ pub(super) fn pending(
     now: Timestamp,
 ) -> Result<Grant, StoreError> {
     txn.room()?;
-    let grant = draft.grant;
+    let PendingDraft { grant, reviewers } = draft;
     let key = request_key(grant.session, grant.request_id.as_ref());
     if let Some(row) = key.as_ref().and_then(|key| txn.seen(key)) {
         return found(txn, row);
@@ -42,6 +42,7 @@ pub(super) fn pending(
     txn.append(Event::Pending { about: about(&grant), guards, until }, now)?;
     insert(txn, &grant, None)?;
     push_live(txn, &grant, until, key);
+    reviews::due(txn, &grant, reviewers)?;
     Ok(grant)
 }
 
@@ -309,7 +310,9 @@ fn may_wait(txn: &Txn<'_>, session: SessionId) -> Result<(), StoreError> {
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
         | Effect::ApprovalGone(..)
-        | Effect::Spent(..) => false,
+        | Effect::Spent(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => false,
     });
     match live.pending_of(session).saturating_add(just.count()) < PENDING_OF_SESSION {
         true => Ok(()),

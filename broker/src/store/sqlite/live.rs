@@ -13,6 +13,7 @@ use jeton_domain::{
     budget::{Spent, Tally},
     grant::Phase,
     id::{GrantId, Row, SessionId, Tag},
+    review::{Review, ReviewerName},
     revocation::{Holder, Matching, Stops},
     scope::{Resource, Upstream},
     session::SessionState,
@@ -59,6 +60,10 @@ pub(super) enum Effect {
     ApprovalGone(Row, u64),
     /// A grant took its shares of budgets.
     Spent(Row, Box<[Spent]>, Timestamp),
+    /// A reviewer is to be asked about a request, or answered.
+    Review(GrantId, Arc<Review>),
+    /// A reviewer gave so many yes in a session.
+    Reviewed(Row, ReviewerName, u32),
 }
 
 /// What is open.
@@ -84,6 +89,10 @@ pub(super) struct Live {
     asked: u64,
     /// Approvals that are not used up, with how often they were used, by session and entry.
     approvals: BTreeMap<(Row, u64), (Arc<Approval>, u32)>,
+    /// Reviews of what waits.
+    reviews: BTreeMap<Row, Vec<Arc<Review>>>,
+    /// How many yes reviewers gave, by session.
+    reviewed: HashMap<Row, BTreeMap<ReviewerName, u32>>,
     minting: BTreeSet<(Timestamp, Row)>,
     keys: HashMap<Row, RecentKey>,
     targets: Vec<(Upstream, Resource)>,
@@ -155,6 +164,15 @@ impl Live {
                     self.approvals.remove(&(session, entry));
                     self.asked = self.asked.saturating_add(1);
                 }
+                Effect::Review(id, review) => {
+                    let of = self.reviews.entry(id.row()).or_default();
+                    of.retain(|before| before.reviewer != review.reviewer);
+                    of.push(review);
+                    self.asked = self.asked.saturating_add(1);
+                }
+                Effect::Reviewed(session, reviewer, given) => {
+                    self.reviewed.entry(session).or_default().insert(reviewer, given);
+                }
             }
         }
     }
@@ -196,6 +214,7 @@ impl Live {
                 for place in over {
                     self.approvals.remove(&place);
                 }
+                self.reviewed.remove(&row);
                 if let Some(key) = self.session_keys.remove(&row) {
                     recent.remove(&key);
                 }
@@ -216,6 +235,7 @@ impl Live {
             return;
         }
         self.asked = self.asked.saturating_add(1);
+        self.reviews.remove(&grant);
         if let Some(count) = self.pending_of.get_mut(&session) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -239,6 +259,31 @@ impl Live {
     /// Approvals of a session that are not used up, with how often each was used.
     pub fn approvals_of(&self, session: SessionId) -> Vec<(Arc<Approval>, u32)> {
         self.approvals_at(session.row()).map(|(_, kept)| kept.clone()).collect()
+    }
+
+    /// A grant that waits for people, by its number.
+    pub fn waiting(&self, row: Row) -> Option<GrantId> {
+        let grant = self.grants.get(&row).filter(|_| self.pending.contains(&row))?;
+        Some(GrantId::new(row, grant.tag))
+    }
+
+    /// Reviewers that are still to be asked, or whose answer is not recorded yet.
+    pub fn due_reviews(&self) -> Vec<(GrantId, ReviewerName)> {
+        let all = self.reviews.iter().flat_map(|(row, of)| of.iter().map(move |one| (row, one)));
+        let due = all.filter(|(_, review)| review.answer.is_none());
+        due.filter_map(|(row, one)| Some((self.waiting(*row)?, one.reviewer.clone()))).collect()
+    }
+
+    /// The reviews of a grant that waits.
+    pub fn reviews_of(&self, id: GrantId) -> Vec<Arc<Review>> {
+        let of = self.reviews.get(&id.row()).filter(|_| self.waiting(id.row()) == Some(id));
+        of.cloned().unwrap_or_default()
+    }
+
+    /// How many yes a reviewer gave in a session.
+    pub fn reviews_given(&self, session: SessionId, reviewer: &ReviewerName) -> u32 {
+        let of = self.reviewed.get(&session.row());
+        of.and_then(|of| of.get(reviewer)).copied().unwrap_or_default()
     }
 
     /// Another number than before if something changed about what waits for people.

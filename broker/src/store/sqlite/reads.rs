@@ -16,7 +16,7 @@ use super::{
     approvals, budgets,
     grants::request_key,
     live::{Effect, Live},
-    rows,
+    reviews, rows,
     schema::broken,
     sessions::opener_key,
     stops,
@@ -87,6 +87,8 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
     for (approval, used) in approvals::read(db)? {
         live.apply(vec![Effect::Approved(Arc::new(approval), used)], &mut HashMap::new());
     }
+    let reviews = reviews::read(db, &live)?;
+    live.apply(reviews, &mut HashMap::new());
     for early in ended_early(db)? {
         live.apply(vec![Effect::Ended(early.grant, Some(early))], &mut HashMap::new());
     }

@@ -101,6 +101,18 @@ CREATE TABLE glass (
     entry INTEGER PRIMARY KEY, -- of an emergency that nobody has reviewed yet
     text  TEXT NOT NULL
 ) STRICT;
+CREATE TABLE review (
+    grant_row INTEGER NOT NULL, -- the pending grant that a reviewer is asked about
+    reviewer  TEXT NOT NULL,
+    answer    TEXT,             -- none while it is due
+    PRIMARY KEY (grant_row, reviewer)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE reviewed (
+    session  INTEGER NOT NULL,
+    reviewer TEXT NOT NULL,
+    given    INTEGER NOT NULL, -- how many yes
+    PRIMARY KEY (session, reviewer)
+) STRICT, WITHOUT ROWID;
 CREATE TABLE mark (
     name  TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -140,6 +152,10 @@ const TO_5: &str = "
 CREATE TABLE spend (grant_row INTEGER PRIMARY KEY, at INTEGER NOT NULL, until INTEGER NOT NULL,
     shares BLOB NOT NULL) STRICT;
 CREATE TABLE glass (entry INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+CREATE TABLE review (grant_row INTEGER NOT NULL, reviewer TEXT NOT NULL, answer TEXT,
+    PRIMARY KEY (grant_row, reviewer)) STRICT, WITHOUT ROWID;
+CREATE TABLE reviewed (session INTEGER NOT NULL, reviewer TEXT NOT NULL, given INTEGER NOT NULL,
+    PRIMARY KEY (session, reviewer)) STRICT, WITHOUT ROWID;
 ";
 
 /// Opens the file for the one writer and makes or checks its tables.

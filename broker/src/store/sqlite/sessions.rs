@@ -118,7 +118,9 @@ fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError
             | Effect::Approved(..)
             | Effect::ApprovalUsed(..)
             | Effect::ApprovalGone(..)
-            | Effect::Spent(..) => false,
+            | Effect::Spent(..)
+            | Effect::Review(..)
+            | Effect::Reviewed(..) => false,
         };
         txn.effects.iter().filter(opened).count()
     };
@@ -177,7 +179,9 @@ pub(super) fn matching(
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
         | Effect::ApprovalGone(..)
-        | Effect::Spent(..) => None,
+        | Effect::Spent(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
     }));
     let Some(until) = opened_until else { return Ok(ids) };
     // Why in this order: a session stands behind the one that opened it.
@@ -275,7 +279,9 @@ fn revoke_grants(
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
         | Effect::ApprovalGone(..)
-        | Effect::Spent(..) => None,
+        | Effect::Spent(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
     }));
     let ending = Ending::Revoked { by, reason };
     let mut revoked = Vec::new();

@@ -79,7 +79,9 @@ fn current(txn: &Txn<'_>) -> Result<Arc<Stops>, StoreError> {
         | Effect::Approved(..)
         | Effect::ApprovalUsed(..)
         | Effect::ApprovalGone(..)
-        | Effect::Spent(..) => None,
+        | Effect::Spent(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
     });
     match changed {
         Some(stops) => Ok(stops),

@@ -277,7 +277,9 @@ impl Writer {
             | Effect::Approved(..)
             | Effect::ApprovalUsed(..)
             | Effect::ApprovalGone(..)
-            | Effect::Spent(..) => None,
+            | Effect::Spent(..)
+            | Effect::Review(..)
+            | Effect::Reviewed(..) => None,
         });
         let live = self.live.read().ok().and_then(|live| live.lowest());
         let lowest = live.map(|lowest| recorded.fold(lowest, Row::min).get());
