@@ -132,12 +132,14 @@ const WHOSE: [(Whose, &str); 6] = [
     (Whose::Malformed, "malformed"),
 ];
 
-/// Who calls: the agent with its session, the same without it, and others.
-const CALLERS: [(&str, &str); 6] = [
+/// Who calls: the agent with its session, the same without it, and others. The team owns resources that no
+/// scene is about.
+const CALLERS: [(&str, &str); 7] = [
     ("session", "agent"),
     ("agent", "agent"),
     ("orchestrator", "orchestrator"),
     ("verifier", "git-host"),
+    ("team", "bo"),
     ("auditor", "audrey"),
     ("operator", "ana"),
 ];
@@ -159,7 +161,13 @@ struct Scene {
 
 impl World {
     async fn new() -> Self {
-        let broker = Broker::start();
+        let broker = Broker::start_with(|data| {
+            let file = data.join("policies/catalogue.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let bo =
+                "[[person]]\nid = \"spiffe://dev.jeton.local/person/bo\"\nteams = [\"platform\"]\n";
+            std::fs::write(&file, format!("{text}\n{bo}")).unwrap();
+        });
         let (orchestrator, operator) = (broker.as_("orchestrator").await, broker.as_("ana").await);
         Self { broker, orchestrator, operator }
     }
@@ -378,7 +386,7 @@ async fn each_rpc_answers_to_each_kind_of_id_as_the_table_says() {
                     }
                     cell(&mut cells, heading, answers);
                 }
-                if matches!(caller, "session" | "agent" | "verifier") {
+                if matches!(caller, "session" | "agent" | "verifier" | "team") {
                     let of = |what: &str| {
                         let line = cells.lines().find(|line| line.trim_start().starts_with(what));
                         line.map(|line| line[20..].to_owned())

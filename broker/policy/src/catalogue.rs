@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jeton_domain::{
     approval::{GroupName, Terms},
+    audit::Resources,
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId},
     scope::{Action, Resource, Upstream},
@@ -94,6 +95,33 @@ impl Catalogue {
     /// The teams of a person.
     pub fn teams_of(&self, person: &PrincipalId) -> impl Iterator<Item = &str> {
         self.persons.get(person).into_iter().flatten().map(String::as_str)
+    }
+
+    /// The listed resources that a person's teams own.
+    #[must_use]
+    pub fn owned_by(&self, person: &PrincipalId) -> Resources {
+        let mut owned = Resources::default();
+        for (upstream, resource) in self.owned(person) {
+            owned.0.entry(upstream.clone()).or_default().insert(resource.clone());
+        }
+        owned
+    }
+
+    /// Tells whether a person's teams own anything.
+    #[must_use]
+    pub fn owns_any(&self, person: &PrincipalId) -> bool {
+        self.owned(person).next().is_some()
+    }
+
+    fn owned(&self, person: &PrincipalId) -> impl Iterator<Item = &(Upstream, Resource)> {
+        // Why first: most callers are of no team, and the resources are many.
+        let teams = self.persons.get(person).filter(|teams| !teams.is_empty());
+        let all = teams.into_iter().flat_map(|teams| {
+            self.resources.iter().filter(|(_, listed)| {
+                listed.owner.as_ref().is_some_and(|owner| teams.contains(owner))
+            })
+        });
+        all.map(|(place, _)| place)
     }
 
     /// A resource, if it is listed.
