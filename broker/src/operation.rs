@@ -41,6 +41,7 @@ pub mod summarise;
 pub mod sweep;
 pub mod tail;
 pub mod transmit;
+pub mod view;
 pub mod watch;
 pub mod witness;
 

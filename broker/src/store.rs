@@ -551,6 +551,7 @@ pub trait Store: Send + Sync {
     async fn withdraw_approval(
         &self,
         id: GrantId,
+        whose: PrincipalId,
         by: PrincipalId,
         now: Timestamp,
     ) -> Result<bool, StoreError>;

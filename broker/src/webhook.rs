@@ -51,7 +51,7 @@ impl Style {
 }
 
 /// Where messages go.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct WebhookConfig {
     /// Where they are taken.
     pub url: Url,
@@ -82,7 +82,7 @@ pub enum WebhookError {
     Outlet(#[from] OutletError),
     /// Its key is none.
     #[error("the key of the webhook `{0}` {1}")]
-    Key(Url, WebhookKeyError),
+    Key(String, WebhookKeyError),
 }
 
 /// What happened to a request that waits.
@@ -104,7 +104,9 @@ impl Webhook {
     pub fn new(config: WebhookConfig, key: Option<Secret>) -> Result<Self, WebhookError> {
         let outlet = Outlet::new(config.url.clone(), config.ca.as_deref())?;
         let key = key.map(|text| WebhookKey::parse(&text)).transpose();
-        let key = key.map_err(|error| WebhookError::Key(config.url.clone(), error))?;
+        let key = key.map_err(|error| {
+            WebhookError::Key(config.url.host_str().unwrap_or_default().into(), error)
+        })?;
         Ok(Self { config, key, outlet })
     }
 
@@ -130,8 +132,13 @@ impl Webhook {
                 // Spec: Slack's mrkdwn: these three are written as entities.
                 let words =
                     news.words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-                let link = link.map_or_else(String::new, |link| format!("\n<{link}|Answer>"));
-                json!({ "text": format!("{words}{link}") })
+                // Why as plain text: a ref such as `*main*` would show as something else.
+                let words = json!({ "type": "plain_text", "text": words });
+                let section = |text| json!({ "type": "section", "text": text });
+                let link = link.map(|link| format!("<{link}|Answer>"));
+                let link = link.map(|text| section(json!({ "type": "mrkdwn", "text": text })));
+                let blocks: Vec<_> = [section(words.clone())].into_iter().chain(link).collect();
+                json!({ "text": words["text"], "blocks": blocks })
             }
             Style::Teams => {
                 let actions: Vec<_> = link
@@ -144,7 +151,11 @@ impl Webhook {
                         "contentType": "application/vnd.microsoft.card.adaptive",
                         "content": {
                             "type": "AdaptiveCard", "version": "1.4",
-                            "body": [{ "type": "TextBlock", "text": news.words, "wrap": true }],
+                            // Why runs: a text block reads its text as Markdown.
+                            "body": [{
+                                "type": "RichTextBlock",
+                                "inlines": [{ "type": "TextRun", "text": news.words }],
+                            }],
                             "actions": actions,
                         },
                     }],
@@ -165,7 +176,8 @@ impl Listener for Webhook {
     }
 
     fn number(&self) -> u64 {
-        let digest = sha256(format!("webhook {}", self.config.url).as_bytes());
+        let groups: Vec<_> = self.config.groups.iter().map(GroupName::as_str).collect();
+        let digest = sha256(format!("webhook {} {}", self.config.url, groups.join(",")).as_bytes());
         let [a, b, c, d, e, f, g, h, ..] = digest;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
@@ -177,6 +189,10 @@ impl Listener for Webhook {
 
     async fn hear(&self, broker: &Broker, entry: &Entry, id: &str) -> Result<bool, TellError> {
         let Some(mut news) = news(&entry.event) else { return Ok(false) };
+        // Why not: people would be called to what is over.
+        if news.kind == "approval.asked" && !broker.store.is_pending(news.of.grant) {
+            return Ok(false);
+        }
         if news.groups.is_empty() {
             news.groups = groups_of(broker, &news.of).await?;
         }

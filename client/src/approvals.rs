@@ -200,12 +200,13 @@ impl Client {
         .map(drop)
     }
 
-    /// Takes the caller's own yes back, as far as it is not used up.
+    /// Takes a yes back, as far as it is not used up: the caller's own, or somebody's by an operator.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn withdraw_approval(&self, grant: &str) -> Result<(), Error> {
-        let request = v1::WithdrawApprovalRequest { grant: grant.to_owned() };
+    /// When there is none, or the caller may not.
+    pub async fn withdraw_approval(&self, grant: &str, by: Option<&str>) -> Result<(), Error> {
+        let by = by.unwrap_or_default().to_owned();
+        let request = v1::WithdrawApprovalRequest { grant: grant.to_owned(), by };
         let path = "/jeton.v1.ApprovalService/WithdrawApproval";
         self.once(path, request, |channel, request| async move {
             ApprovalServiceClient::new(channel).withdraw_approval(request).await

@@ -15,7 +15,7 @@ use tonic::Streaming;
 use crate::{
     connect::Client,
     error::{Error, ErrorKind},
-    types::{Page, PageOf},
+    types::PageOf,
     wire,
 };
 
@@ -58,6 +58,18 @@ pub struct EntryInfo {
     pub text: String,
 }
 
+/// A page of entries.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EntryPage {
+    /// In the order asked for.
+    pub items: Vec<EntryInfo>,
+    /// Token of the next page; absent at the end.
+    pub next: Option<String>,
+    /// Which part of the log the caller sees, in words; absent if that is all of it.
+    pub part: Option<String>,
+}
+
 /// Entries of a stream, and where it stands.
 #[derive(Debug, Clone)]
 pub struct EntryBatch {
@@ -68,6 +80,8 @@ pub struct EntryBatch {
     /// Whether that is the end that was asked for. A stream that ends without it broke off: go on at
     /// `next`.
     pub at_end: bool,
+    /// Which part of the log the caller sees, in words; absent if that is all of it.
+    pub part: Option<String>,
 }
 
 /// How many entries there are.
@@ -78,6 +92,9 @@ pub struct Summary {
     pub parts: Vec<SummaryPart>,
     /// Entries that were looked at, from the first on.
     pub looked_at: u64,
+    /// Which part of the log the caller sees, in words; absent if that is all of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub part: Option<String>,
 }
 
 /// One part of the time.
@@ -147,7 +164,7 @@ impl Client {
         filter: EntryFilter,
         oldest_first: bool,
         page: PageOf,
-    ) -> Result<Page<EntryInfo>, Error> {
+    ) -> Result<EntryPage, Error> {
         let request = v1::ListEntriesRequest {
             filter: Some(filter.into()),
             oldest_first,
@@ -159,8 +176,10 @@ impl Client {
                 AuditServiceClient::new(channel).list_entries(request).await
             })
             .await?;
-        let next = Some(answer.next_page_token).filter(|token| !token.is_empty());
-        Ok(Page { items: answer.entries.into_iter().map(wire::entry).collect(), next })
+        let items = answer.entries.into_iter().map(wire::entry).collect();
+        let [next, part] =
+            [answer.next_page_token, answer.part].map(|text| Some(text).filter(|t| !t.is_empty()));
+        Ok(EntryPage { items, next, part })
     }
 
     /// Counts entries by what they say (`event`, `agent`, `policy` …), in parts of a length.
@@ -313,6 +332,7 @@ impl Tail {
             entries: batch.entries.into_iter().map(wire::entry).collect(),
             next: batch.next_index,
             at_end: batch.at_end,
+            part: Some(batch.part).filter(|part| !part.is_empty()),
         }))
     }
 }

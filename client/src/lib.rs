@@ -50,8 +50,8 @@ mod wire;
 pub use self::{
     approvals::{ApprovalInfo, Approvals, ApproverGroupInfo, GivenApprovalInfo, Reach},
     audit::{
-        CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, Purpose, Receipt, Summary, SummaryPart,
-        Tail, Until,
+        CheckpointInfo, EntryBatch, EntryFilter, EntryInfo, EntryPage, Purpose, Receipt, Summary,
+        SummaryPart, Tail, Until,
     },
     clock::now_millis,
     connect::{Client, Settings},

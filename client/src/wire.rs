@@ -247,7 +247,11 @@ pub(crate) fn summary(summary: v1::SummariseResponse) -> Summary {
         start: millis(part.start_time).unwrap_or(0),
         counts: part.counts.into_iter().map(|count| (count.value, count.count)).collect(),
     };
-    Summary { parts: summary.parts.into_iter().map(part).collect(), looked_at: summary.looked_at }
+    Summary {
+        parts: summary.parts.into_iter().map(part).collect(),
+        looked_at: summary.looked_at,
+        part: Some(summary.part).filter(|part| !part.is_empty()),
+    }
 }
 
 fn scope_text(scope: &v1::Scope) -> String {

@@ -152,9 +152,11 @@ impl World {
                 let got = claimed.is_ok_and(|answer| answer.into_inner().credential.is_some());
                 self.seen.claimed.fetch_add(usize::from(got), Ordering::Relaxed);
             }
-            13 => {
-                drop(by.approvals().withdraw_approval(WithdrawApprovalRequest { grant: id }).await)
-            }
+            13 => drop(
+                by.approvals()
+                    .withdraw_approval(WithdrawApprovalRequest { grant: id, ..Default::default() })
+                    .await,
+            ),
             14 => {
                 let no = RejectRequest { grant: id, reason: "no".into() };
                 drop(by.approvals().reject(no).await);

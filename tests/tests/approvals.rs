@@ -209,7 +209,7 @@ async fn nobody_answers_their_own_question_and_strangers_see_none() {
     ana.approve(&seen, Reach::Once, "").await.unwrap();
     let again = ana.approve(&seen, Reach::Once, "").await.unwrap();
     assert_eq!(again.given.len(), 1, "the same yes again is the same");
-    ana.withdraw_approval(&pending.id).await.unwrap();
+    ana.withdraw_approval(&pending.id, None).await.unwrap();
     let claim = jeton_proto::v1::ClaimGrantRequest { id: pending.id.clone() };
     let claimed = agent.grants().claim_grant(claim.clone()).await.unwrap().into_inner();
     assert!(claimed.credential.is_none(), "what was withdrawn lifts nothing");

@@ -53,6 +53,7 @@ const NAMING: &[(&str, &str, Names)] = &[
     ("GrantService/ClaimGrant", "id", Names::Grant),
     ("GrantService/AwaitGrant", "id", Names::Grant),
     ("ApprovalService", "grant", Names::Grant),
+    ("ApprovalService/WithdrawApproval", "by", Names::Agent),
     ("GrantService/RenewGrant", "id", Names::Grant),
     ("GrantService/ReleaseGrant", "id", Names::Grant),
     ("GrantService/GetGrant", "id", Names::Grant),
@@ -134,12 +135,14 @@ const WHOSE: [(Whose, &str); 6] = [
     (Whose::Malformed, "malformed"),
 ];
 
-/// Who calls: the agent with its session, the same without it, and others.
-const CALLERS: [(&str, &str); 6] = [
+/// Who calls: the agent with its session, the same without it, and others. The team owns resources that no
+/// scene is about.
+const CALLERS: [(&str, &str); 7] = [
     ("session", "agent"),
     ("agent", "agent"),
     ("orchestrator", "orchestrator"),
     ("verifier", "git-host"),
+    ("team", "bo"),
     ("auditor", "audrey"),
     ("operator", "ana"),
 ];
@@ -161,7 +164,13 @@ struct Scene {
 
 impl World {
     async fn new() -> Self {
-        let broker = Broker::start();
+        let broker = Broker::start_with(|data| {
+            let file = data.join("policies/catalogue.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let bo =
+                "[[person]]\nid = \"spiffe://dev.jeton.local/person/bo\"\nteams = [\"platform\"]\n";
+            std::fs::write(&file, format!("{text}\n{bo}")).unwrap();
+        });
         let (orchestrator, operator) = (broker.as_("orchestrator").await, broker.as_("ana").await);
         Self { broker, orchestrator, operator }
     }
@@ -383,7 +392,7 @@ async fn each_rpc_answers_to_each_kind_of_id_as_the_table_says() {
                     }
                     cell(&mut cells, heading, answers);
                 }
-                if matches!(caller, "session" | "agent" | "verifier") {
+                if matches!(caller, "session" | "agent" | "verifier" | "team") {
                     let of = |what: &str| {
                         let line = cells.lines().find(|line| line.trim_start().starts_with(what));
                         line.map(|line| line[20..].to_owned())

@@ -1,14 +1,14 @@
 //! Queries of a long log against the plain way: reading all of it.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs, sync::Arc};
 
-use jeton_client::{Client, EntryFilter as Asked, PageOf, Settings};
+use jeton_client::{EntryFilter as Asked, PageOf};
 use jeton_domain::{
-    audit::{Entry, EntryFilter, Outcome},
+    audit::{Entry, EntryFilter, Outcome, Resources},
     decision::PolicyId,
     pattern::Pattern,
     principal::PrincipalId,
-    scope::{Action, Upstream},
+    scope::{Action, Scope, Upstream},
     ttl::Timestamp,
 };
 use jeton_tests::{broker::Broker, eventually::within, generate};
@@ -18,17 +18,31 @@ const COUNT: u64 = 2 * 65_536 + 9_000;
 /// Filters that are tried.
 const FILTERS: usize = 36;
 
-async fn auditor(broker: &Broker) -> Client {
-    jeton_tests::crypto();
-    let tls = broker.data().join("tls");
-    let settings = Settings {
-        endpoint: Some(broker.env("JETON_ENDPOINT").to_owned()),
-        ca: Some(tls.join("ca.pem")),
-        certificate: Some(tls.join("audrey.pem")),
-        key: Some(tls.join("audrey.key")),
-        ..Settings::default()
-    };
-    settings.connect().await.unwrap()
+/// What bo's team owns. The last two have no entries: each names the upstream of one resource that has
+/// some, and the name of another.
+const OWNED: [&str; 6] = [
+    "git:team-3/repo-07",
+    "git:team-4/repo-01",
+    "git:team-5/repo-02",
+    "orders:team-6/shop",
+    "orders:team-3/repo-11",
+    "git:team-1/shop",
+];
+
+/// Makes bo one of a team that owns these.
+fn own(catalogue: &std::path::Path) -> Arc<Resources> {
+    let mut text = fs::read_to_string(catalogue).unwrap();
+    text += "\n[[team]]\nname = \"some\"\n[[person]]\nid = \"spiffe://dev.jeton.local/person/bo\"\nteams = [\"some\"]\n";
+    let mut resources = Resources::default();
+    for place in OWNED {
+        let Scope { upstream, resource, .. } = Scope::parse(&format!("{place} a:read")).unwrap();
+        text += &format!(
+            "[[resource]]\nupstream = \"{upstream}\"\nname = \"{resource}\"\nowner = \"some\"\n"
+        );
+        resources.0.entry(upstream).or_default().insert(resource);
+    }
+    fs::write(catalogue, text).unwrap();
+    Arc::new(resources)
 }
 
 /// A filter, as it is asked for and as it is meant.
@@ -80,15 +94,20 @@ fn filter(dice: &mut generate::Dice, entries: &[Entry]) -> (Asked, EntryFilter) 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_filter_finds_what_reading_the_whole_log_finds() {
     let mut entries = Vec::new();
+    let mut owned = Arc::default();
     let broker = Broker::start_with(|data| {
+        owned = own(&data.join("policies/catalogue.toml"));
         generate::store(&data.join("jeton.db"), 7, COUNT, |entry| entries.push(entry.clone()));
     });
-    let client = auditor(&broker).await;
+    let (client, bo) = (broker.client("audrey").await, broker.client("bo").await);
     let generated = |index: &u64| *index < COUNT;
     let mut dice = generate::Dice::new(11);
     for number in 0..FILTERS {
         // The first ones while the index is still being made.
-        let (asked, meant) = filter(&mut dice, &entries);
+        let (asked, mut meant) = filter(&mut dice, &entries);
+        let seen_by_bo = number % 2 == 1;
+        meant.within = seen_by_bo.then(|| Arc::clone(&owned));
+        let client = if seen_by_bo { &bo } else { &client };
         let wanted: Vec<u64> =
             entries.iter().filter(|entry| meant.matches(entry)).map(|entry| entry.index).collect();
         for oldest_first in [true, false] {
@@ -119,7 +138,12 @@ async fn every_filter_finds_what_reading_the_whole_log_finds() {
     };
     within(std::time::Duration::from_secs(60), "the index is made", indexed).await;
     let until = entries.last().map(|entry| entry.at.millis());
-    for by in ["event", "outcome", "agent", "resource", "policy"] {
+    let seen = [None, Some(&owned)];
+    for (by, within) in ["event", "outcome", "agent", "resource", "policy"]
+        .into_iter()
+        .flat_map(|by| seen.map(|within| (by, within)))
+    {
+        let client = if within.is_some() { &bo } else { &client };
         for every in [None, Some(std::time::Duration::from_secs(3600))] {
             let asked = Asked {
                 event: (by == "agent").then(|| "denied".to_owned()),
@@ -130,7 +154,9 @@ async fn every_filter_finds_what_reading_the_whole_log_finds() {
             let mut wanted: BTreeMap<String, u64> = BTreeMap::new();
             for entry in &entries {
                 let facts = entry.event.facts();
-                if Some(entry.at.millis()) >= until
+                let hidden = |own: &&Arc<Resources>| !facts.scope.is_some_and(|one| own.hold(one));
+                if within.as_ref().is_some_and(hidden)
+                    || Some(entry.at.millis()) >= until
                     || (by == "agent" && entry.event.word() != "denied")
                 {
                     continue;

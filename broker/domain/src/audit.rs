@@ -18,7 +18,7 @@ use crate::ttl::Timestamp;
 pub use self::{
     event::{About, Event, Subject},
     facts::{Facts, Outcome},
-    filter::EntryFilter,
+    filter::{EntryFilter, Resources},
 };
 
 /// Version of the entries' form.

@@ -217,6 +217,19 @@ impl Stops {
         self.0.iter().find(means)
     }
 
+    /// Tells whether somebody's own word counts no more: a stop means it, or everybody.
+    #[must_use]
+    pub fn silence(&self, who: &PrincipalId) -> bool {
+        self.0.iter().any(|stop| match &stop.matching {
+            Matching::Agent(name) | Matching::Person(name) => name == who,
+            Matching::All => true,
+            Matching::Session(_)
+            | Matching::Resource(..)
+            | Matching::Upstream(_)
+            | Matching::Policy(_) => false,
+        })
+    }
+
     /// The same with one more. The same matching again changes nothing.
     #[must_use]
     pub fn with(&self, stop: Stop) -> Self {

@@ -12,9 +12,10 @@ use std::{
 
 use jeton_domain::{
     approval::{Glass, GroupName, Terms},
+    audit::Resources,
     budget::Budget,
     pattern::NamePattern,
-    principal::{Issuer, Principal, PrincipalId},
+    principal::{Issuer, Principal, PrincipalId, PrincipalKind},
     review::{Bounds, ReviewerName},
     scope::{Action, Resource, Upstream},
 };
@@ -54,7 +55,9 @@ impl Group {
             let of = self.claimed.iter().filter(|(by, _)| by == issuer);
             of.into_iter().any(|(_, name)| who.groups.iter().any(|group| **group == **name))
         };
-        self.members.contains(&who.id) || who.issuer.as_ref().is_some_and(claimed)
+        // Why people only there: a program in the issuer's group is not named by anybody here.
+        let person = who.kind == PrincipalKind::Person;
+        self.members.contains(&who.id) || (person && who.issuer.as_ref().is_some_and(claimed))
     }
 }
 
@@ -106,6 +109,33 @@ impl Catalogue {
         self.persons.get(person).into_iter().flatten().map(String::as_str)
     }
 
+    /// The listed resources that a person's teams own.
+    #[must_use]
+    pub fn owned_by(&self, person: &PrincipalId) -> Resources {
+        let mut owned = Resources::default();
+        for (upstream, resource) in self.owned(person) {
+            owned.0.entry(upstream.clone()).or_default().insert(resource.clone());
+        }
+        owned
+    }
+
+    /// Tells whether a person's teams own anything.
+    #[must_use]
+    pub fn owns_any(&self, person: &PrincipalId) -> bool {
+        self.owned(person).next().is_some()
+    }
+
+    fn owned(&self, person: &PrincipalId) -> impl Iterator<Item = &(Upstream, Resource)> {
+        // Why first: most callers are of no team, and the resources are many.
+        let teams = self.persons.get(person).filter(|teams| !teams.is_empty());
+        let all = teams.into_iter().flat_map(|teams| {
+            self.resources.iter().filter(|(_, listed)| {
+                listed.owner.as_ref().is_some_and(|owner| teams.contains(owner))
+            })
+        });
+        all.map(|(place, _)| place)
+    }
+
     /// A resource, if it is listed.
     #[must_use]
     pub fn resource(&self, upstream: &Upstream, resource: &Resource) -> Option<&Listed> {
@@ -123,6 +153,11 @@ impl Catalogue {
     #[must_use]
     pub fn budgets(&self) -> &[Arc<Budget>] {
         &self.budgets
+    }
+
+    /// Every approver group.
+    pub fn groups(&self) -> impl Iterator<Item = &Group> {
+        self.groups.values()
     }
 
     /// An approver group; `None` if there is none such.

@@ -36,7 +36,7 @@ impl ApprovalService for Api {
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         let caller = caller(&request)?;
         let found = approvals::questions(&self.broker, &caller).await?;
-        let approvals = found.iter().map(wire::question).collect();
+        let approvals = found.iter().map(wire::listed_question).collect();
         Ok(Response::new(ListApprovalsResponse { approvals }))
     }
 
@@ -62,7 +62,9 @@ impl ApprovalService for Api {
         });
         let stream = stream.map(|found| {
             let found = found.map_err(Status::from)?;
-            Ok(WatchApprovalsResponse { approvals: found.iter().map(wire::question).collect() })
+            Ok(WatchApprovalsResponse {
+                approvals: found.iter().map(wire::listed_question).collect(),
+            })
         });
         Ok(Response::new(Box::pin(stream)))
     }
@@ -143,8 +145,10 @@ impl ApprovalService for Api {
         request: Request<WithdrawApprovalRequest>,
     ) -> Result<Response<WithdrawApprovalResponse>, Status> {
         let caller = caller(&request)?;
-        let id = wire::grant_id("grant", &request.get_ref().grant)?;
-        decide_approval::withdraw(&self.broker, &caller, id).await?;
+        let WithdrawApprovalRequest { grant, by } = request.into_inner();
+        let id = wire::grant_id("grant", &grant)?;
+        let whose = wire::optional("by", &by, wire::principal)?;
+        decide_approval::withdraw(&self.broker, &caller, id, whose).await?;
         Ok(Response::new(WithdrawApprovalResponse {}))
     }
 }

@@ -20,6 +20,7 @@ use crate::{
         read_audit::{self, From},
         receipt::{self, Of},
         restore, summarise, tail,
+        view::View,
     },
     store::CheckpointKind,
 };
@@ -35,15 +36,18 @@ impl AuditService for Api {
         let request = request.into_inner();
         let asked = wire::filter(request.filter)?;
         let oldest_first = request.oldest_first;
-        let filter = read_audit::narrowed(&caller, asked)?;
+        let view = View::of(&self.broker, &caller)?;
+        let filter = view.narrow(asked)?;
         let query = page::query("entries", &format!("{filter:?} {oldest_first}"), &caller);
         let (place, size) = page::place(&self.broker, request.page, &query)?;
-        read_audit::record_listing(&self.broker, &caller, &filter, place.is_none()).await?;
+        let first_page = place.is_none();
+        read_audit::record_listing(&self.broker, &caller, (&view, &filter), first_page).await?;
         let from = From { place, oldest_first, size };
         let found = read_audit::list(&self.broker, &filter, from).await?;
         Ok(Response::new(ListEntriesResponse {
             entries: found.entries.into_iter().map(wire::entry).collect(),
             next_page_token: page::render_place(&self.broker, found.next, &query)?,
+            part: view.words().unwrap_or_default(),
         }))
     }
 
@@ -54,12 +58,14 @@ impl AuditService for Api {
         let caller = caller(&request)?;
         let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
         let wanted = wire::wanted(request.into_inner())?;
-        let filter = read_audit::narrowed(&caller, wanted.filter)?;
+        let view = View::of(&self.broker, &caller)?;
+        let filter = view.narrow(wanted.filter)?;
         let how = format!("summary by {} {}", wanted.by.word(), filter.words());
-        read_audit::record_reading(&self.broker, &caller, &how).await?;
+        read_audit::record_reading(&self.broker, &caller, &view, &how).await?;
         let summary = summarise::Wanted { filter, ..wanted };
         let summary = summarise::summarise(&self.broker, summary).await?;
-        Ok(Response::new(wire::summary(summary)))
+        let part = view.words().unwrap_or_default();
+        Ok(Response::new(SummariseResponse { part, ..wire::summary(summary) }))
     }
 
     type TailEntriesStream = std::pin::Pin<
@@ -72,19 +78,22 @@ impl AuditService for Api {
     ) -> Result<Response<Self::TailEntriesStream>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let filter = read_audit::narrowed(&caller, wire::filter(request.filter)?)?;
+        let view = View::of(&self.broker, &caller)?;
+        let filter = view.narrow(wire::filter(request.filter)?)?;
         let purpose = wire::purpose(request.purpose)?;
         let (from, stop_at_end) = (request.from_index, request.stop_at_end);
-        let wanted = tail::Wanted { filter, from, stop_at_end, purpose };
+        let part = view.words().unwrap_or_default();
+        let wanted = tail::Wanted { filter, view, from, stop_at_end, purpose };
         tail::check(&self.broker, &caller, &wanted)?;
         let place = self.tails.take(&caller).ok_or_else(status::shed)?;
         let how = format!("{} from {from} {}", purpose.word(), wanted.filter.words());
-        read_audit::record_reading(&self.broker, &caller, &how).await?;
+        read_audit::record_reading(&self.broker, &caller, &wanted.view, &how).await?;
         let broker = Arc::clone(&self.broker);
         let stream = place.run(self.stop.clone(), async move |out| {
             tail::tail(&broker, &caller, wanted, out).await;
         });
-        let stream = stream.map(|batch| batch.map(wire::batch).map_err(Status::from));
+        let told = move |batch| TailEntriesResponse { part: part.clone(), ..wire::batch(batch) };
+        let stream = stream.map(move |batch| batch.map(&told).map_err(Status::from));
         Ok(Response::new(Box::pin(stream)))
     }
 
@@ -94,12 +103,13 @@ impl AuditService for Api {
     ) -> Result<Response<GetReceiptResponse>, Status> {
         let caller = caller(&request)?;
         let of = wire::of(request.into_inner().of)?;
-        let receipt = receipt::receipt(&self.broker, &caller, of).await?;
+        let view = View::of(&self.broker, &caller)?;
+        let receipt = receipt::receipt(&self.broker, &view, of).await?;
         let how = match of {
             Of::Index(index) => format!("receipt of {index}"),
             Of::Grant(id) => format!("receipt of {id}"),
         };
-        read_audit::record_reading(&self.broker, &caller, &how).await?;
+        read_audit::record_reading(&self.broker, &caller, &view, &how).await?;
         Ok(Response::new(wire::receipt(receipt, self.broker.log_key.public().to_string())))
     }
 

@@ -27,7 +27,12 @@ use crate::{
     http::oauth_error::OAuthError,
     identity::{Authenticator, Presented, peer::Peer},
     limits::REQUEST_DEADLINE,
-    operation::{Broker, Caller, Refusal, session_of::session_of, sign_ins},
+    operation::{
+        Broker, Caller, Refusal,
+        session_of::session_of,
+        sign_ins,
+        view::{View, nothing},
+    },
 };
 
 /// What the door needs.
@@ -78,9 +83,13 @@ impl Door {
             Needs::Verifier if !verifies(&caller) => {
                 Err(Refusal::Forbidden("this call needs the role verifier").into())
             }
-            Needs::Nothing | Needs::InBody | Needs::Identity | Needs::Session | Needs::Verifier => {
-                Ok(Some(caller))
-            }
+            Needs::LogView if !View::is_there(&self.broker, &caller) => Err(nothing().into()),
+            Needs::Nothing
+            | Needs::InBody
+            | Needs::Identity
+            | Needs::Session
+            | Needs::Verifier
+            | Needs::LogView => Ok(Some(caller)),
         }
     }
 

@@ -68,8 +68,9 @@ impl Places {
         let pool = match row.needs {
             Needs::Nothing => &self.probes,
             Needs::InBody => &self.exchanges,
-            Needs::Identity | Needs::Session | Needs::Verifier if row.takes_back => &self.revokes,
-            Needs::Identity | Needs::Session | Needs::Verifier => &self.work,
+            Needs::Identity | Needs::Session | Needs::Verifier | Needs::LogView => {
+                if row.takes_back { &self.revokes } else { &self.work }
+            }
         };
         let share = match caller.filter(|_| row.takes_back) {
             Some(caller) => Some(self.revoking.take(caller)?),

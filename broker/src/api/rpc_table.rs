@@ -19,6 +19,9 @@ pub enum Needs {
     Session,
     /// An identity with the role verifier or operator.
     Verifier,
+    /// An identity that sees a part of the log: the role auditor or operator, a session's handle, or a
+    /// team that owns listed resources. Which part, the operation decides.
+    LogView,
     /// An identity that stands in the body: the handler proves it.
     InBody,
 }
@@ -113,10 +116,10 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.PolicyService/RollBackPolicies", Needs::Identity, "policy_rolled_back"),
     row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
     row("/jeton.v1.RevocationService/WatchRevocations", Needs::Identity, ""),
-    row("/jeton.v1.AuditService/ListEntries", Needs::Identity, "log_read"),
-    row("/jeton.v1.AuditService/Summarise", Needs::Identity, "log_read"),
-    row("/jeton.v1.AuditService/TailEntries", Needs::Identity, "log_read"),
-    row("/jeton.v1.AuditService/GetReceipt", Needs::Identity, "log_read"),
+    row("/jeton.v1.AuditService/ListEntries", Needs::LogView, "log_read"),
+    row("/jeton.v1.AuditService/Summarise", Needs::LogView, "log_read"),
+    row("/jeton.v1.AuditService/TailEntries", Needs::LogView, "log_read"),
+    row("/jeton.v1.AuditService/GetReceipt", Needs::LogView, "log_read"),
     row("/jeton.v1.AuditService/GetCheckpoint", Needs::Identity, ""),
     row("/jeton.v1.AuditService/GetConsistencyProof", Needs::Identity, ""),
     row("/jeton.v1.AuditService/AcknowledgeRestore", Needs::Identity, "restore_acknowledged"),

@@ -405,6 +405,15 @@ pub(super) fn emergency(one: &Unreviewed) -> v1::Emergency {
     }
 }
 
+/// A question among many. Why without the envelope: a thousand of them must fit one answer.
+pub(super) fn listed_question(one: &Question) -> v1::Approval {
+    let mut listed = question(one);
+    if let Some(session) = &mut listed.session {
+        session.envelope = None;
+    }
+    listed
+}
+
 pub(super) fn question(question: &Question) -> v1::Approval {
     let answerable = question.answerable();
     let concerned = question.groups.iter().any(|group| group.yours);

@@ -21,7 +21,7 @@ use tokio::{
 use super::{Broker, Caller, Refusal, break_glass::is_named, line::Line, line::unknown};
 use crate::{
     limits::{PENDING_SHOWN, STREAM_LOOK, STREAM_PAUSE},
-    store::SessionRecord,
+    store::{SessionRecord, StoreError},
 };
 
 /// A question as whoever may see it sees it.
@@ -64,6 +64,17 @@ impl Question {
         let mut lines = summary(&self.grant, &self.session.session, &self.guards);
         lines.extend(self.reviews.iter().map(|review| reviewed(review)));
         lines
+    }
+
+    /// Sees whether the caller's word counts: it may have been stopped since it signed in.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn counts(&self, broker: &Broker, caller: &Caller) -> Result<(), Refusal> {
+        match broker.stops()?.silence(&caller.principal.id) {
+            true => Err(Refusal::Forbidden("what you approve counts for nothing: you are stopped")),
+            false => Ok(()),
+        }
     }
 
     /// Sees whether this is what somebody was shown, and can still be answered.
@@ -152,7 +163,11 @@ fn reviewed(review: &Review) -> String {
 /// # Errors
 /// When there is none such for this caller.
 pub async fn question(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Question, Refusal> {
-    let grant = broker.store.grant(id).await?;
+    // Why one word for both: to those who see neither, it is the same.
+    let grant = broker.store.grant(id).await.map_err(|error| match error {
+        StoreError::NoGrant => Refusal::NotFound("question"),
+        error => error.into(),
+    })?;
     let phase = grant.state.phase();
     match seen(broker, caller, grant).await? {
         Some(question) => Ok(question),
@@ -170,11 +185,23 @@ pub async fn question(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Q
 /// When the store can't be read.
 pub async fn questions(broker: &Broker, caller: &Caller) -> Result<Vec<Question>, Refusal> {
     let mut found = Vec::new();
+    if !is_asked(broker, caller) {
+        return Ok(found);
+    }
     for id in broker.store.pending(PENDING_SHOWN) {
         let grant = broker.store.grant(id).await?;
         found.extend(seen(broker, caller, grant).await?);
     }
     Ok(found)
+}
+
+/// Tells whether there may be questions for somebody at all. Why before: each costs looks into the store.
+fn is_asked(broker: &Broker, caller: &Caller) -> bool {
+    let rules = broker.policies.current();
+    let catalogue = rules.catalogue();
+    caller.sees_all()
+        || catalogue.groups().any(|group| group.holds(&caller.principal))
+        || catalogue.glasses().iter().any(|glass| is_named(glass, caller))
 }
 
 async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Question>, Refusal> {
@@ -203,7 +230,9 @@ async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Q
     }
     let session = broker.store.session(grant.session).await?;
     let openers = openers(broker, &session.session).await?;
-    let kind = broker.source(&grant.scope.upstream)?.kind();
+    // One at an upstream that is configured no more can't be granted; it lapses.
+    let Ok(source) = broker.source(&grant.scope.upstream) else { return Ok(None) };
+    let kind = source.kind();
     let approvals = broker.store.approvals(grant.session).into_iter();
     let approvals = approvals.map(|(approval, _)| approval);
     Ok(Some(Question {

@@ -1,7 +1,7 @@
 //! Emergencies: a person who is named for it lifts guards alone, for a short time, loudly, and somebody
 //! else looks at it afterwards.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
     approval::{Breadth, Glass, GlassName, Involved, RequestHash, Unreviewed, involved},
@@ -42,7 +42,8 @@ pub async fn break_glass(
     breaking: Breaking,
 ) -> Result<Question, Refusal> {
     broker.halt.is_off()?;
-    let asked = question(broker, caller, breaking.grant).await?;
+    let mut asked = question(broker, caller, breaking.grant).await?;
+    asked.counts(broker, caller)?;
     asked.is(&breaking.hash)?;
     // Why not the person or the opener: in an emergency they may be the only ones awake.
     if let Some(side @ (Involved::Agent | Involved::Delegate)) = asked.involved {
@@ -97,7 +98,10 @@ pub async fn break_glass(
         grant = %approval.grant, reason = approval.reason.as_str(),
         "a person lifted guards alone, in an emergency; it has to be reviewed"
     );
-    question(broker, caller, breaking.grant).await
+    if asked.approvals.iter().all(|one| one.entry != approval.entry) {
+        asked.approvals.push(Arc::new(approval));
+    }
+    Ok(asked)
 }
 
 /// What the caller is named for.

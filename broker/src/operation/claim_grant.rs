@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use jeton_domain::{
-    approval::request_hash,
-    decision::{Decision, Delivery, GrantRequest, Rules},
+    approval::{Guard, request_hash},
+    decision::{Decision, Delivery, GrantRequest, PolicyId, Rules},
     grant::{Grant, GrantState, Phase},
     id::GrantId,
     permit::Permit,
@@ -107,11 +107,12 @@ async fn waiting(
     let asked = (!changed).then_some((grant.id, &hash));
     let permit = match decide_lifted(broker, &rules, record, &request, asked, now)? {
         Decision::Permit(permit) => permit,
-        Decision::NeedsApproval { .. } if !changed => {
+        Decision::NeedsApproval { guards: now, .. } if !changed && ids(&now) == ids(guards) => {
             return Ok(Granted { grant: grant.clone(), credential: None });
         }
         Decision::NeedsApproval { .. } => {
-            let reason = Words::new("the policies changed while it waited; ask again");
+            let what = if changed { "the policies changed" } else { "what holds it changed" };
+            let reason = Words::new(&format!("{what} while it waited; ask again"));
             let ending = Ending::Rejected { by: Broker::own_name()?, reason };
             let ended = broker.store.end_grant(grant.id, ending, now).await?;
             return Ok(Granted { grant: ended.grant, credential: None });
@@ -140,6 +141,10 @@ async fn waiting(
         }
         granted => granted,
     }
+}
+
+fn ids(guards: &[Guard]) -> Vec<&PolicyId> {
+    guards.iter().map(|guard| &guard.policy).collect()
 }
 
 async fn sign(

@@ -2,13 +2,14 @@
 //!
 //! A yes is bound to the hash of what its giver saw. Nobody answers their own question.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
     approval::{Breadth, GroupName, RequestHash, SessionTerms},
     audit::{Event, Subject},
     grant::Grant,
     id::GrantId,
+    principal::{PrincipalId, Role},
     scope::{Scope, ScopeBound},
     session::Words,
     ttl::{Timestamp, Ttl},
@@ -53,7 +54,8 @@ pub enum Reach {
 /// When the caller may not give it, it reaches too far, or what was shown is not what is asked.
 pub async fn approve(broker: &Broker, caller: &Caller, yes: Yes) -> Result<Question, Refusal> {
     broker.halt.is_off()?;
-    let asked = question(broker, caller, yes.grant).await?;
+    let mut asked = question(broker, caller, yes.grant).await?;
+    asked.counts(broker, caller)?;
     let mut groups = asked.answerable()?;
     asked.is(&yes.hash)?;
     let now = broker.clock.now();
@@ -91,8 +93,12 @@ pub async fn approve(broker: &Broker, caller: &Caller, yes: Yes) -> Result<Quest
         reason: yes.reason,
         until,
     };
-    broker.store.record_approval(draft, now).await?;
-    question(broker, caller, yes.grant).await
+    let approval = broker.store.record_approval(draft, now).await?;
+    // Why not read again: the agent may have claimed it by now.
+    if asked.approvals.iter().all(|one| one.entry != approval.entry) {
+        asked.approvals.push(Arc::new(approval));
+    }
+    Ok(asked)
 }
 
 /// Refuses a request for good.
@@ -131,13 +137,22 @@ pub async fn comment(
     Ok(broker.store.append(event, broker.clock.now()).await?)
 }
 
-/// Takes the caller's own yes back, as far as it is not used up.
+/// Takes a yes back, as far as it is not used up: the caller's own, or somebody's by an operator.
 ///
 /// # Errors
-/// When there is none, or it can't be recorded.
-pub async fn withdraw(broker: &Broker, caller: &Caller, id: GrantId) -> Result<(), Refusal> {
+/// When there is none, the caller may not, or it can't be recorded.
+pub async fn withdraw(
+    broker: &Broker,
+    caller: &Caller,
+    id: GrantId,
+    whose: Option<PrincipalId>,
+) -> Result<(), Refusal> {
     let by = caller.principal.id.clone();
-    match broker.store.withdraw_approval(id, by, broker.clock.now()).await? {
+    let whose = whose.unwrap_or_else(|| by.clone());
+    if whose != by && !caller.principal.has(Role::Operator) {
+        return Err(Refusal::Forbidden("taking back what others approved needs the role operator"));
+    }
+    match broker.store.withdraw_approval(id, whose, by, broker.clock.now()).await? {
         true => Ok(()),
         false => Err(Refusal::NotFound("approval")),
     }

@@ -56,7 +56,9 @@ pub(super) fn decide_lifted(
         .iter()
         .filter(|(approval, used)| *used < approval.breadth.grants())
         .map(|(approval, _)| &**approval)
-        // Why not whether its giver is still of the group: that stands in the policies' hash.
+        // Why not whether a named giver is still of the group: that stands in the policies' hash. Whom
+        // an issuer counted among it is known no more; whoever lost that is stopped.
+        .filter(|approval| !stops.silence(&approval.by))
         .filter(|approval| approval.counts_for(wanting))
         .collect();
     let lifters = |name: &GroupName| {

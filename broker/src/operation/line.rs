@@ -5,7 +5,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::{Broker, Caller, Refusal};
+use super::{Broker, Caller, Refusal, view::View};
 use crate::{
     limits::{STREAM_LOOK, TAIL_LIFE},
     store::StoreError,
@@ -18,6 +18,7 @@ pub(super) struct Line<'a, T> {
     caller: &'a Caller,
     out: &'a mpsc::Sender<Result<T, Refusal>>,
     over: Instant,
+    view: View,
 }
 
 impl<'a, T> Line<'a, T> {
@@ -27,7 +28,12 @@ impl<'a, T> Line<'a, T> {
         caller: &'a Caller,
         out: &'a mpsc::Sender<Result<T, Refusal>>,
     ) -> Self {
-        Self { broker, caller, out, over: Instant::now() + TAIL_LIFE }
+        Self { broker, caller, out, over: Instant::now() + TAIL_LIFE, view: View::All }
+    }
+
+    /// One that ends when its reader sees another part of the log than this.
+    pub fn showing(self, view: View) -> Self {
+        Self { view, ..self }
     }
 
     /// When it ends by itself.
@@ -43,12 +49,15 @@ impl<'a, T> Line<'a, T> {
     /// Tells whether the reader still may be told.
     ///
     /// # Errors
-    /// When the broker no longer knows what it would tell.
+    /// When the broker no longer knows what it would tell, or the reader no longer sees anything.
     pub async fn goes_on(&self) -> Result<bool, Refusal> {
         if !self.broker.store.is_healthy() {
             return Err(unknown());
         }
         let now = self.broker.clock.now();
+        if !self.view.stands(self.broker, self.caller)? {
+            return Ok(false);
+        }
         if Instant::now() >= self.over || now >= self.caller.principal.proof_ends {
             return Ok(false);
         }
@@ -67,6 +76,10 @@ impl<'a, T> Line<'a, T> {
     /// # Errors
     /// As [`Self::goes_on`].
     pub async fn send(&self, word: T) -> Result<bool, Refusal> {
+        // Why here too: what the word holds was looked up before, under policies that may hold no more.
+        if !self.view.stands(self.broker, self.caller)? {
+            return Ok(false);
+        }
         loop {
             match timeout(STREAM_LOOK, self.out.reserve()).await {
                 Ok(Ok(place)) => {

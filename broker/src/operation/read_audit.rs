@@ -1,4 +1,4 @@
-//! Reads the log: auditors all of it, the holder of a session its own entries.
+//! Reads the log, as far as [`View`] says.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use jeton_domain::{
     ttl::Timestamp,
 };
 
-use super::{Broker, Caller, Refusal, read_tiles::Way, receipt::read};
+use super::{Broker, Caller, Refusal, read_tiles::Way, receipt::read, view::View};
 use crate::{
     limits::ENTRIES_BYTES,
     store::{
@@ -54,36 +54,18 @@ pub struct Entries {
     pub next: Option<u64>,
 }
 
-/// Limits a filter to what the caller may see.
-///
-/// # Errors
-/// When it may see nothing of the log.
-pub fn narrowed(caller: &Caller, filter: EntryFilter) -> Result<EntryFilter, Refusal> {
-    if caller.sees_all() {
-        return Ok(filter);
-    }
-    let own = caller.session.as_ref().map(|record| record.session.id).ok_or(Refusal::Forbidden(
-        "reading the log needs the role auditor, or the handle of the session whose entries you want",
-    ))?;
-    if filter.session.is_some_and(|session| session != own) {
-        return Err(Refusal::NotFound("session"));
-    }
-    Ok(EntryFilter { session: Some(own), ..filter })
-}
-
-/// Tells whether the caller may see an entry.
-pub(super) fn visible(caller: &Caller, entry: &Entry) -> bool {
-    let own = caller.session.as_ref().map(|record| record.session.id);
-    caller.sees_all() || (own.is_some() && entry.event.facts().session == own)
-}
-
 /// Writes into the log that somebody looked into it.
 ///
 /// # Errors
 /// When it can't be recorded: who looks is part of what the log tells. A full disk alone keeps
 /// nobody from looking, because that is when they must.
-pub async fn record_reading(broker: &Broker, caller: &Caller, how: &str) -> Result<(), Refusal> {
-    if !caller.sees_all() {
+pub async fn record_reading(
+    broker: &Broker,
+    caller: &Caller,
+    view: &View,
+    how: &str,
+) -> Result<(), Refusal> {
+    if !view.is_recorded() {
         return Ok(());
     }
     let event =
@@ -105,15 +87,17 @@ pub async fn record_reading(broker: &Broker, caller: &Caller, how: &str) -> Resu
 pub async fn record_listing(
     broker: &Broker,
     caller: &Caller,
-    filter: &EntryFilter,
+    (view, filter): (&View, &EntryFilter),
     first_page: bool,
 ) -> Result<(), Refusal> {
     let due = broker.readers.is_due(&caller.principal.id, Way::Pages);
     match (first_page, due) {
-        (true, _) => record_reading(broker, caller, &format!("list {}", filter.words())).await,
+        (true, _) => {
+            record_reading(broker, caller, view, &format!("list {}", filter.words())).await
+        }
         (false, true) => {
             let how = format!("list, going on: {}", filter.words());
-            record_reading(broker, caller, &how).await
+            record_reading(broker, caller, view, &how).await
         }
         (false, false) => Ok(()),
     }

@@ -12,7 +12,7 @@ use jeton_domain::{
     principal::PrincipalId,
 };
 
-use super::{Broker, Caller, Refusal, read_audit::record_reading, receipt::newest};
+use super::{Broker, Caller, Refusal, read_audit::record_reading, receipt::newest, view::View};
 use crate::limits::READING_EVERY;
 
 /// Who has gone on reading lately: a reader of a long log fetches thousands of pieces, and the record
@@ -77,7 +77,7 @@ pub async fn entries(broker: &Broker, caller: &Caller, id: BundleId) -> Result<V
         return Err(Refusal::NotFound("bundle"));
     }
     if broker.readers.is_due(&caller.principal.id, Way::Tiles) {
-        record_reading(broker, caller, &format!("tiles from {first}")).await?;
+        record_reading(broker, caller, &View::All, &format!("tiles from {first}")).await?;
     }
     let texts = broker.store.entries(first, id.width.into()).await?;
     bundle(texts.iter().map(String::as_bytes))

@@ -8,8 +8,11 @@ use jeton_domain::{
     merkle::{ConsistencyProof, InclusionProof, SignedCheckpoint},
 };
 
-use super::{Broker, Caller, Refusal, read_audit::visible};
-use crate::{limits::CHECKPOINT_EVERY, store::CheckpointKind};
+use super::{Broker, Refusal, view::View};
+use crate::{
+    limits::CHECKPOINT_EVERY,
+    store::{CheckpointKind, StoreError},
+};
 
 /// Checkpoints that a receipt waits for. Why: the entry may be younger than the newest one.
 const WAITS: u32 = 3;
@@ -39,14 +42,19 @@ pub struct Receipt {
 ///
 /// # Errors
 /// The same whether there is no such entry or it is not the caller's to see.
-pub async fn receipt(broker: &Broker, caller: &Caller, of: Of) -> Result<Receipt, Refusal> {
+pub async fn receipt(broker: &Broker, view: &View, of: Of) -> Result<Receipt, Refusal> {
     let index = match of {
         Of::Index(index) => index,
-        Of::Grant(id) => broker.store.grant(id).await?.entry.ok_or(Refusal::NotFound("entry"))?,
+        Of::Grant(id) => match broker.store.grant(id).await {
+            Ok(grant) => grant.entry.ok_or(Refusal::NotFound("entry"))?,
+            // Why not its own words: those of a grant that is there, but not to be seen, are these.
+            Err(StoreError::NoGrant) => return Err(Refusal::NotFound("entry")),
+            Err(error) => return Err(error.into()),
+        },
     };
     let text = broker.store.entries(index, 1).await?.pop().ok_or(Refusal::NotFound("entry"))?;
     let entry = read(&text)?;
-    if entry.index != index || !visible(caller, &entry) {
+    if entry.index != index || !view.holds(&entry) {
         return Err(Refusal::NotFound("entry"));
     }
     let checkpoint = covering(broker, index).await?;

@@ -99,7 +99,7 @@ fn uncounted(why: Uncounted, by: Kind) -> Refusal {
         ),
         Uncounted::Resources => (
             "filter.resource",
-            "the pattern fits too many resources to count; make it narrower".to_owned(),
+            "too many resources fit to be counted; name a pattern of fewer".to_owned(),
         ),
         Uncounted::Late => (
             "filter",

@@ -13,6 +13,7 @@ use super::{
     line::{Line, unknown},
     read_audit::{self, Found},
     read_tiles::may_see_all,
+    view::View,
 };
 use crate::{limits::STREAM_LOOK, store::index::Span};
 
@@ -36,6 +37,8 @@ pub enum Purpose {
 pub struct Wanted {
     /// Which entries; limited to what the caller may see.
     pub filter: EntryFilter,
+    /// The part of the log that is.
+    pub view: View,
     /// Index of the first that is looked at.
     pub from: u64,
     /// End at the log's present end.
@@ -106,7 +109,7 @@ async fn follow(
     out: &mpsc::Sender<Result<Batch, Refusal>>,
 ) -> Result<(), Refusal> {
     let mut growth = broker.store.growth();
-    let line = Line::new(broker, caller, out);
+    let line = Line::new(broker, caller, out).showing(wanted.view.clone());
     let mut told = Instant::now();
     let size = growth.borrow().size();
     let (first, _) = read_audit::bounds(broker, &wanted.filter, size).await?;

@@ -353,11 +353,12 @@ impl Store for SqliteStore {
     async fn withdraw_approval(
         &self,
         id: GrantId,
+        whose: PrincipalId,
         by: PrincipalId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.insistent_step(move |txn| {
-            let done = approvals::withdraw(txn, id, by.clone(), now);
+            let done = approvals::withdraw(txn, id, &whose, by.clone(), now);
             txn.whole(done)
         })
         .await

@@ -46,10 +46,13 @@ pub enum Command {
         /// What.
         words: String,
     },
-    /// Take your own yes back, as far as it is not used up.
+    /// Take your own yes back, or somebody's as an operator, as far as it is not used up.
     Withdraw {
         /// The grant that it answered.
         grant: String,
+        /// Whose, if not your own: operators may.
+        #[arg(long, value_name = "NAME")]
+        of: Option<String>,
     },
     /// In an emergency: lift the guards of a request alone, if you are named for it. Others hear of it, and
     /// review it; until then there is no next one.
@@ -114,8 +117,8 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             client.comment(&grant, &words).await?;
             output.result(&json!({ "recorded": true }), || "recorded\n".to_owned())?;
         }
-        Command::Withdraw { grant } => {
-            client.withdraw_approval(&grant).await?;
+        Command::Withdraw { grant, of } => {
+            client.withdraw_approval(&grant, of.as_deref()).await?;
             output.result(&json!({ "withdrawn": true }), || "withdrawn\n".to_owned())?;
         }
         Command::BreakGlass(breaking) => emergency::break_glass(&client, output, breaking).await?,
@@ -239,7 +242,12 @@ fn group(group: &jeton_client::ApproverGroupInfo) -> String {
 }
 
 fn quoted(words: &str) -> String {
-    if words.is_empty() { String::new() } else { format!("“{words}” (unchecked)") }
+    // Why in one piece and without quotation marks: nothing in it may look like the end of it.
+    let words: Vec<_> = words.split_whitespace().collect();
+    match words.join(" ").replace(['“', '”', '„', '"'], "'") {
+        words if words.is_empty() => words,
+        words => format!("“{words}” (unchecked)"),
+    }
 }
 
 fn given(found: &ApprovalInfo) -> String {

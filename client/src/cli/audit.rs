@@ -14,6 +14,7 @@ use super::{
     Global,
     exit::{self, Exit},
     failure::Failure,
+    output::{clean, note},
 };
 
 /// What to do with the log.
@@ -67,4 +68,11 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
         }
     }
     Ok(exit::OK)
+}
+
+/// Says, beside the result, that there is more in the log than its reader sees.
+fn note_part(part: Option<&str>) {
+    if let Some(part) = part {
+        note(&format!("jeton: this is a part of the log: {}\n", clean(part)));
+    }
 }

@@ -1,14 +1,42 @@
 //! Which entries somebody wants to see.
 
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
 use super::{Entry, Outcome};
 use crate::{
     decision::PolicyId,
     id::{GrantId, SessionId},
     pattern::Pattern,
     principal::PrincipalId,
-    scope::{Action, Upstream},
+    scope::{Action, Resource, Scope, Upstream},
     ttl::Timestamp,
 };
+
+/// Resources, each at its upstream.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources(pub BTreeMap<Upstream, BTreeSet<Resource>>);
+
+impl Resources {
+    /// Tells whether what is to be opened is one of them.
+    #[must_use]
+    pub fn hold(&self, scope: &Scope) -> bool {
+        self.0.get(&scope.upstream).is_some_and(|own| own.contains(&scope.resource))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = (&Upstream, &Resource)> {
+        self.0.iter().flat_map(|(upstream, own)| own.iter().map(move |one| (upstream, one)))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.values().map(BTreeSet::len).sum()
+    }
+}
 
 /// What must fit. What is absent fits everything.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -39,6 +67,8 @@ pub struct EntryFilter {
     pub from: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
+    /// One of these resources: the part of the log that whoever asks may see.
+    pub within: Option<Arc<Resources>>,
 }
 
 impl EntryFilter {
@@ -62,6 +92,7 @@ impl EntryFilter {
             say("policy", self.policy.as_ref()),
             say("from", self.from.map(Timestamp::millis)),
             say("until", self.until.map(Timestamp::millis)),
+            say("within", self.within.as_ref().map(|own| format!("{}-owned", own.count()))),
         ];
         parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
     }
@@ -90,6 +121,7 @@ impl EntryFilter {
             && fits(self.policy.as_ref(), |policy| facts.policies.contains(policy))
             && fits(self.from, |from| entry.at >= from)
             && fits(self.until, |until| entry.at < until)
+            && fits(self.within.as_ref(), |own| scope.is_some_and(|scope| own.hold(scope)))
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn filter(filter: Option<v1::EntryFilter>) -> Parsed<EntryFilter> {
         policy: optional("filter.policy_id", &filter.policy_id, policy)?,
         from: filter.from_time.map(|time| moment("filter.from_time", time)).transpose()?,
         until: filter.until_time.map(|time| moment("filter.until_time", time)).transpose()?,
+        within: None,
     })
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn summary(summary: Summary) -> v1::SummariseResponse {
     v1::SummariseResponse {
         parts: summary.parts.into_iter().map(part).collect(),
         looked_at: summary.looked_at,
+        part: String::new(),
     }
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn batch(batch: Batch) -> v1::TailEntriesResponse {
         entries: batch.entries.into_iter().map(entry).collect(),
         next_index: batch.next,
         at_end: batch.at_end,
+        part: String::new(),
     }
 }
 

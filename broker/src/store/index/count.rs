@@ -32,7 +32,7 @@ pub type Counted = Result<Vec<BTreeMap<String, u64>>, Uncounted>;
 pub enum Uncounted {
     /// There are too many values to tell apart.
     Values,
-    /// The pattern fits too many resources.
+    /// Too many resources fit.
     Resources,
     /// It took too long.
     Late,
@@ -99,7 +99,7 @@ impl LogIndex {
             add_to(counted, at, value, count);
             return Ok(());
         }
-        let mut set = self.set(db, &Groups(vec![vec![term]]), segment)?;
+        let mut set = self.set(db, &Groups(vec![vec![vec![term]]]), segment)?;
         if let Some(fitting) = fitting {
             set.keep(fitting);
         }

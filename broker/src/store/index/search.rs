@@ -68,15 +68,15 @@ impl Span {
     }
 }
 
-/// Terms of which an entry must have one of each group.
-pub(super) struct Groups(pub Vec<Vec<Term>>);
+/// What an entry must have: of each group one choice, and of that every term.
+pub(super) struct Groups(pub Vec<Vec<Vec<Term>>>);
 
 /// A query as terms.
 pub(super) struct Resolved {
     /// What an entry must have.
     pub groups: Groups,
-    /// Whether that is all that the query asks for: a pattern of too many resources is left out, and
-    /// held against the entries themselves.
+    /// Whether that is all that the query asks for: too many resources are left out, and held against
+    /// the entries themselves.
     pub whole: bool,
 }
 
@@ -173,9 +173,8 @@ impl LogIndex {
             let mut furthest = segment;
             for group in &groups.0 {
                 let mut best: Option<u64> = None;
-                for term in group {
-                    let found = file::nearest(db, *term, segment, span.oldest_first)?;
-                    let found = found.or_else(|| span.oldest_first.then_some(tail));
+                for terms in group {
+                    let found = nearest_of_all(db, terms, segment, (span.oldest_first, tail))?;
                     best = match (best, found) {
                         (Some(best), Some(found)) if span.oldest_first => Some(best.min(found)),
                         (Some(best), Some(found)) => Some(best.max(found)),
@@ -202,23 +201,55 @@ impl LogIndex {
         let mut all = Set::all();
         for group in &groups.0 {
             let mut set = Set::none();
-            for term in group {
-                let tail = self.tail();
-                if tail.number == segment {
-                    tail.put_into(&mut set, *term);
-                } else {
-                    file::put_into(db, &mut set, *term, segment)?;
+            for terms in group {
+                if let [term] = terms.as_slice() {
+                    self.put_into(db, &mut set, *term, segment)?;
+                    continue;
                 }
+                let mut every = Set::all();
+                for term in terms {
+                    let mut one = Set::none();
+                    self.put_into(db, &mut one, *term, segment)?;
+                    every.keep(&one);
+                }
+                every.iter().for_each(|place| set.put(place));
             }
             all.keep(&set);
         }
         Ok(all)
     }
 
+    fn put_into(
+        &self,
+        db: &Connection,
+        set: &mut Set,
+        term: Term,
+        segment: u64,
+    ) -> Result<(), StoreError> {
+        let tail = self.tail();
+        if tail.number == segment {
+            tail.put_into(set, term);
+            return Ok(());
+        }
+        drop(tail);
+        file::put_into(db, set, term, segment)
+    }
+
     /// Finds what a query stands for.
     pub(super) fn resolve(&self, db: &Connection, query: &Query) -> Result<Resolved, StoreError> {
-        let exact = query.values.iter().map(|(kind, value)| vec![self.key.term(*kind, value)]);
+        let exact =
+            query.values.iter().map(|(kind, value)| vec![vec![self.key.term(*kind, value)]]);
         let mut groups = Groups(exact.collect());
+        if let Some(own) = &query.within {
+            if own.len() > RESOURCES {
+                return Ok(Resolved { groups, whole: false });
+            }
+            let both = own.iter().map(|(upstream, resource)| {
+                let kinds = [(Kind::Upstream, upstream), (Kind::Resource, resource)];
+                kinds.map(|(kind, value)| self.key.term(kind, value)).to_vec()
+            });
+            groups.0.push(both.collect());
+        }
         if let Some(pattern) = &query.resources {
             let mut terms = Vec::new();
             let mut take = |text: &str, term: Term| {
@@ -236,7 +267,7 @@ impl LogIndex {
             if terms.len() > RESOURCES {
                 return Ok(Resolved { groups, whole: false });
             }
-            groups.0.push(terms);
+            groups.0.push(terms.into_iter().map(|term| vec![term]).collect());
         }
         Ok(Resolved { groups, whole: true })
     }
@@ -248,6 +279,22 @@ impl Candidates {
     pub fn all(span: Span, most: usize) -> Self {
         unsearched(span, 0, most)
     }
+}
+
+/// The nearest segment in which each of some terms may be: none before the furthest of them has all.
+fn nearest_of_all(
+    db: &Connection,
+    terms: &[Term],
+    segment: u64,
+    (oldest_first, tail): (bool, u64),
+) -> Result<Option<u64>, StoreError> {
+    let mut furthest = segment;
+    for term in terms {
+        let found = file::nearest(db, *term, segment, oldest_first)?;
+        let Some(found) = found.or_else(|| oldest_first.then_some(tail)) else { return Ok(None) };
+        furthest = if oldest_first { furthest.max(found) } else { furthest.min(found) };
+    }
+    Ok(Some(furthest))
 }
 
 /// Entries as they come, down to a bound.

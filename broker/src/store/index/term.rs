@@ -141,6 +141,8 @@ pub struct Query {
     pub(super) values: Vec<(Kind, String)>,
     /// A resource of this pattern.
     pub(super) resources: Option<Pattern>,
+    /// One of these resources, each at its upstream.
+    pub(super) within: Option<Vec<(String, String)>>,
 }
 
 impl Query {
@@ -161,13 +163,22 @@ impl Query {
         has(Kind::Policy, filter.policy.as_ref().map(ToString::to_string));
         let exact = filter.resource.as_ref().filter(|pattern| !pattern.as_str().contains('*'));
         has(Kind::Resource, exact.map(ToString::to_string));
-        let resources = filter.resource.clone().filter(|_| exact.is_none());
-        Self { values, resources }
+        let pattern = filter.resource.clone().filter(|_| exact.is_none());
+        let Some(own) = &filter.within else {
+            return Self { values, resources: pattern, within: None };
+        };
+        // Why the pattern is done with here: held against the names of the whole log, it would tell how
+        // many there are.
+        let fits =
+            |name: &str| filter.resource.as_ref().is_none_or(|pattern| pattern.matches(name));
+        let own = own.iter().filter(|(_, resource)| fits(resource.as_str()));
+        let own = own.map(|(upstream, resource)| (upstream.to_string(), resource.to_string()));
+        Self { values, resources: None, within: Some(own.collect()) }
     }
 
     /// Whether every entry is a candidate.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.resources.is_none()
+        self.values.is_empty() && self.resources.is_none() && self.within.is_none()
     }
 }

@@ -146,18 +146,19 @@ fn reach(breadth: &Breadth) -> Option<(String, u32, u32)> {
 pub(super) fn withdraw(
     txn: &mut Txn<'_>,
     id: GrantId,
+    whose: &PrincipalId,
     by: PrincipalId,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let grant = rows::find_grant(txn.db, id)?;
-    let Some(own) = of_grant(txn, id)?.into_iter().find(|one| one.by == by) else {
-        return Ok(false);
-    };
-    let of = Subject::of(&grant);
-    txn.append(Event::ApprovalWithdrawn { of, by, approval: own.entry }, now)?;
-    txn.run("DELETE FROM approval WHERE entry = ?1", [int(own.entry)])?;
-    txn.effects.push(Effect::ApprovalGone(own.session.row(), own.entry));
-    Ok(true)
+    let given: Vec<_> = of_grant(txn, id)?.into_iter().filter(|one| one.by == *whose).collect();
+    for one in &given {
+        let (of, by) = (Subject::of(&grant), by.clone());
+        txn.append(Event::ApprovalWithdrawn { of, by, approval: one.entry }, now)?;
+        txn.run("DELETE FROM approval WHERE entry = ?1", [int(one.entry)])?;
+        txn.effects.push(Effect::ApprovalGone(one.session.row(), one.entry));
+    }
+    Ok(!given.is_empty())
 }
 
 /// Forgets the approvals of a question that nobody asks any more.
@@ -197,7 +198,10 @@ pub(super) fn use_up(
 ) -> Result<(), StoreError> {
     for entry in entries {
         txn.run("UPDATE approval SET used = used + 1 WHERE entry = ?1", [int(*entry)])?;
-        let sql = "DELETE FROM approval WHERE entry = ?1 AND used >= most";
+        // Why only these: whoever gave one for the session must not give it a second time while its
+        // question is still open. It goes with its session.
+        let sql = "DELETE FROM approval WHERE entry = ?1 AND used >= most
+            AND json_extract(text, '$.breadth.breadth') = 'once'";
         let effect = match txn.run(sql, [int(*entry)])? {
             0 => Effect::ApprovalUsed(session.row(), *entry),
             _ => Effect::ApprovalGone(session.row(), *entry),

@@ -13,7 +13,7 @@ use jeton_client::{Client, EntryFilter, EntryInfo, Purpose, Until, log::FolderWr
 use serde_json::json;
 
 use self::{lines::Lines, parquet::Parts, table::Table};
-use super::filter::Filter;
+use super::{filter::Filter, note_part};
 use crate::cli::{
     Global,
     failure::Failure,
@@ -141,7 +141,7 @@ async fn stream(
     end: Option<u64>,
     mut each: impl FnMut(&EntryInfo) -> Result<(), Failure>,
 ) -> Result<u64, Failure> {
-    let (mut count, mut broken) = (0_u64, 0);
+    let (mut count, mut broken, mut told) = (0_u64, 0, None);
     let until = Until::End(Purpose::Export);
     loop {
         let opened = client.tail_entries(filter.clone(), from, until).await;
@@ -153,6 +153,10 @@ async fn stream(
                     Ok(None) => break Ok(false),
                     Err(error) => break Err(error),
                     Ok(Some(batch)) => {
+                        if told != batch.part {
+                            note_part(batch.part.as_deref());
+                            told = batch.part;
+                        }
                         if batch.at_end {
                             break Ok(true);
                         }

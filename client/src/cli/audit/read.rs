@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     filter::Filter,
+    note_part,
     row::{self, Paint},
 };
 use crate::cli::{
@@ -70,7 +71,7 @@ pub async fn list(global: &Global, list: List) -> Result<(), Failure> {
     let client = global.connect().await?;
     let List { filter, oldest_first, limit, after } = list;
     let filter = EntryFilter::from(filter);
-    let (mut entries, mut next) = (Vec::new(), after);
+    let (mut entries, mut next, mut part) = (Vec::new(), after, None);
     // Why in turns: a filter that fits little gives short pages, each with a place to go on.
     loop {
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(entries.len());
@@ -78,14 +79,15 @@ pub async fn list(global: &Global, list: List) -> Result<(), Failure> {
         let page = PageOf { size, token: next };
         let found = client.list_entries(filter.clone(), oldest_first, page).await?;
         entries.extend(found.items);
-        next = found.next;
+        (next, part) = (found.next, found.part.or(part));
         let enough = u32::try_from(entries.len()).is_ok_and(|count| count >= limit);
         if enough || next.is_none() {
             break;
         }
     }
     let items: Vec<Value> = entries.iter().map(row::object).collect();
-    global.output().result(&json!({ "items": items, "next": next }), || {
+    note_part(part.as_deref());
+    global.output().result(&json!({ "items": items, "next": next, "part": part }), || {
         let paint = Paint::for_stdout();
         let lines: String = entries.iter().map(|entry| row::line(entry, paint)).collect();
         let more = next.as_deref().map(|token| shell::quote(&clean(token)));
@@ -105,9 +107,10 @@ pub async fn tail(global: &Global, tail: Tail) -> Result<(), Failure> {
         None => client.checkpoint().await?.checkpoint.checkpoint().size.saturating_sub(tail.last),
     };
     let filter = EntryFilter::from(tail.filter);
+    let mut told = None;
     let until = if tail.no_follow { Until::End(Purpose::Look) } else { Until::Stopped };
     loop {
-        match follow(&client, &filter, &mut from, until, global.output()).await {
+        match follow(&client, &filter, (&mut from, &mut told), until, global.output()).await {
             Ok(Left::Done) => return Ok(()),
             Ok(Left::More) => {}
             Err(Failure::Told(error)) if error.is_passing() => {
@@ -125,13 +128,17 @@ pub async fn tail(global: &Global, tail: Tail) -> Result<(), Failure> {
 async fn follow(
     client: &Client,
     filter: &EntryFilter,
-    from: &mut u64,
+    (from, told_part): (&mut u64, &mut Option<String>),
     until: Until,
     output: Output,
 ) -> Result<Left, Failure> {
     let paint = Paint::for_stdout();
     let mut stream = client.tail_entries(filter.clone(), *from, until).await?;
     while let Some(batch) = stream.next().await? {
+        if *told_part != batch.part {
+            note_part(batch.part.as_deref());
+            told_part.clone_from(&batch.part);
+        }
         let told: String = batch
             .entries
             .iter()

@@ -3,7 +3,10 @@
 use jeton_client::{Client, EntryFilter, EntryInfo, PageOf};
 use serde_json::{Value, json};
 
-use super::row::{self, Paint};
+use super::{
+    note_part,
+    row::{self, Paint},
+};
 use crate::cli::{
     Global,
     failure::Failure,
@@ -21,7 +24,8 @@ const PAGE: u32 = 500;
 pub async fn show(global: &Global, grant: &str) -> Result<(), Failure> {
     let client = global.connect().await?;
     let of_grant = EntryFilter { grant: Some(grant.to_owned()), ..EntryFilter::default() };
-    let mut entries = all(&client, of_grant).await?;
+    let (mut entries, part) = all(&client, of_grant).await?;
+    note_part(part.as_deref());
     let first = entries.first().map(stored).ok_or_else(|| {
         Failure::Missing(format!("the log has no entry of `{}` for you", clean(grant)))
     })?;
@@ -32,7 +36,7 @@ pub async fn show(global: &Global, grant: &str) -> Result<(), Failure> {
         ..EntryFilter::default()
     };
     if session.is_some() {
-        entries.splice(..0, all(&client, opening).await?);
+        entries.splice(..0, all(&client, opening).await?.0);
     }
     let objects: Vec<Value> = entries.iter().map(row::object).collect();
     global.output().result(&json!({ "grant": grant, "entries": objects }), || {
@@ -40,7 +44,11 @@ pub async fn show(global: &Global, grant: &str) -> Result<(), Failure> {
     })
 }
 
-async fn all(client: &Client, filter: EntryFilter) -> Result<Vec<EntryInfo>, Failure> {
+/// All that fit, and which part of the log the caller sees.
+async fn all(
+    client: &Client,
+    filter: EntryFilter,
+) -> Result<(Vec<EntryInfo>, Option<String>), Failure> {
     let (mut entries, mut token) = (Vec::new(), None);
     loop {
         let page = PageOf { size: PAGE, token };
@@ -48,7 +56,7 @@ async fn all(client: &Client, filter: EntryFilter) -> Result<Vec<EntryInfo>, Fai
         entries.extend(found.items);
         token = found.next;
         if token.is_none() {
-            return Ok(entries);
+            return Ok((entries, found.part));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use clap::Args;
 use jeton_client::{EntryFilter, Summary};
 
-use super::{filter::Filter, row};
+use super::{filter::Filter, note_part, row};
 use crate::cli::{
     Global,
     failure::Failure,
@@ -37,6 +37,7 @@ pub async fn summary(global: &Global, asked: Summarise) -> Result<(), Failure> {
     let client = global.connect().await?;
     let filter = EntryFilter::from(asked.filter);
     let found = client.summarise(filter, &asked.count_by, asked.every).await?;
+    note_part(found.part.as_deref());
     let by = asked.count_by.to_uppercase();
     global.output().result(&found, || match asked.every {
         None => counts(&found, &by),
