@@ -1,7 +1,7 @@
 // A reviewer in Node: it is asked about requests before people are. The Standard Webhooks library checks each
 // question and signs each answer; nothing here knows Jeton. It says where it listens; each question is a
 // line of its output. A line of JSON on its input says how it answers from then on, and answers what it
-// held back:
+// held back; it is confirmed by a line `{"heard":true}`:
 //
 //   {"verdict": "approve"}                                    and so on: fields of the answer
 //   {"verdict": "approve", "as": "unsigned"}                  a fault to put in, see below
@@ -58,6 +58,7 @@ function answer({ request, raw, asked }, response) {
 
 createInterface({ input: process.stdin }).on('line', (line) => {
   how = JSON.parse(line);
+  process.stdout.write('{"heard":true}\n');
   if (how.as === 'hold') return;
   const waiting = held;
   held = [];

@@ -6,7 +6,11 @@ use std::{
     os::unix::fs::PermissionsExt,
     path::Path,
     process::{Child, ChildStdin, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        mpsc::{Receiver, channel},
+    },
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -23,6 +27,7 @@ pub struct Bot {
     input: ChildStdin,
     url: String,
     asked: Arc<Mutex<Vec<Value>>>,
+    heard: Receiver<()>,
 }
 
 impl Bot {
@@ -52,18 +57,24 @@ impl Bot {
         output.read_line(&mut port).unwrap();
         let asked = Arc::new(Mutex::new(Vec::new()));
         let all = Arc::clone(&asked);
+        let (hears, heard) = channel();
         std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
-                all.lock().unwrap().push(serde_json::from_str(&line).unwrap());
+                let told: Value = serde_json::from_str(&line).unwrap();
+                match told["heard"] == true {
+                    true => hears.send(()).unwrap_or_default(),
+                    false => all.lock().unwrap().push(told),
+                }
             }
         });
         let url = format!("{scheme}://127.0.0.1:{}/review", port.trim());
-        Self { child, input, url, asked }
+        Self { child, input, url, asked, heard }
     }
 
     /// Says from now on this, and to what it held back as well.
     pub fn says(&mut self, how: &Value) {
         writeln!(self.input, "{how}").unwrap();
+        self.heard.recv_timeout(Duration::from_secs(30)).unwrap();
     }
 
     /// The questions so far.

@@ -42,6 +42,7 @@ fn the_example_configuration_is_good_and_shows_every_kind_of_everything() {
     assert!(issuers.iter().any(|issuer| matches!(issuer.keys, KeyPlace::File(_))));
     assert_eq!(issuers.iter().filter(|issuer| issuer.max_age.is_some()).count(), 1);
 
+    assert_eq!((config.approval.webhooks.len(), config.approval.reviewers.len()), (2, 1));
     assert_eq!(config.identity.unix.len(), 2);
     assert_eq!(config.identity.roles.len(), 3);
 }
@@ -59,7 +60,7 @@ fn the_example_configuration_names_every_key() {
         assert_ne!(probe, CONFIGURATION, "[{table}] is missing");
         shows_all(table, &probe, folder);
     }
-    for table in ["issuer", "issuer.map", "unix_account", "role"] {
+    for table in ["issuer", "issuer.map", "unix_account", "role", "approval.reviewer"] {
         let probe = CONFIGURATION.replacen(
             &format!("\n[[{table}]]\n"),
             &format!("\n[[{table}]]\nno_such_key = 1\n"),

@@ -238,7 +238,7 @@ async fn whatever_is_wrong_with_an_answer_leaves_it_to_people_and_is_recorded() 
         let shown = summary(&broker, &pending.id).await;
         assert!(shown.contains("the reviewer diff-bot leaves it to people"), "{shown}");
         assert!(shown.contains(&cause), "{shown}");
-        // The one before the last gets a person's yes; the others make room.
+        // Why: a session asks only so much at once.
         broker.client("bo").await.reject(&pending.id, "next").await.unwrap();
     }
     assert_eq!(

@@ -148,7 +148,11 @@ async fn a_question_is_told_signed_and_told_again_until_it_is_taken() {
         .collect();
     let different: std::collections::BTreeSet<_> = all.iter().collect();
     // Why at least: one that was taken just before the kill may be told again, by the same name.
-    assert!(all.len() >= 4 && different.len() == 4, "{all:?}");
+    // And three or four: nobody is called to a question that was over before it could be told.
+    assert!((3..=4).contains(&different.len()), "{all:?}");
+    let over =
+        hooks.of("approval.asked").iter().filter(|one| one["data"]["grant"] == *other).count();
+    assert_eq!(different.len(), 3 + over.min(1), "{all:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

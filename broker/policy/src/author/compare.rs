@@ -107,7 +107,15 @@ fn facts(set: &PolicySet) -> BTreeMap<String, String> {
             let (grants, seconds) = (session.grants, session.ttl.seconds());
             terms.push(format!("for a session {grants} grants and {seconds} s"));
         }
+        terms.extend(group.reviewer.iter().map(|reviewer| format!("reviewer {reviewer}")));
         facts.insert(format!("group `{name}`"), joined(&mut members.chain(terms)));
+    }
+    for (name, bounds) in &catalogue.reviewers {
+        let within = bounds.within.iter().map(|line| format!("within {line}"));
+        let life = format!("{} s", bounds.ttl.seconds());
+        let often = bounds.grants.map(|grants| format!("{grants} grants in a session"));
+        let text = joined(&mut within.chain([life]).chain(often));
+        facts.insert(format!("reviewer `{name}`"), text);
     }
     facts
 }

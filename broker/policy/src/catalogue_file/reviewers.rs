@@ -69,7 +69,7 @@ mod tests {
     use jeton_domain::{approval::GroupName, ttl::Ttl};
 
     use super::super::{CATALOGUE, read};
-    use crate::problem::Source;
+    use crate::{PolicySet, Vocabulary, author::compare::compare, problem::Source};
 
     const GOOD: &str = r#"
 [[group]]
@@ -104,6 +104,20 @@ grants = 3
         for group in ["ops", "none"] {
             assert!(catalogue.reviewer_of(&GroupName::new(group)).is_none(), "{group}");
         }
+    }
+
+    #[test]
+    fn a_change_of_a_reviewer_is_told_in_words() {
+        let set = |text: &str| {
+            PolicySet::from_sources(&[(CATALOGUE, text)], &Vocabulary::new(&[])).unwrap()
+        };
+        let others = GOOD.replace("seconds = 300\ngrants = 3", "seconds = 600");
+        let told = compare(&set(GOOD), &set(&others)).lines.join("\n");
+        let line = "changed: reviewer `bot`: within git:acme/* contents:write ref=agent/*, 300 s, 3 grants in a session → within git:acme/* contents:write ref=agent/*, 600 s";
+        assert_eq!(told, line);
+        let none = GOOD.replace("reviewer = \"bot\"", "");
+        let told = compare(&set(&none), &set(GOOD)).lines.join("\n");
+        assert_eq!(told, "changed: group `sec`: ana, quorum 1 → ana, quorum 1, reviewer bot");
     }
 
     #[test]

@@ -214,3 +214,30 @@ pub(super) fn broken(error: rusqlite::Error) -> StoreError {
         _ => StoreError::Broken(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_the_version_before_gets_the_tables_of_this_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jeton.db");
+        let tables = |db: &Connection| -> String {
+            let sql = "SELECT group_concat(name, ' ') FROM (SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name)";
+            db.query_row(sql, [], |row| row.get(0)).unwrap()
+        };
+        let db = open_writer(&path).unwrap();
+        let whole = tables(&db);
+        db.execute_batch("DROP TABLE review; DROP TABLE reviewed; PRAGMA user_version = 4;")
+            .unwrap();
+        assert_ne!(tables(&db), whole);
+        drop(db);
+        assert_eq!(tables(&open_writer(&path).unwrap()), whole);
+        let again = open_writer(&path).unwrap();
+        let columns = "SELECT grant_row, reviewer, answer FROM review; SELECT session, reviewer, given FROM reviewed";
+        again.execute_batch(columns).unwrap();
+        let version: i64 = again.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
+        assert_eq!(version, VERSION);
+    }
+}
