@@ -51,6 +51,8 @@ pub struct Config {
     pub keys: KeysConfig,
     /// The folder of policies.
     pub policies: PathBuf,
+    /// Whether going back to a set takes a second operator.
+    pub second_person: bool,
     /// What happens to live grants that new policies would not give; `None`: nobody looks.
     pub re_decide: Option<Then>,
     /// Whether a session handle may be bound to nothing.
@@ -263,8 +265,9 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         let path =
             section.require("folder", path, "write where the policies are, such as \"policies\"");
         let then = section.parse("live_grants", live_grants);
+        let second_person = section.switch("second_person").unwrap_or(false);
         section.finish();
-        path.map(|path| (path, then.unwrap_or(Some(Then::Report))))
+        path.map(|path| (path, then.unwrap_or(Some(Then::Report)), second_person))
     };
     let bearer_handles = {
         let section = root.section("sessions");
@@ -286,7 +289,8 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
         store: store?,
         keys: keys?,
         policies: policies.as_ref()?.0.clone(),
-        re_decide: policies?.1,
+        re_decide: policies.as_ref()?.1,
+        second_person: policies?.2,
         bearer_handles,
         upstreams,
         identity,

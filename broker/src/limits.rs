@@ -214,3 +214,5 @@ pub const POLICY_LOOK: Duration = Duration::from_secs(1);
 pub const RELOAD_EVERY: Duration = Duration::from_secs(5);
 /// Largest configuration file, in bytes.
 pub const CONFIG_BYTES: u64 = 1024 * 1024;
+/// Seconds within which a second operator has to want the same. Why: later nobody remembers why.
+pub const PROPOSED_SECONDS: u32 = 3600;

@@ -136,8 +136,10 @@ pub struct Broker {
     pub reviews: Notify,
     /// Woken when another set of policies is in force.
     pub policies_changed: Notify,
-    /// Held while the policies are changed.
-    pub changing_policies: Mutex<()>,
+    /// Held while the policies are changed; with what one operator proposed.
+    pub changing_policies: Mutex<Option<policies::Proposal>>,
+    /// Whether going back takes a second operator.
+    pub second_person: bool,
     /// Whose word about callers counts.
     pub issuers: Issuers,
     /// Whether a handle may be bound to nothing.

@@ -311,6 +311,7 @@ fn news(event: &Event) -> Option<News> {
         | Event::DriftFound { .. }
         | Event::Commented { .. }
         | Event::GlassReviewed { .. }
+        | Event::PolicyProposed { .. }
         | Event::PolicyRolledBack { .. }
         | Event::ReviewAsked { .. }
         | Event::ReviewAnswered { .. } => None,

@@ -89,11 +89,11 @@ impl Client {
         Ok(ReloadedPolicies { hash, changed, problems })
     }
 
-    /// Goes back to a set that was in force.
+    /// Goes back to a set that was in force. `false`: another operator has to want the same first.
     ///
     /// # Errors
     /// When the caller may not, or the set is not kept or no good any more.
-    pub async fn roll_back_policies(&self, hash: &str, reason: &str) -> Result<(), Error> {
+    pub async fn roll_back_policies(&self, hash: &str, reason: &str) -> Result<bool, Error> {
         let request =
             v1::RollBackPoliciesRequest { hash: hash.to_owned(), reason: reason.to_owned() };
         let path = "/jeton.v1.PolicyService/RollBackPolicies";
@@ -101,6 +101,6 @@ impl Client {
             PolicyServiceClient::new(channel).roll_back_policies(request).await
         })
         .await
-        .map(drop)
+        .map(|answer| !answer.proposed)
     }
 }

@@ -341,6 +341,32 @@ async fn a_broker_goes_back_to_a_set_that_it_had_by_one_command() {
     assert!(entries.len() == 1 && entries[0].line.contains("too narrow"), "{entries:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn where_it_takes_two_the_first_operator_only_proposes() {
+    let broker = Broker::start_with(|data| {
+        let file = data.join("jetond.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let roles = "[[role]]\nrole = \"operator\"\nprincipals = [\"spiffe://dev.jeton.local/person/bo\"]\n";
+        let text = text.replace("[policy]\n", "[policy]\nsecond_person = true\n");
+        fs::write(file, format!("{text}\n{roles}")).unwrap();
+    });
+    let (ana, bo) = (broker.client("ana").await, broker.client("bo").await);
+    let first = ana.policies().await.unwrap().hash;
+    let file = broker.data().join("policies/agents.cedar");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("15 * 60", "14 * 60")).unwrap();
+    let second = ana.reload_policies().await.unwrap().hash;
+    assert_ne!(first, second);
+    for _ in 0..2 {
+        assert!(!ana.roll_back_policies(&first, "too narrow").await.unwrap());
+        assert_eq!(ana.policies().await.unwrap().hash, second, "one, however often");
+    }
+    assert!(bo.roll_back_policies(&"0".repeat(32), "x").await.is_err());
+    assert!(bo.roll_back_policies(&first, "it was").await.unwrap());
+    assert_eq!(ana.policies().await.unwrap().hash, first);
+    assert!(!bo.roll_back_policies(&second, "no").await.unwrap(), "each going back takes two");
+}
+
 fn good_diff(old: &Path, new: &Path) -> String {
     good(&["diff", old.to_str().unwrap(), new.to_str().unwrap()])
 }

@@ -9,7 +9,10 @@ use jeton_proto::v1::{
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Api, caller, wire};
-use crate::operation::{policies, reload_policy::Reloaded};
+use crate::operation::{
+    policies::{self, GoneBack},
+    reload_policy::Reloaded,
+};
 
 #[async_trait]
 impl PolicyService for Api {
@@ -62,7 +65,8 @@ impl PolicyService for Api {
     ) -> Result<Response<RollBackPoliciesResponse>, Status> {
         let caller = caller(&request)?;
         let RollBackPoliciesRequest { hash, reason } = request.into_inner();
-        policies::roll_back(&self.broker, &caller, hash, Words::new(&reason)).await?;
-        Ok(Response::new(RollBackPoliciesResponse {}))
+        let done = policies::roll_back(&self.broker, &caller, hash, Words::new(&reason)).await?;
+        let proposed = done == GoneBack::Proposed;
+        Ok(Response::new(RollBackPoliciesResponse { proposed }))
     }
 }

@@ -139,7 +139,8 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         revocations: Notify::new(),
         reviews: Notify::new(),
         policies_changed: Notify::new(),
-        changing_policies: Mutex::new(()),
+        changing_policies: Mutex::new(None),
+        second_person: config.second_person,
         issuers: config.identity.issuers.iter().map(|known| Issuer::new(&known.issuer)).collect(),
         bearer_handles: config.bearer_handles,
     });

@@ -7,7 +7,7 @@ use jeton_domain::{
     decision::Rules,
     principal::{PrincipalId, Role},
     session::Words,
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 use jeton_policy::{Pin, PolicyProblem, problem::Source};
 
@@ -15,6 +15,7 @@ use super::{
     Broker, Caller, Refusal,
     reload_policy::{Reloaded, reload_policy},
 };
+use crate::limits::PROPOSED_SECONDS;
 
 /// What is in force, and what was.
 pub struct Loaded {
@@ -67,8 +68,24 @@ pub async fn reload(broker: &Arc<Broker>, caller: &Caller) -> Result<Reloaded, R
     reload_policy(broker).await
 }
 
+/// What one operator wants to go back to, where that takes two.
+pub struct Proposal {
+    to: String,
+    by: PrincipalId,
+    until: Timestamp,
+}
+
+/// What came of wanting to go back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoneBack {
+    /// The set is in force.
+    InForce,
+    /// Another operator has to want the same.
+    Proposed,
+}
+
 /// Goes back to a set that was in force. It holds, over restarts too, until the folder holds another set
-/// than the one that it stands for.
+/// than the one that it stands for. Where that takes two, the first one only proposes it.
 ///
 /// # Errors
 /// When the caller may not, the set is not kept or no good any more, or it can't be recorded.
@@ -77,7 +94,7 @@ pub async fn roll_back(
     caller: &Caller,
     hash: String,
     reason: Words,
-) -> Result<(), Refusal> {
+) -> Result<GoneBack, Refusal> {
     may_change(caller)?;
     let (of, by) = (Arc::clone(broker), caller.principal.id.clone());
     // Why in a task: a caller that hangs up must not leave it recorded and not in force.
@@ -91,24 +108,33 @@ async fn go_back(
     by: PrincipalId,
     hash: String,
     reason: Words,
-) -> Result<(), Refusal> {
-    let _turn = broker.changing_policies.lock().await;
+) -> Result<GoneBack, Refusal> {
+    let mut proposal = broker.changing_policies.lock().await;
     let (set, pin) = off(broker, move |broker| broker.policies.back(&hash))
         .await?
         .map_err(|problems| Refusal::State(told(&problems)))?;
+    let now = broker.clock.now();
+    let open = proposal.take().filter(|open| open.to == pin.to && open.until > now);
+    if broker.second_person && open.is_none_or(|open| open.by == by) {
+        let event = Event::PolicyProposed { by: by.clone(), reason, policy_hash: pin.to.clone() };
+        broker.store.append(event, now).await?;
+        let until = Ttl::from_seconds(PROPOSED_SECONDS).map_or(now, |ttl| now.plus(ttl));
+        *proposal = Some(Proposal { to: pin.to, by, until });
+        return Ok(GoneBack::Proposed);
+    }
     let event = Event::PolicyRolledBack {
         by,
         reason,
         policy_hash: pin.to.clone(),
         instead_of: pin.instead_of.clone(),
     };
-    broker.store.append(event, broker.clock.now()).await?;
+    broker.store.append(event, now).await?;
     off(broker, move |broker| broker.policies.kept().pin(Some(&pin)))
         .await?
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     broker.policies.put(set);
     broker.policies_changed.notify_one();
-    Ok(())
+    Ok(GoneBack::InForce)
 }
 
 fn told(problems: &[PolicyProblem]) -> String {

@@ -216,9 +216,15 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
         }
         Command::Fetch { hash, out } => fetch(global, &hash, &out).await,
         Command::Rollback { hash, reason } => {
-            global.connect().await?.roll_back_policies(&hash, &reason).await?;
-            output.result(&json!({ "hash": hash }), || {
-                format!("{} is in force until the folder is another than now\n", clean(&hash))
+            let in_force = global.connect().await?.roll_back_policies(&hash, &reason).await?;
+            output.result(&json!({ "hash": hash, "in_force": in_force }), || {
+                let hash = clean(&hash);
+                match in_force {
+                    true => format!("{hash} is in force until the folder is another than now\n"),
+                    false => format!(
+                        "proposed; another operator has to want the same within an hour:\njeton policy rollback {hash} --reason …\n"
+                    ),
+                }
             })?;
             Ok(exit::OK)
         }

@@ -365,6 +365,15 @@ pub enum Event {
         /// Hash of the folder's set, in whose place it holds.
         instead_of: String,
     },
+    /// An operator wants to go back to a set of policies; another one has to want the same.
+    PolicyProposed {
+        /// Who.
+        by: PrincipalId,
+        /// Why.
+        reason: Words,
+        /// Hash of the set.
+        policy_hash: String,
+    },
     /// A named person lifted guards alone, in an emergency.
     GlassBroken {
         /// Which grant waited.
@@ -507,7 +516,7 @@ impl Subject {
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 37] = [
+    pub const WORDS: [&'static str; 38] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -545,6 +554,7 @@ impl Event {
         "glass_reviewed",
         "review_asked",
         "review_answered",
+        "policy_proposed",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -588,6 +598,7 @@ impl Event {
             Self::GlassReviewed { .. } => "glass_reviewed",
             Self::ReviewAsked { .. } => "review_asked",
             Self::ReviewAnswered { .. } => "review_answered",
+            Self::PolicyProposed { .. } => "policy_proposed",
         }
     }
 }

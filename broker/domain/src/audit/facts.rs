@@ -111,6 +111,10 @@ impl Event {
             Self::PolicyRolledBack { by, policy_hash, .. } => {
                 Facts { by: Some(by), policy_hash: Some(policy_hash), ..Facts::NONE }
             }
+            Self::PolicyProposed { by, policy_hash, .. } => {
+                Facts { by: Some(by), policy_hash: Some(policy_hash), ..Facts::NONE }
+                    .went(Outcome::Pending)
+            }
             Self::ReDecided { by, policy_hash, .. } => {
                 Facts { by: Some(by), policy_hash: Some(policy_hash), ..Facts::NONE }
                     .went(Outcome::Denied)

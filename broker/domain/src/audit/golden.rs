@@ -215,6 +215,11 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             answer: (!chain.is_empty()).then(|| "cd".repeat(32)),
             cause: chain.is_empty().then(|| words("it gave no answer in 10 s")),
         },
+        Event::PolicyProposed {
+            by: name("oz@acme.dev"),
+            reason: words("it was too narrow"),
+            policy_hash: "ab".into(),
+        },
     ]
 }
 

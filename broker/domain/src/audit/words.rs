@@ -42,6 +42,9 @@ impl Event {
                 "by {by}, policies {}: of {looked_at} grants {refused} would not be given any more, {revoked} taken back",
                 short(policy_hash)
             ),
+            Self::PolicyProposed { by, reason, policy_hash } => {
+                format!("{} by {by}: {}", short(policy_hash), reason.as_str())
+            }
             Self::PolicyRolledBack { by, reason, policy_hash, instead_of } => format!(
                 "by {by} to {} in place of {}: {}",
                 short(policy_hash),
