@@ -3,8 +3,8 @@
 use std::{fs, path::Path};
 
 use reqwest::{
-    Certificate, Client, RequestBuilder, Response, StatusCode, Url, header::HeaderMap,
-    redirect::Policy,
+    Certificate, Client, ClientBuilder, RequestBuilder, Response, StatusCode, Url,
+    header::HeaderMap, redirect::Policy,
 };
 
 use crate::{
@@ -57,19 +57,16 @@ impl Outlet {
     /// # Errors
     /// When a file is not usable.
     pub fn new(url: Url, ca: Option<&Path>) -> Result<Self, OutletError> {
-        crypto::install();
-        let mut client = Client::builder()
-            .timeout(UPSTREAM_CALL)
-            .connect_timeout(UPSTREAM_CONNECT)
-            .redirect(Policy::none())
-            .no_proxy();
-        if let Some(path) = ca {
-            let pem = fs::read_to_string(path).map_err(|error| {
-                OutletError::File(path.display().to_string(), error.to_string())
-            })?;
-            client = client.tls_certs_only(Certificate::from_pem_bundle(pem.as_bytes())?);
-        }
-        Ok(Self { url, client: client.build()? })
+        Ok(Self { url, client: client(ca)?.build()? })
+    }
+
+    /// The same with a connection of its own for each message. Why: on a kept one that the other end just
+    /// closed, a question that is put once gets no answer.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn by_fresh_connections(url: Url, ca: Option<&Path>) -> Result<Self, OutletError> {
+        Ok(Self { url, client: client(ca)?.pool_max_idle_per_host(0).build()? })
     }
 
     /// Its address, for log lines.
@@ -129,6 +126,22 @@ impl Outlet {
         let said = said.chars().filter(|letter| !letter.is_control()).take(200).collect();
         Err(PushError::Refused(status, said))
     }
+}
+
+fn client(ca: Option<&Path>) -> Result<ClientBuilder, OutletError> {
+    crypto::install();
+
+    let mut client = Client::builder()
+        .timeout(UPSTREAM_CALL)
+        .connect_timeout(UPSTREAM_CONNECT)
+        .redirect(Policy::none())
+        .no_proxy();
+    if let Some(path) = ca {
+        let pem = fs::read_to_string(path)
+            .map_err(|error| OutletError::File(path.display().to_string(), error.to_string()))?;
+        client = client.tls_certs_only(Certificate::from_pem_bundle(pem.as_bytes())?);
+    }
+    Ok(client)
 }
 
 /// The cause: "connection refused" says more than "error sending request".

@@ -98,7 +98,7 @@ impl Reviewer {
     /// # Errors
     /// When the key is none, or a file is not usable.
     pub fn new(config: &ReviewerConfig, key: &Secret) -> Result<Self, ReviewerError> {
-        let outlet = Outlet::new(config.url.clone(), config.ca.as_deref())?;
+        let outlet = Outlet::by_fresh_connections(config.url.clone(), config.ca.as_deref())?;
         let key = WebhookKey::parse(key);
         let key = key.map_err(|error| ReviewerError::Key(config.name.clone(), error))?;
         Ok(Self { outlet, key, timeout: config.timeout })

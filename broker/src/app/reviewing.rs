@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::upkeep::stopped_within;
 use crate::operation::{
     Broker,
-    review::{Reviewers, UnderWay, missing},
+    review::{Looked, Reviewers, UnderWay, missing},
 };
 
 /// How often it is looked for what is due without being woken.
@@ -23,18 +23,27 @@ pub(super) async fn reviewing(
     stop: CancellationToken,
 ) {
     let (mut under_way, mut seen) = (UnderWay::default(), None);
+    let mut look = std::pin::pin!(tokio::time::sleep(LOOK));
     loop {
         warn_once(&broker, &reviewers, &mut seen);
         let done = tokio::select! {
             () = stop.cancelled() => return,
             done = under_way.one_done() => done,
-            () = broker.reviews.notified() => Ok(()),
-            () = tokio::time::sleep(LOOK) => Ok(()),
+            () = broker.reviews.notified() => Ok(Looked::Recorded),
+            () = &mut look => {
+                look.set(tokio::time::sleep(LOOK));
+                Ok(Looked::Recorded)
+            }
         };
-        if let Err(error) = done {
-            tracing::error!(%error, "what a reviewer said could not be recorded; it is asked again");
-            if stopped_within(&stop, PAUSE).await {
-                return;
+        match done {
+            Ok(Looked::Recorded) => {}
+            // Why not at once: it is still due, and that would be a loop.
+            Ok(Looked::Passed) => continue,
+            Err(error) => {
+                tracing::error!(%error, "what a reviewer said could not be recorded; it is asked again");
+                if stopped_within(&stop, PAUSE).await {
+                    return;
+                }
             }
         }
         under_way.begin(&broker, &reviewers);

@@ -44,10 +44,19 @@ pub fn missing(
     rules.catalogue().reviewers().filter(move |name| !known(name))
 }
 
+/// What came of looking at one that was due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Looked {
+    /// An answer is recorded, if only that there is none.
+    Recorded,
+    /// Nobody could ask now: it waits no more, or for an upstream that is not configured.
+    Passed,
+}
+
 /// Questions that are under way, to each reviewer so many at most: one that is slow holds up no other.
 #[derive(Default)]
 pub struct UnderWay {
-    asks: JoinSet<Result<(), Refusal>>,
+    asks: JoinSet<Result<Looked, Refusal>>,
     places: HashMap<Id, (GrantId, ReviewerName)>,
 }
 
@@ -75,7 +84,7 @@ impl UnderWay {
     ///
     /// # Errors
     /// When it could not be recorded: it is still due.
-    pub async fn one_done(&mut self) -> Result<(), Refusal> {
+    pub async fn one_done(&mut self) -> Result<Looked, Refusal> {
         let (id, recorded) = match self.asks.join_next_with_id().await {
             Some(Ok((id, recorded))) => (id, recorded),
             Some(Err(error)) => (error.id(), Err(Refusal::Internal(error.to_string()))),
@@ -92,8 +101,8 @@ async fn review(
     reviewer: Option<&Reviewer>,
     id: GrantId,
     name: &ReviewerName,
-) -> Result<(), Refusal> {
-    let Some(case) = Case::of(broker, id, name).await? else { return Ok(()) };
+) -> Result<Looked, Refusal> {
+    let Some(case) = Case::of(broker, id, name).await? else { return Ok(Looked::Passed) };
     let mut draft = case.draft();
     match case.hear(broker, reviewer, &mut draft).await? {
         Ok(said) => {
@@ -107,7 +116,7 @@ async fn review(
         tracing::warn!(grant = %id, reviewer = %name, cause, "a reviewer gave no answer that counts; people have to say");
     }
     match broker.store.record_review(draft, broker.clock.now()).await {
-        Ok(()) | Err(StoreError::NoGrant) => Ok(()),
+        Ok(()) | Err(StoreError::NoGrant) => Ok(Looked::Recorded),
         Err(error) => Err(error.into()),
     }
 }
@@ -133,7 +142,7 @@ struct CasePower {
 }
 
 impl Case {
-    /// `None` if nothing waits any more.
+    /// `None` if nothing waits any more, or for an upstream that is not configured.
     async fn of(
         broker: &Broker,
         id: GrantId,
