@@ -110,6 +110,8 @@ pub const RPCS: &[RpcRow] = &[
     row("/jeton.v1.PolicyService/GetPolicySet", Needs::Identity, ""),
     row("/jeton.v1.PolicyService/ReloadPolicies", Needs::Identity, "policy_loaded"),
     row("/jeton.v1.PolicyService/RollBackPolicies", Needs::Identity, "policy_rolled_back"),
+    row("/jeton.v1.PolicyService/Explain", Needs::Identity, ""),
+    row("/jeton.v1.PolicyService/Survey", Needs::Identity, ""),
     row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
     row("/jeton.v1.RevocationService/WatchRevocations", Needs::Identity, ""),
     row("/jeton.v1.AuditService/ListEntries", Needs::LogView, "log_read"),

@@ -3,6 +3,7 @@
 //! Nothing absent means "all": a missing scope, an empty list and an unknown enum are errors.
 
 pub(super) mod audit;
+pub(super) mod explain;
 
 use std::time::Duration;
 
@@ -137,20 +138,23 @@ pub(super) fn scope_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
 }
 
 pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
-    let scope = request
-        .scope
-        .ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
-    let (actions, git_ref) = limits("scope", scope.actions, &scope.r#ref)?;
     Ok(Ask {
-        scope: Scope {
-            upstream: Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?,
-            resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
-            actions,
-            git_ref,
-        },
+        scope: parsed_scope(request.scope)?,
         ttl: ttl(request.ttl_seconds),
         reason: Words::new(&request.reason),
         request_id: optional("request_id", &request.request_id, request_id)?,
+    })
+}
+
+fn parsed_scope(scope: Option<v1::Scope>) -> Parsed<Scope> {
+    let scope =
+        scope.ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
+    let (actions, git_ref) = limits("scope", scope.actions, &scope.r#ref)?;
+    Ok(Scope {
+        upstream: Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?,
+        resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
+        actions,
+        git_ref,
     })
 }
 
