@@ -11,6 +11,7 @@ pub mod close_session;
 pub mod copy_out;
 pub mod decide_approval;
 pub mod exchange;
+pub mod explain;
 pub mod halt;
 pub mod hear;
 pub mod introspect;

@@ -61,7 +61,9 @@ pub use self::{
     env::{ENVIRONMENT, log_key, no_color},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching, Revocation},
-    policies::{KeptPolicies, PoliciesInfo, ReloadedPolicies},
+    policies::{
+        KeptPolicies, PoliciesInfo, PolicyAnswer, PolicyQuestion, PolicyRow, ReloadedPolicies,
+    },
     revocations::{EndedGrant, RevocationWord, Revocations},
     session::Session,
     sessions::{Binding, OpenSession, OpenedSession},

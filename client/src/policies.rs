@@ -1,9 +1,15 @@
 //! The policies that a broker has in force, and those that it had.
 
+use std::time::Duration;
+
+use jeton_domain::scope::Scope;
 use jeton_proto::v1::{self, policy_service_client::PolicyServiceClient};
 use serde::Serialize;
 
-use crate::{connect::Client, error::Error, wire};
+use crate::{connect::Client, error::Error, types::GuardInfo, wire};
+
+/// Rows of one page.
+const PAGE: u32 = 500;
 
 /// What is in force, and what was.
 #[derive(Debug, Clone, Serialize)]
@@ -39,7 +45,144 @@ pub struct ReloadedPolicies {
     pub problems: Vec<String>,
 }
 
+/// A question to the policies in force.
+#[derive(Debug, Clone)]
+pub struct PolicyQuestion {
+    /// The agent; with a session's handle its own.
+    pub agent: Option<String>,
+    /// The person that it acts for.
+    pub person: Option<String>,
+    /// Agents that passed it on, from the first.
+    pub delegators: Vec<String>,
+    /// What it asks for.
+    pub scope: Scope,
+    /// How long; `None` asks for the longest that is allowed.
+    pub ttl: Option<Duration>,
+    /// Groups that approved it.
+    pub approved_by: Vec<String>,
+}
+
+impl PolicyQuestion {
+    /// What the session of the handle would be answered.
+    #[must_use]
+    pub fn new(scope: Scope) -> Self {
+        let none = Vec::new;
+        let (agent, person, ttl) = (None, None, None);
+        Self { agent, person, delegators: none(), scope, ttl, approved_by: none() }
+    }
+}
+
+/// What would be answered.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PolicyAnswer {
+    /// `allow`, `needs approval` or `deny`.
+    pub answer: String,
+    /// How long it would be given; absent if it is denied.
+    pub ttl_seconds: Option<u32>,
+    /// Policies that decide.
+    pub policy_ids: Vec<String>,
+    /// What people must lift first.
+    pub guards: Vec<GuardInfo>,
+    /// Why it is denied.
+    pub reason: String,
+    /// Which layer denies it.
+    pub layer: Option<String>,
+    /// What would be granted instead, the nearest first.
+    pub requestable: Vec<String>,
+}
+
+/// The answer to one of many questions.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct PolicyRow {
+    /// Who: an agent, or a pattern of agents.
+    pub agent: String,
+    /// What.
+    pub scope: String,
+    /// The answer.
+    pub answer: PolicyAnswer,
+}
+
 impl Client {
+    /// What would be answered to a question. Grants nothing.
+    ///
+    /// # Errors
+    /// When the caller may not ask it.
+    pub async fn explain(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Error> {
+        let ttl = question.ttl.map_or(Ok(0), |ttl| u32::try_from(ttl.as_secs()));
+        let request = v1::ExplainRequest {
+            agent: question.agent.unwrap_or_default(),
+            person: question.person.unwrap_or_default(),
+            delegators: question.delegators,
+            scope: Some(wire::scope(&question.scope)),
+            ttl_seconds: ttl.map_err(|_| Error::config("the time is longer than a century"))?,
+            approved_by: question.approved_by,
+        };
+        let path = "/jeton.v1.PolicyService/Explain";
+        let answer = self
+            .again(path, request, |channel, request| async move {
+                PolicyServiceClient::new(channel).explain(request).await
+            })
+            .await?;
+        answer.answer.map(wire::policy_answer).ok_or_else(|| wire::missing("answer"))
+    }
+
+    /// What an agent may do, for all that the catalogue lists; without a name, what the session of the
+    /// handle may, for what its envelope holds.
+    ///
+    /// # Errors
+    /// When the caller may not ask it.
+    pub async fn may(
+        &self,
+        agent: Option<&str>,
+        person: Option<&str>,
+    ) -> Result<Vec<PolicyRow>, Error> {
+        self.survey(agent, None, person).await
+    }
+
+    /// Who of the listed agents may do something.
+    ///
+    /// # Errors
+    /// When the caller may not ask it.
+    pub async fn who_may(
+        &self,
+        scope: &Scope,
+        person: Option<&str>,
+    ) -> Result<Vec<PolicyRow>, Error> {
+        self.survey(None, Some(scope), person).await
+    }
+
+    async fn survey(
+        &self,
+        agent: Option<&str>,
+        scope: Option<&Scope>,
+        person: Option<&str>,
+    ) -> Result<Vec<PolicyRow>, Error> {
+        let (mut rows, mut token) = (Vec::new(), String::new());
+        loop {
+            let request = v1::SurveyRequest {
+                agent: agent.unwrap_or_default().to_owned(),
+                scope: scope.map(wire::scope),
+                person: person.unwrap_or_default().to_owned(),
+                page: Some(v1::Page { size: PAGE, token }),
+            };
+            let path = "/jeton.v1.PolicyService/Survey";
+            let answer = self
+                .again(path, request, |channel, request| async move {
+                    PolicyServiceClient::new(channel).survey(request).await
+                })
+                .await?;
+            for row in answer.rows {
+                rows.push(wire::policy_row(row)?);
+            }
+            token = answer.next_page_token;
+            if token.is_empty() {
+                return Ok(rows);
+            }
+        }
+    }
+
     /// What is in force, and what was.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use crate::{
     audit::{EntryInfo, Summary, SummaryPart},
     emergencies::EmergencyInfo,
     error::{Error, ErrorKind},
+    policies::{PolicyAnswer, PolicyRow},
     revocations::{EndedGrant, RevocationWord},
     types::{
         BudgetInfo, DelegatorInfo, GrantInfo, Granted, GuardInfo, Introspection, IssuedSecret,
@@ -134,11 +135,6 @@ pub(crate) fn stop(stop: v1::Stop) -> StopInfo {
 pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
     let state = word(grant.state().as_str_name(), "GRANT_STATE_");
     let upstream = word(grant.upstream_revocation().as_str_name(), "UPSTREAM_REVOCATION_");
-    let guard = |guard: v1::Guard| GuardInfo {
-        policy_id: guard.policy_id,
-        groups: guard.groups,
-        reason: guard.reason,
-    };
     GrantInfo {
         id: grant.id,
         session: grant.session,
@@ -252,6 +248,31 @@ pub(crate) fn summary(summary: v1::SummariseResponse) -> Summary {
         looked_at: summary.looked_at,
         part: Some(summary.part).filter(|part| !part.is_empty()),
     }
+}
+
+fn guard(guard: v1::Guard) -> GuardInfo {
+    let v1::Guard { policy_id, groups, reason } = guard;
+    GuardInfo { policy_id, groups, reason }
+}
+
+pub(crate) fn policy_answer(answer: v1::PolicyAnswer) -> PolicyAnswer {
+    PolicyAnswer {
+        answer: answer.answer,
+        ttl_seconds: Some(answer.ttl_seconds).filter(|seconds| *seconds > 0),
+        policy_ids: answer.policy_ids,
+        guards: answer.guards.into_iter().map(guard).collect(),
+        reason: answer.reason,
+        layer: Some(answer.layer).filter(|layer| !layer.is_empty()),
+        requestable: answer.requestable,
+    }
+}
+
+pub(crate) fn policy_row(row: v1::SurveyRow) -> Result<PolicyRow, Error> {
+    Ok(PolicyRow {
+        agent: row.agent,
+        scope: scope_text(&row.scope.ok_or_else(|| missing("scope"))?),
+        answer: policy_answer(row.answer.ok_or_else(|| missing("answer"))?),
+    })
 }
 
 fn scope_text(scope: &v1::Scope) -> String {

@@ -15,7 +15,7 @@ use jeton_proto::{
         approval_service_client::ApprovalServiceClient, audit_service_client::AuditServiceClient,
         grant_service_client::GrantServiceClient,
         introspection_service_client::IntrospectionServiceClient, open_session_request::Binding,
-        session_service_client::SessionServiceClient,
+        policy_service_client::PolicyServiceClient, session_service_client::SessionServiceClient,
     },
 };
 use tempfile::TempDir;
@@ -343,6 +343,11 @@ impl Caller {
     /// The audit service.
     pub fn audit(&self) -> AuditServiceClient<Send_> {
         AuditServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
+    }
+
+    /// The policy service.
+    pub fn policies(&self) -> PolicyServiceClient<Send_> {
+        PolicyServiceClient::with_interceptor(self.channel.clone(), Handle(self.handle.clone()))
     }
 
     /// The approval service.

@@ -12,10 +12,10 @@ use jeton_broker::{
     },
 };
 use jeton_proto::v1::{
-    CloseSessionRequest, IntrospectRequest, ListBudgetsRequest, ListEntriesRequest,
+    CloseSessionRequest, ExplainRequest, IntrospectRequest, ListBudgetsRequest, ListEntriesRequest,
     ListGrantsRequest, ListSessionsRequest, OpenSessionRequest, Page, ReDecideRequest,
     RenewGrantRequest, RequestGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
-    SummariseRequest, TailEntriesRequest, open_session_request::Binding,
+    SummariseRequest, SurveyRequest, TailEntriesRequest, open_session_request::Binding,
 };
 use jeton_tests::{
     any_rpc::{self, Rpc},
@@ -70,11 +70,15 @@ const NAMING: &[(&str, &str, Names)] = &[
     ("AuditService", "filter.by", Names::Agent),
     ("AuditService", "filter.session", Names::Session),
     ("AuditService", "filter.grant", Names::Grant),
+    ("PolicyService/Explain", "agent", Names::Agent),
+    ("PolicyService/Survey", "agent", Names::Agent),
     ("", "page.token", Names::Page),
 ];
 
 /// Fields that are words: what they may say is decided, but they are nobody's.
 const PLAIN: &[&str] = &[
+    "approved_by",
+    "delegators",
     "request_hash",
     "hash",
     "glass",
@@ -294,6 +298,9 @@ fn good(world: &World, path: &str, who: &str, own: &Scene) -> Vec<u8> {
         "Introspect" => {
             IntrospectRequest { audience: AUDIENCE.into(), ..Default::default() }.encode_to_vec()
         }
+        "Explain" => {
+            ExplainRequest { scope: Some(scope(READ)), ..Default::default() }.encode_to_vec()
+        }
         "Summarise" => {
             SummariseRequest { by: "event".into(), ..Default::default() }.encode_to_vec()
         }
@@ -423,7 +430,7 @@ async fn a_page_token_opens_its_own_list_for_its_own_caller_alone() {
         .into_iter()
         .filter(|rpc| rpc.texts.iter().any(|field| field.name == "page.token"))
         .collect();
-    assert_eq!(lists.len(), 4, "lists, entries and what is decided again");
+    assert_eq!(lists.len(), 5, "lists, entries, what is decided again and what would be");
     // `page { size: 1 }` stands at another place in each request; typed messages know it.
     let first = |path: &str| {
         let page = Some(Page { size: 1, ..Default::default() });
@@ -431,6 +438,9 @@ async fn a_page_token_opens_its_own_list_for_its_own_caller_alone() {
             "ListGrants" => ListGrantsRequest { page, ..Default::default() }.encode_to_vec(),
             "ListSessions" => ListSessionsRequest { page, ..Default::default() }.encode_to_vec(),
             "ListEntries" => ListEntriesRequest { page, ..Default::default() }.encode_to_vec(),
+            "Survey" => {
+                SurveyRequest { page, agent: AGENT.into(), ..Default::default() }.encode_to_vec()
+            }
             "ReDecide" => ReDecideRequest { page, ..Default::default() }.encode_to_vec(),
             other => panic!("{other}: say how its first page is asked for"),
         }

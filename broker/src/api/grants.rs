@@ -184,7 +184,7 @@ impl GrantService for Api {
         let caller = caller(&request)?;
         let ListBudgetsRequest { session, scope } = request.into_inner();
         let session = wire::optional("session", &session, wire::session_id)?;
-        let scope = wire::wanted(scope)?;
+        let scope = wire::parsed_scope(scope)?;
         let means = budgets::means(&self.broker, &caller, session, scope).await?;
         Ok(Response::new(ListBudgetsResponse {
             grants_used: means.used,

@@ -2,14 +2,16 @@
 
 use jeton_domain::{decision::Rules, session::Words};
 use jeton_proto::v1::{
-    GetPoliciesRequest, GetPoliciesResponse, GetPolicySetRequest, GetPolicySetResponse,
-    KeptPolicySet, PolicyFile, ReloadPoliciesRequest, ReloadPoliciesResponse,
-    RollBackPoliciesRequest, RollBackPoliciesResponse, policy_service_server::PolicyService,
+    ExplainRequest, ExplainResponse, GetPoliciesRequest, GetPoliciesResponse, GetPolicySetRequest,
+    GetPolicySetResponse, KeptPolicySet, PolicyFile, ReloadPoliciesRequest, ReloadPoliciesResponse,
+    RollBackPoliciesRequest, RollBackPoliciesResponse, SurveyRequest, SurveyResponse,
+    policy_service_server::PolicyService,
 };
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, caller, wire};
+use super::{Api, caller, page, status, wire};
 use crate::operation::{
+    explain,
     policies::{self, GoneBack},
     reload_policy::Reloaded,
 };
@@ -68,5 +70,40 @@ impl PolicyService for Api {
         let done = policies::roll_back(&self.broker, &caller, hash, Words::new(&reason)).await?;
         let proposed = done == GoneBack::Proposed;
         Ok(Response::new(RollBackPoliciesResponse { proposed }))
+    }
+
+    async fn explain(
+        &self,
+        request: Request<ExplainRequest>,
+    ) -> Result<Response<ExplainResponse>, Status> {
+        let caller = caller(&request)?;
+        let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
+        let asking = wire::explain::asking(request.into_inner())?;
+        let (hash, answer) = explain::explain(&self.broker, &caller, asking).await?;
+        let answer = Some(wire::explain::answer(answer));
+        Ok(Response::new(ExplainResponse { hash, answer }))
+    }
+
+    async fn survey(
+        &self,
+        request: Request<SurveyRequest>,
+    ) -> Result<Response<SurveyResponse>, Status> {
+        let caller = caller(&request)?;
+        let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
+        let SurveyRequest { agent, scope, person, page: asked } = request.into_inner();
+        // Why with the set: under another one the places are those of other questions.
+        let set = self.broker.policies.current().hash().to_owned();
+        let query =
+            page::query("survey", &format!("{agent:?} {scope:?} {person:?} {set}"), &caller);
+        let about = wire::explain::about(&agent, scope)?;
+        let person = wire::optional("person", &person, wire::principal)?;
+        let (place, size) = page::place(&self.broker, asked, &query)?;
+        let from = (place.unwrap_or(0), size);
+        let found = explain::survey(&self.broker, &caller, about, person, from).await?;
+        Ok(Response::new(SurveyResponse {
+            hash: found.policy_hash,
+            rows: found.rows.into_iter().map(wire::explain::row).collect(),
+            next_page_token: page::render_place(&self.broker, found.next, &query)?,
+        }))
     }
 }

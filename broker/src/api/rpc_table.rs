@@ -118,6 +118,8 @@ pub const RPCS: &[RpcRow] = &[
         Needs::Identity,
         "policy_proposed policy_rolled_back",
     ),
+    row("/jeton.v1.PolicyService/Explain", Needs::Identity, ""),
+    row("/jeton.v1.PolicyService/Survey", Needs::Identity, ""),
     row("/jeton.v1.IntrospectionService/Introspect", Needs::Verifier, ""),
     row("/jeton.v1.RevocationService/WatchRevocations", Needs::Identity, ""),
     row("/jeton.v1.AuditService/ListEntries", Needs::LogView, "log_read"),

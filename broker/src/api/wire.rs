@@ -4,6 +4,7 @@
 
 pub(super) mod audit;
 pub(super) mod budgets;
+pub(super) mod explain;
 
 use std::time::Duration;
 
@@ -137,7 +138,16 @@ pub(super) fn scope_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
     ScopeBound::new(upstream, &scope.resource, actions, git_ref).map_err(bad)
 }
 
-pub(super) fn wanted(scope: Option<v1::Scope>) -> Parsed<Scope> {
+pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
+    Ok(Ask {
+        scope: parsed_scope(request.scope)?,
+        ttl: ttl(request.ttl_seconds),
+        reason: Words::new(&request.reason),
+        request_id: optional("request_id", &request.request_id, request_id)?,
+    })
+}
+
+pub(super) fn parsed_scope(scope: Option<v1::Scope>) -> Parsed<Scope> {
     let scope =
         scope.ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
     let (actions, git_ref) = limits("scope", scope.actions, &scope.r#ref)?;
@@ -146,15 +156,6 @@ pub(super) fn wanted(scope: Option<v1::Scope>) -> Parsed<Scope> {
         resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
         actions,
         git_ref,
-    })
-}
-
-pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
-    Ok(Ask {
-        scope: wanted(request.scope)?,
-        ttl: ttl(request.ttl_seconds),
-        reason: Words::new(&request.reason),
-        request_id: optional("request_id", &request.request_id, request_id)?,
     })
 }
 

@@ -1,6 +1,8 @@
 //! `jeton policy`: what authors of policies need before anything rests on them. Works on a folder,
 //! without a broker, but for `replay` and `suggest`, which read its log, and for what is about its own set.
 
+mod online;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -75,9 +77,10 @@ pub enum Command {
         cover_all: bool,
     },
     /// Tell what is answered to one question, why, and what would be granted instead.
+    #[command(allow_missing_positional = true)]
     Explain {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder; without it, the broker is asked, by what it has in force.
+        folder: Option<PathBuf>,
         /// What is asked for, such as 'git:acme/api contents:write ref=main'.
         scope: String,
         #[command(flatten)]
@@ -91,15 +94,16 @@ pub enum Command {
     },
     /// Tell what an agent may do, for all that the catalogue lists.
     Can {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder; without it, the broker is asked, by what it has in force.
+        folder: Option<PathBuf>,
         #[command(flatten)]
         who: Who,
     },
     /// Tell who of the listed agents may do something.
+    #[command(allow_missing_positional = true)]
     Who {
-        /// The folder.
-        folder: PathBuf,
+        /// The folder; without it, the broker is asked, by what it has in force.
+        folder: Option<PathBuf>,
         /// What.
         scope: String,
         /// For this person.
@@ -155,9 +159,9 @@ pub enum Command {
 /// Who asks.
 #[derive(Args)]
 pub struct Who {
-    /// The agent.
+    /// The agent; without it, the broker answers for the session of your handle.
     #[arg(long, value_name = "NAME")]
-    agent: String,
+    agent: Option<String>,
     /// The person that it acts for.
     #[arg(long, value_name = "NAME")]
     person: Option<String>,
@@ -176,7 +180,14 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
         Command::Check { folder, strict } => check(output, &folder, strict),
         Command::Fmt { folder, check } => fmt(output, &folder, check),
         Command::Test { folder, cases, cover_all } => test(output, &folder, &cases, cover_all),
-        Command::Explain { folder, scope, who, ttl, approvals } => {
+        Command::Explain { folder: None, scope, who, ttl, approvals } => {
+            online::explain(global, super::ask::scope(&scope)?, who, ttl, approvals).await
+        }
+        Command::Can { folder: None, who } => online::can(global, who).await,
+        Command::Who { folder: None, scope, person } => {
+            online::who(global, &super::ask::scope(&scope)?, person.as_deref()).await
+        }
+        Command::Explain { folder: Some(folder), scope, who, ttl, approvals } => {
             let ttl = ttl.and_then(|ttl| u32::try_from(ttl.as_secs()).ok());
             let asked = Ask {
                 ttl: ttl.and_then(Ttl::from_seconds),
@@ -184,15 +195,16 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
                 ..asked(&who, super::ask::scope(&scope)?)?
             };
             let answer = ask(&load(&folder)?, &asked).map_err(odd)?;
-            output.result(&AnswerJson::of(&answer), || explained(&asked, &answer))?;
+            let question = format!("{} for {}", asked.scope, asked.agent);
+            output.result(&AnswerJson::of(&answer), || explained(&question, &answer))?;
             Ok(exit::OK)
         }
-        Command::Can { folder, who } => {
-            let (agent, person) = (name(&who.agent)?, optional(who.person.as_deref())?);
+        Command::Can { folder: Some(folder), who } => {
+            let (agent, person) = (who.named()?, optional(who.person.as_deref())?);
             let rows = survey::can(&load(&folder)?, &agent, person.as_ref(), now()).map_err(odd)?;
             surveyed(output, &rows, |row| row.scope.to_string())
         }
-        Command::Who { folder, scope, person } => {
+        Command::Who { folder: Some(folder), scope, person } => {
             let (scope, person) = (super::ask::scope(&scope)?, optional(person.as_deref())?);
             let rows = survey::who(&load(&folder)?, &scope, person.as_ref(), now()).map_err(odd)?;
             surveyed(output, &rows, |row| row.agent.clone())
@@ -335,7 +347,7 @@ fn test(
 fn asked(who: &Who, scope: Scope) -> Result<Ask, Failure> {
     let delegators = who.delegators.iter().map(|text| name(text));
     Ok(Ask {
-        agent: name(&who.agent)?,
+        agent: who.named()?,
         person: optional(who.person.as_deref())?,
         delegators: delegators.collect::<Result<_, _>>()?,
         scope,
@@ -346,8 +358,17 @@ fn asked(who: &Who, scope: Scope) -> Result<Ask, Failure> {
     })
 }
 
-fn explained(asked: &Ask, answer: &Answer) -> String {
-    let mut text = format!("{}: {} for {}\n", answer.word(), asked.scope, asked.agent);
+impl Who {
+    fn named(&self) -> Result<PrincipalId, Failure> {
+        let agent = self.agent.as_deref().ok_or_else(|| {
+            Failure::Invalid("a folder knows no session; name the agent by --agent".to_owned())
+        })?;
+        name(agent)
+    }
+}
+
+fn explained(asked: &str, answer: &Answer) -> String {
+    let mut text = format!("{}: {asked}\n", answer.word());
     match answer {
         Answer::Allow { ttl, .. } => text += &format!("  longest:      {} s\n", ttl.seconds()),
         Answer::NeedsApproval { ttl, guards, .. } => {
@@ -359,7 +380,8 @@ fn explained(asked: &Ask, answer: &Answer) -> String {
                 text += &format!("{}\n", clean(guard.reason.as_str()));
             }
         }
-        Answer::Deny { reason, instead, .. } => {
+        Answer::Deny { layer, reason, instead, .. } => {
+            text += &format!("  layer:        {}\n", layer.word());
             text += &format!("  why:          {}\n", clean(reason));
             for scope in instead {
                 text += &format!("  would be:     {}\n", clean(scope));
@@ -384,15 +406,16 @@ struct AnswerJson<'a> {
     policies: Vec<&'a str>,
     ttl_seconds: Option<u32>,
     groups: Vec<String>,
+    layer: Option<&'static str>,
     reason: Option<&'a str>,
     instead: &'a [String],
 }
 
 impl<'a> AnswerJson<'a> {
     fn of(answer: &'a Answer) -> Self {
-        let (ttl, reason, instead): (_, _, &[String]) = match answer {
+        let (ttl, why, instead): (_, _, &[String]) = match answer {
             Answer::Allow { ttl, .. } | Answer::NeedsApproval { ttl, .. } => (Some(ttl), None, &[]),
-            Answer::Deny { reason, instead, .. } => (None, Some(reason.as_str()), instead),
+            Answer::Deny { layer, reason, instead, .. } => (None, Some((layer, reason)), instead),
         };
         Self {
             agent: None,
@@ -401,7 +424,8 @@ impl<'a> AnswerJson<'a> {
             policies: answer.policies().iter().map(|id| id.as_str()).collect(),
             ttl_seconds: ttl.map(|ttl| ttl.seconds()),
             groups: answer.groups().iter().map(ToString::to_string).collect(),
-            reason,
+            layer: why.map(|(layer, _)| layer.word()),
+            reason: why.map(|(_, reason)| reason.as_str()),
             instead,
         }
     }

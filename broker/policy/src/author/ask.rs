@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jeton_domain::{
     approval::{GroupName, Guard},
-    decision::{Decision, Delivery, Denial, GrantRequest, PolicyId, Standing, decide},
+    decision::{Decision, Delivery, Denial, GrantRequest, Layer, PolicyId, Standing, decide},
     delegation::{Chain, ChainError, Link},
     id::{Row, SessionId, Tag},
     limits::GRANT_TTL_SECONDS,
@@ -59,6 +59,8 @@ pub enum Answer {
     },
     /// No.
     Deny {
+        /// Which layer says so.
+        layer: Layer,
         /// Why.
         reason: String,
         /// What decided.
@@ -138,18 +140,24 @@ pub fn ask(set: &PolicySet, ask: &Ask) -> Result<Answer, AskError> {
         delivery: ask.delivery,
         reason: Words::default(),
     };
-    Ok(match decide(set, standing, &request) {
-        Decision::Permit(permit) => {
-            let policies = permit.decided_by().policies.clone();
-            Answer::Allow { ttl: permit.ttl(), policies }
+    Ok(decide(set, standing, &request).into())
+}
+
+impl From<Decision> for Answer {
+    fn from(decision: Decision) -> Self {
+        match decision {
+            Decision::Permit(permit) => {
+                let policies = permit.decided_by().policies.clone();
+                Self::Allow { ttl: permit.ttl(), policies }
+            }
+            Decision::NeedsApproval { guards, ttl, decided_by } => {
+                Self::NeedsApproval { ttl, guards, policies: decided_by.policies }
+            }
+            Decision::Deny(Denial { layer, reason, decided_by, requestable }) => {
+                Self::Deny { layer, reason, policies: decided_by.policies, instead: requestable }
+            }
         }
-        Decision::NeedsApproval { guards, ttl, decided_by } => {
-            Answer::NeedsApproval { ttl, guards, policies: decided_by.policies }
-        }
-        Decision::Deny(Denial { reason, decided_by, requestable, .. }) => {
-            Answer::Deny { reason, policies: decided_by.policies, instead: requestable }
-        }
-    })
+    }
 }
 
 /// A session that nobody opened.

@@ -34,24 +34,39 @@ pub fn can(
     person: Option<&PrincipalId>,
     now: Timestamp,
 ) -> Result<Vec<Row>, AskError> {
-    let own = Pattern::parse("agent/*").ok();
-    let mut rows = Vec::new();
-    for (upstream, resource) in set.resources() {
-        for action in set.actions(&upstream) {
-            let actions = Actions::new([action.clone()])?;
-            let refs = match action.level() {
-                "read" => vec![None],
-                _ => vec![None, own.clone()],
-            };
-            for git_ref in refs {
+    scopes(set).map(|scope| one(set, agent, person, scope?, now)).collect()
+}
+
+/// What [`can`] asks for.
+pub fn scopes(set: &PolicySet) -> impl Iterator<Item = Result<Scope, AskError>> + '_ {
+    set.resources().into_iter().flat_map(|(upstream, resource)| {
+        let actions = set.actions(&upstream);
+        actions.into_iter().flat_map(move |action| {
+            let own = Pattern::parse("agent/*").ok().filter(|_| action.level() != "read");
+            let refs = [Some(None), own.map(Some)];
+            let (upstream, resource) = (upstream.clone(), resource.clone());
+            refs.into_iter().flatten().map(move |git_ref| {
                 let (upstream, resource) = (upstream.clone(), resource.clone());
-                let scope = Scope { upstream, resource, actions: actions.clone(), git_ref };
-                let answer = ask(set, &asking(agent, person, &scope, now))?;
-                rows.push(Row { agent: agent.to_string(), scope, answer });
-            }
-        }
-    }
-    Ok(rows)
+                let actions = Actions::new([action.clone()])?;
+                Ok(Scope { upstream, resource, actions, git_ref })
+            })
+        })
+    })
+}
+
+/// Asks one of the questions.
+///
+/// # Errors
+/// When no session could ask it.
+pub fn one(
+    set: &PolicySet,
+    agent: &PrincipalId,
+    person: Option<&PrincipalId>,
+    scope: Scope,
+    now: Timestamp,
+) -> Result<Row, AskError> {
+    let answer = ask(set, &asking(agent, person, &scope, now))?;
+    Ok(Row { agent: agent.to_string(), scope, answer })
 }
 
 /// Who of the listed agents may do this: each entry of the catalogue, by a name that it matches.
@@ -64,12 +79,21 @@ pub fn who(
     person: Option<&PrincipalId>,
     now: Timestamp,
 ) -> Result<Vec<Row>, AskError> {
-    let mut rows = Vec::new();
-    for (pattern, example) in set.agents() {
-        let answer = ask(set, &asking(&example, person, scope, now))?;
-        rows.push(Row { agent: pattern, scope: scope.clone(), answer });
-    }
-    Ok(rows)
+    let named = |(pattern, example): (String, PrincipalId)| {
+        let row = one(set, &example, person, scope.clone(), now)?;
+        Ok(Row { agent: pattern, ..row })
+    };
+    examples(set).map(named).collect()
+}
+
+/// The listed agents: each pattern, and a name that it matches.
+pub fn examples(set: &PolicySet) -> impl Iterator<Item = (String, PrincipalId)> + '_ {
+    let example = |pattern: &str| {
+        let name = pattern.replace("**", "any").replace('*', "any");
+        PrincipalId::parse(&name).ok()
+    };
+    let rules = set.catalogue.agents.iter().map(|rule| rule.who.to_string());
+    rules.filter_map(move |pattern| example(&pattern).map(|name| (pattern, name)))
 }
 
 fn asking(agent: &PrincipalId, person: Option<&PrincipalId>, scope: &Scope, now: Timestamp) -> Ask {
@@ -99,15 +123,5 @@ impl PolicySet {
             .collect();
         all.extend(orgs);
         all
-    }
-
-    /// The listed agents: each pattern, and a name that it matches.
-    fn agents(&self) -> Vec<(String, PrincipalId)> {
-        let example = |pattern: &str| {
-            let name = pattern.replace("**", "any").replace('*', "any");
-            PrincipalId::parse(&name).ok()
-        };
-        let rules = self.catalogue.agents.iter().map(|rule| rule.who.to_string());
-        rules.filter_map(|pattern| example(&pattern).map(|name| (pattern, name))).collect()
     }
 }

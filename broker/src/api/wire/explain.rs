@@ -1,0 +1,60 @@
+//! The wire's side of questions to the policies.
+
+use jeton_domain::approval::GroupName;
+use jeton_policy::author::{ask::Answer, survey::Row};
+use jeton_proto::v1;
+
+use super::{Parsed, guard, invalid, optional, parsed_scope, principal, scope, ttl};
+use crate::operation::explain::{About, Asking};
+
+/// Reads one question.
+pub(crate) fn asking(request: v1::ExplainRequest) -> Parsed<Asking> {
+    let delegators = request.delegators.iter().map(|name| principal("delegators", name));
+    Ok(Asking {
+        agent: optional("agent", &request.agent, principal)?,
+        person: optional("person", &request.person, principal)?,
+        delegators: delegators.collect::<Result<_, _>>()?,
+        scope: parsed_scope(request.scope)?,
+        ttl: ttl(request.ttl_seconds),
+        approvals: request.approved_by.iter().map(|name| GroupName::new(name)).collect(),
+    })
+}
+
+/// Reads what many questions are about.
+pub(crate) fn about(agent: &str, scope: Option<v1::Scope>) -> Parsed<About> {
+    match (optional("agent", agent, principal)?, scope) {
+        (Some(_), Some(_)) => Err(invalid("scope", "name an agent or a scope, not both")),
+        (None, Some(scope)) => parsed_scope(Some(scope)).map(About::Scope),
+        (agent, None) => Ok(About::Agent(agent)),
+    }
+}
+
+pub(crate) fn answer(answer: Answer) -> v1::PolicyAnswer {
+    let told = v1::PolicyAnswer {
+        answer: answer.word().to_owned(),
+        policy_ids: answer.policies().iter().map(ToString::to_string).collect(),
+        ..v1::PolicyAnswer::default()
+    };
+    match answer {
+        Answer::Allow { ttl, .. } => v1::PolicyAnswer { ttl_seconds: ttl.seconds(), ..told },
+        Answer::NeedsApproval { ttl, guards, .. } => v1::PolicyAnswer {
+            ttl_seconds: ttl.seconds(),
+            guards: guards.iter().map(guard).collect(),
+            ..told
+        },
+        Answer::Deny { layer, reason, instead, .. } => v1::PolicyAnswer {
+            layer: layer.word().to_owned(),
+            reason,
+            requestable: instead,
+            ..told
+        },
+    }
+}
+
+pub(crate) fn row(row: Row) -> v1::SurveyRow {
+    v1::SurveyRow {
+        agent: row.agent,
+        scope: Some(scope(&row.scope)),
+        answer: Some(answer(row.answer)),
+    }
+}
