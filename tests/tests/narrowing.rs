@@ -95,10 +95,11 @@ fn nothing_is_issued_beyond_request_envelope_and_policy() {
             return;
         }
         let mut dice = Dice::new(seed);
-        let book = dice.book();
+        let mut book = dice.book();
+        let set = load(&mut book);
         let mut stricter = book.clone();
         stricter.rules.push(dice.rule("one-more".into(), true));
-        let (set, stricter_set) = (load(&book), load(&stricter));
+        let stricter_set = load(&mut stricter);
         for place in 0..CASES_A_SET {
             let case = dice.case();
             let story = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

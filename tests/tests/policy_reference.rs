@@ -8,6 +8,10 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use jeton_tests::reference::{
@@ -23,12 +27,12 @@ const CASES_A_SET: u64 = 2_000;
 /// The kinds of answers and cases that have to be seen, each in one of so many cases at least.
 const KINDS: [(&str, u64); 17] = [
     ("permit", 10),
-    ("permit, longest life found", 200),
+    ("permit, longest life found", 2_000),
     ("permit by several policies", 50),
     ("permit by approval", 200),
     ("permit passed on", 200),
-    ("needs approval", 20),
-    ("needs approval of several guards", 200),
+    ("needs approval", 50),
+    ("needs approval of several guards", 5_000),
     ("needs approval, passed on", 500),
     ("deny by session", 100),
     ("deny by stop", 50),
@@ -36,9 +40,9 @@ const KINDS: [(&str, u64); 17] = [
     ("deny by policy", 10),
     ("deny by policy, a forbid", 50),
     ("deny by policy, no permit", 50),
-    ("deny by policy, broken", 500),
-    ("decided by the time", 50),
-    ("decided by gateway", 50),
+    ("deny by policy, broken", 200),
+    ("decided by the time", 20_000),
+    ("decided by gateway", 2_000),
 ];
 
 #[allow(clippy::disallowed_methods, reason = "the size of a test is set from outside")]
@@ -91,42 +95,57 @@ fn depends(book: &Book, case: &Case, answer: &Plain, change: impl FnOnce(&mut Ca
     reference::decide(book, &other) != *answer
 }
 
+/// Decides all cases of one set both ways, and tells what was seen.
+fn hold(seed: u64) -> Vec<&'static str> {
+    let mut dice = Dice::new(seed);
+    let mut book = dice.book();
+    if dice.once_in(4) {
+        dice.break_one(&mut book);
+    }
+    let set = load(&mut book);
+    let mut seen = vec![];
+    for place in 0..CASES_A_SET {
+        let case = dice.case();
+        let story = catch_unwind(AssertUnwindSafe(|| {
+            let wanted = reference::decide(&book, &case);
+            assert_eq!(plain(&decide(&set, &case)), wanted);
+            wanted
+        }));
+        let answer = story.unwrap_or_else(|_| {
+            let (cedar, facts) = (book.cedar(), book.facts.toml());
+            panic!("above: JETON_SEED={seed}, case {place}, {case:#?} under\n{cedar}{facts}")
+        });
+        seen.extend(kinds(&book, &case, &answer));
+        // Why not for each: it costs another two decisions.
+        if place % 16 == 0 {
+            let later = |case: &mut Case| case.now += 1 << 30;
+            let gateway = |case: &mut Case| case.gateway ^= true;
+            seen.extend(depends(&book, &case, &answer, later).then_some("decided by the time"));
+            seen.extend(depends(&book, &case, &answer, gateway).then_some("decided by gateway"));
+        }
+    }
+    seen
+}
+
 #[test]
 fn a_million_cases_are_decided_as_the_reference_decides_them() {
     let (cases, first) = (number("JETON_CASES", 1_000_000), number("JETON_SEED", 0));
     let sets = cases.div_ceil(CASES_A_SET);
     println!("seeds {first} to {} of {CASES_A_SET} cases each", first + sets);
-    let mut seen: BTreeMap<&str, u64> = BTreeMap::new();
-    for seed in first..first + sets {
-        let mut dice = Dice::new(seed);
-        let mut book = dice.book();
-        if dice.once_in(4) {
-            dice.break_one(&mut book);
+    let next = AtomicU64::new(first);
+    let seen: Mutex<BTreeMap<&str, u64>> = Mutex::default();
+    let work = || loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= first + sets {
+            return;
         }
-        let set = load(&book);
-        for place in 0..CASES_A_SET {
-            let case = dice.case();
-            let story = catch_unwind(AssertUnwindSafe(|| {
-                let wanted = reference::decide(&book, &case);
-                assert_eq!(plain(&decide(&set, &case)), wanted);
-                wanted
-            }));
-            let answer = story.unwrap_or_else(|_| {
-                let (cedar, facts) = (book.cedar(), book.facts.toml());
-                panic!("above: JETON_SEED={seed}, case {place}, {case:#?} under\n{cedar}{facts}")
-            });
-            for kind in kinds(&book, &case, &answer) {
-                *seen.entry(kind).or_default() += 1;
-            }
-            // Why not for each: it costs another two decisions.
-            if place % 16 == 0 {
-                let later = depends(&book, &case, &answer, |case| case.now += 1 << 30);
-                let gateway = depends(&book, &case, &answer, |case| case.gateway ^= true);
-                *seen.entry("decided by the time").or_default() += u64::from(later) * 16;
-                *seen.entry("decided by gateway").or_default() += u64::from(gateway) * 16;
-            }
-        }
-    }
+        let found = hold(seed);
+        let mut seen = seen.lock().unwrap();
+        found.into_iter().for_each(|kind| *seen.entry(kind).or_default() += 1);
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    let seen = seen.into_inner().unwrap();
     println!("{seen:#?}");
     // A test that hardly sees an answer proves nothing about it.
     for (kind, one_in) in KINDS {

@@ -5,7 +5,7 @@
 //! policies about a whole organisation reach every resource in it, and those about teams only whom
 //! somebody listed.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use jeton_domain::{
     approval::{GroupName, Terms},
@@ -20,6 +20,8 @@ pub struct Catalogue {
     pub(super) teams: BTreeSet<String>,
     pub(super) upstreams: BTreeMap<Upstream, Vec<Action>>,
     pub(super) resources: HashMap<(Upstream, Resource), Listed>,
+    /// Why by themselves: each policy may name some, and there may be a hundred thousand.
+    pub(super) ids: HashSet<String>,
     pub(super) agents: Vec<AgentRule>,
     pub(super) persons: HashMap<PrincipalId, BTreeSet<String>>,
     pub(super) groups: BTreeMap<GroupName, Group>,

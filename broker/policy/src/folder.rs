@@ -173,7 +173,7 @@ mod tests {
         fs::create_dir(path("folder.cedar")).unwrap();
         fs::write(path("forbids.ceder"), "").unwrap();
         fs::write(path("latin.cedar"), b"\n// \xe9").unwrap();
-        fs::write(path("large.cedar"), vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
+        fs::write(path("large.cedar"), vec![b' '; 16 * 1024 * 1024 + 1]).unwrap();
         fs::write(path(".hidden"), "").unwrap();
         assert_eq!(
             found(),
@@ -181,7 +181,7 @@ mod tests {
                 "away.cedar: `away.cedar` leads out of the policy folder; put the file itself there",
                 "folder.cedar: `folder.cedar` is not a file; take it out",
                 "forbids.ceder: `forbids.ceder` would not be read; policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out",
-                "large.cedar: `large.cedar` is larger than 4194304 bytes; divide it",
+                "large.cedar: `large.cedar` is larger than 16777216 bytes; divide it",
                 "latin.cedar:2: `latin.cedar` is not UTF-8; save it as UTF-8",
             ]
         );

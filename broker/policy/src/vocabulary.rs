@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Write,
+    sync::LazyLock,
 };
 
 use cedar_policy::{Schema, SchemaFragment};
@@ -10,6 +11,15 @@ use jeton_domain::scope::{Action, Upstream};
 
 /// The fixed part.
 pub const SCHEMA: &str = include_str!("../../../deploy/policies/jeton.cedarschema");
+
+/// The same, understood once: that takes longer than all the rest of loading a small folder.
+static FIXED: LazyLock<Result<SchemaFragment, String>> = LazyLock::new(|| fragment(SCHEMA));
+
+fn fragment(text: &str) -> Result<SchemaFragment, String> {
+    SchemaFragment::from_cedarschema_str(text)
+        .map(|(fragment, _)| fragment)
+        .map_err(|error| error.to_string())
+}
 
 /// The actions of each upstream.
 #[derive(Debug, Clone, Default)]
@@ -54,12 +64,7 @@ impl Vocabulary {
             );
         }
         text.push('}');
-        let fragment = |text: &str| {
-            SchemaFragment::from_cedarschema_str(text)
-                .map(|(fragment, _)| fragment)
-                .map_err(|error| error.to_string())
-        };
-        Schema::from_schema_fragments([fragment(SCHEMA)?, fragment(&text)?])
+        Schema::from_schema_fragments([FIXED.clone()?, fragment(&text)?])
             .map_err(|error| error.to_string())
     }
 }

@@ -38,19 +38,23 @@ const LIVES: [u32; 7] = [30, 60, 300, 600, 900, 3_600, 20_000];
 const TIMES: [i64; 2] = [1_767_225_600, 1_790_251_200];
 
 /// SplitMix64: small, and the same everywhere.
-pub struct Dice(u64);
+pub struct Dice {
+    state: u64,
+    /// Whether policies speak about the time. Why few sets: none of their answers is remembered.
+    timed: bool,
+}
 
 impl Dice {
     /// Starts at a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self { state: seed, timed: false }
     }
 
     /// A number below `sides`.
     pub fn roll(&mut self, sides: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.state;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         ((mixed ^ (mixed >> 31)) % sides as u64) as usize
@@ -73,6 +77,7 @@ impl Dice {
     /// Policies and what they are about.
     pub fn book(&mut self) -> Book {
         let facts = self.facts();
+        self.timed = self.once_in(4);
         let mut rules: Vec<_> = (0..3 + self.roll(9))
             .map(|n| {
                 let forbids = self.once_in(3);
@@ -206,7 +211,7 @@ impl Dice {
             12 => Test::TrustAtLeast(1 + self.roll(5) as u32),
             13 => Test::AgentIn(self.pick(&TEAMS)),
             14 => Test::ByGateway,
-            15 => Test::Since(TIMES[1]),
+            15 if self.timed => Test::Since(TIMES[1]),
             _ => self.everywhere(),
         }
     }
