@@ -18,7 +18,7 @@ use jeton_domain::{
     decision::{Decision, Rules},
     grant::DecidedBy,
 };
-use jeton_policy::{Kept, Policies, Vocabulary};
+use jeton_policy::{Kept, Policies, PolicySet, Vocabulary};
 use jeton_tests::{
     broker::{Broker, Caller},
     records::Records,
@@ -50,10 +50,10 @@ impl Two {
     fn throw(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         loop {
-            let books = [dice.book(), dice.book()].map(|mut book| {
-                drop(load(&mut book));
-                book
-            });
+            let mut books = [dice.book(), dice.book()];
+            // Why: so that nothing else refuses a mixture of both.
+            books[1].facts = books[0].facts.clone();
+            books.iter_mut().for_each(|book| drop(load(book)));
             let cases: Vec<_> = (0..200).map(|_| dice.case()).collect();
             let [one, other] = &books;
             let differ =
@@ -80,7 +80,7 @@ fn write(folder: &Path, book: &Book) {
 
 /// Lets a link lead elsewhere, at once.
 fn swap(link: &Path, to: &str) {
-    let draft = link.with_extension("new");
+    let draft = link.with_file_name(".draft");
     symlink(to, &draft).unwrap();
     fs::rename(draft, link).unwrap();
 }
@@ -98,21 +98,18 @@ fn each_decision_of_a_reload_storm_is_made_by_one_set_and_names_it() {
     // As Kubernetes mounts a config map: each file is a link through one that is swapped.
     let folder = home.path().join("policies");
     fs::create_dir(&folder).unwrap();
-    for (name, book) in ["..one", "..other"].iter().zip(&books) {
-        write(&folder.join(name), book);
-    }
-    write(&folder.join("..bad"), &books[0]);
-    fs::write(folder.join("..bad/z.cedar"), "permit (").unwrap();
+    let hashes = [("one", &books[0]), ("other", &books[1])].map(|(name, book)| {
+        write(&home.path().join(name), book);
+        let set = PolicySet::load(&home.path().join(name), &Vocabulary::default());
+        set.map_err(|problems| format!("{problems:?}")).unwrap().hash().to_owned()
+    });
     let link = folder.join("..data");
-    swap(&link, "..one");
+    write(&folder.join("..0"), &books[0]);
+    swap(&link, "..0");
     for name in ["a.cedar", "z.cedar", "catalogue.toml"] {
         symlink(Path::new("..data").join(name), folder.join(name)).unwrap();
     }
     let policies = loaded(folder.clone(), home.path().join("kept"));
-    let hashes = ["..one", "..other"].map(|name| {
-        let set = jeton_policy::PolicySet::load(&folder.join(name), &Vocabulary::default());
-        set.map_err(|problems| format!("{problems:?}")).unwrap().hash().to_owned()
-    });
 
     let over = AtomicBool::new(false);
     let (decided, swaps) = (AtomicUsize::new(0), AtomicUsize::new(0));
@@ -120,9 +117,17 @@ fn each_decision_of_a_reload_storm_is_made_by_one_set_and_names_it() {
     let swapping = || {
         let mut dice = Dice::new(seed);
         while !over.load(Ordering::Relaxed) {
-            swap(&link, dice.pick(&["..one", "..other", "..bad"]));
-            swaps.fetch_add(1, Ordering::Relaxed);
-            std::thread::yield_now();
+            let number = swaps.fetch_add(1, Ordering::Relaxed) + 1;
+            let next = format!("..{number}");
+            write(&folder.join(&next), &books[dice.roll(2)]);
+            if dice.once_in(3) {
+                fs::write(folder.join(&next).join("z.cedar"), "permit (").unwrap();
+            }
+            swap(&link, &next);
+            // The one before may still be read; the one before that goes, as Kubernetes takes it away.
+            if let Some(old) = number.checked_sub(2) {
+                fs::remove_dir_all(folder.join(format!("..{old}"))).unwrap();
+            }
         }
     };
     let reloading = || {
