@@ -17,11 +17,13 @@ pub mod load;
 pub mod log_bench;
 pub mod loopback;
 pub mod openapi;
+pub mod policy_bench;
 pub mod raw;
 pub mod records;
 pub mod reference;
 pub mod reviewer;
 pub mod revoke_bench;
+pub mod spoil;
 
 use std::sync::Once;
 

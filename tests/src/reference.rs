@@ -1,22 +1,17 @@
 //! A plain reading of the rules: what policies, envelopes and requests mean, written a second time
 //! as simply as possible, to hold the real decision against.
 //!
-//! Shares no code with the broker or the domain: its own matcher, its own ladder, no Cedar.
+//! Shares no code with the broker or the domain: its own matcher, its own ladder, no Cedar, no index,
+//! no memory. Only [`real`] knows them: it puts the same case to the real decision.
+
+pub mod dice;
+pub mod policy;
+pub mod real;
+pub mod text;
 
 use std::collections::BTreeSet;
 
-/// The catalogue that the functions of this file know by heart.
-pub const CATALOGUE: &str = r#"
-team = [{ name = "red" }, { name = "blue" }]
-upstream = [{ name = "git" }, { name = "api" }]
-resource = [
-    { upstream = "git", name = "acme/one", id = "1", tier = "prod" },
-    { upstream = "git", name = "acme/two", tier = "test" },
-    { upstream = "api", name = "acme/one", tier = "prod" },
-]
-agent = [{ match = "a/*", teams = ["red"] }, { match = "a/2", teams = ["blue"] }]
-group = [{ name = "g", members = ["ana"] }, { name = "h", members = ["bo"] }]
-"#;
+use self::policy::{Answer, Ask, Book, Rule};
 
 /// Lives that are tried when none is asked for, in seconds.
 const LADDER: [u32; 10] = [43_200, 28_800, 14_400, 7_200, 3_600, 1_800, 900, 600, 300, 60];
@@ -35,40 +30,6 @@ pub const REFS: [&str; 10] = [
     "x/agent/x",
 ];
 
-/// A policy.
-#[derive(Debug, Clone)]
-pub struct Rule {
-    pub id: String,
-    pub forbids: bool,
-    /// `Team::"red"`, `Agent::"a/1"`; nothing for everybody.
-    pub who: Option<&'static str>,
-    /// `grant`, a level, or an action.
-    pub what: &'static str,
-    /// `Upstream::"git"`, `Org::"git:acme"`, `Resource::"1"`; nothing for everything.
-    pub place: Option<&'static str>,
-    pub prod_only: bool,
-    /// A permit needs all of what follows; a forbid lets be whoever has one of it.
-    pub most: Option<u32>,
-    pub prefix: Option<&'static str>,
-    pub person: bool,
-    /// Of a forbid only.
-    pub groups: Vec<&'static str>,
-}
-
-/// What one policy is asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Ask<'a> {
-    pub agent: &'a str,
-    pub person: bool,
-    pub upstream: &'a str,
-    pub resource: &'a str,
-    pub action: &'a str,
-    pub ttl: u32,
-    /// A pattern's text, or one ref.
-    pub reference: Option<&'a str>,
-    pub approvals: &'a BTreeSet<&'static str>,
-}
-
 /// A line of an envelope, or a request, whose resource is no pattern.
 #[derive(Debug, Clone)]
 pub struct Line {
@@ -82,97 +43,63 @@ pub struct Line {
 #[derive(Debug, Clone)]
 pub struct Case {
     pub agent: &'static str,
-    pub person: bool,
+    pub person: Option<&'static str>,
+    pub opener: &'static str,
+    /// The agents that passed it on, the first first. Their sessions are [`ABOVE`] and so on.
+    pub above: Vec<&'static str>,
+    pub closed: bool,
+    /// Whether the issuer on whose word the session was opened counts no more.
+    pub doubted: bool,
     pub envelope: Vec<Line>,
     pub max_ttl: u32,
     /// Whole seconds until the session ends; 0 if it is over.
     pub left: u32,
     pub request: Line,
     pub ttl: Option<u32>,
+    pub gateway: bool,
     pub approvals: BTreeSet<&'static str>,
+    pub stops: Vec<Stopped>,
+    /// Seconds since 1970.
+    pub now: i64,
 }
 
-/// What the reference says.
+/// The number of the case's session.
+pub const OWN: u64 = 1;
+/// The number of the first session above it.
+pub const ABOVE: u64 = 100;
+
+/// What is stopped.
+#[derive(Debug, Clone, Copy)]
+pub enum Stopped {
+    Session(u64),
+    Agent(&'static str),
+    Person(&'static str),
+    Resource(&'static str, &'static str),
+    Upstream(&'static str),
+    Policy(&'static str),
+    All,
+}
+
+/// What the reference says. The ids are of all policies that had a word in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plain {
-    Permit { ttl: u32 },
-    NeedsApproval { ttl: u32, guards: BTreeSet<String> },
-    Deny { layer: &'static str },
+    Permit { ttl: u32, ids: BTreeSet<String> },
+    NeedsApproval { ttl: u32, guards: BTreeSet<String>, ids: BTreeSet<String> },
+    Deny { layer: &'static str, ids: BTreeSet<String> },
 }
 
-impl Rule {
-    /// Tells whether the rule speaks: a permit for it, a forbid against it.
-    #[must_use]
-    pub fn fires(&self, ask: &Ask<'_>) -> bool {
-        if !self.is_about(ask) {
-            return false;
-        }
-        let mut conditions: Vec<bool> = vec![];
-        conditions.extend(self.most.map(|most| ask.ttl <= most));
-        conditions
-            .extend(self.prefix.map(|prefix| ask.reference.is_some_and(|r| r.starts_with(prefix))));
-        conditions.extend(self.person.then_some(ask.person));
-        conditions.extend(self.groups.iter().map(|group| ask.approvals.contains(group)));
-        if self.forbids { !conditions.contains(&true) } else { !conditions.contains(&false) }
-    }
-
-    fn is_about(&self, ask: &Ask<'_>) -> bool {
-        let who = match self.who {
-            None => true,
-            Some("Team::\"red\"") => ask.agent.starts_with("a/"),
-            Some("Team::\"blue\"") => ask.agent == "a/2",
-            Some(agent) => is(agent, "Agent", &[ask.agent]),
-        };
-        let (_, level) = ask.action.split_once(':').unwrap();
-        let group = if ["read", "write", "admin"].contains(&level) { level } else { "other" };
-        let what = ["grant", group, ask.action].contains(&self.what);
-        let (org, _) = ask.resource.split_once('/').unwrap();
-        let first = (ask.upstream, ask.resource) == ("git", "acme/one");
-        let place = self.place.is_none_or(|place| {
-            is(place, "Upstream", &[ask.upstream])
-                || is(place, "Org", &[ask.upstream, ":", org])
-                || if first {
-                    is(place, "Resource", &["1"])
-                } else {
-                    is(place, "Resource", &[ask.upstream, ":", ask.resource])
-                }
-        });
-        let prod = ask.resource == "acme/one";
-        who && what && place && (prod || !self.prod_only)
-    }
-}
-
-/// Tells whether `Kind::"name"` is this kind and this name.
-fn is(entity: &str, kind: &str, name: &[&str]) -> bool {
-    let quoted = entity.strip_prefix(kind).and_then(|rest| rest.strip_prefix("::\""));
-    name.iter().fold(quoted, |rest, part| rest?.strip_prefix(part)) == Some("\"")
-}
-
-/// Tells whether the policies allow one thing: a permit speaks, and no forbid.
-#[must_use]
-pub fn allows(rules: &[Rule], ask: &Ask<'_>) -> bool {
-    let speaks = |forbids| rules.iter().any(|rule| rule.forbids == forbids && rule.fires(ask));
-    speaks(false) && !speaks(true)
-}
-
-/// The guards in the way; `None` if no approval helps.
-fn guards<'r>(rules: &'r [Rule], ask: &Ask<'_>) -> Option<Vec<&'r Rule>> {
-    let forbids: Vec<_> = rules.iter().filter(|rule| rule.forbids && rule.fires(ask)).collect();
-    let permitted = rules.iter().any(|rule| !rule.forbids && rule.fires(ask));
-    let liftable = forbids.iter().all(|rule| !rule.groups.is_empty());
-    // A forbid hides whether anything permits; that shows when it is tried again with approvals.
-    (liftable && (permitted || !forbids.is_empty())).then_some(forbids)
+/// What all actions together got for one life.
+enum Outcome<'b> {
+    Allow,
+    Guarded(Vec<&'b Rule>),
+    Deny,
 }
 
 /// Decides, by the book.
 #[must_use]
-pub fn decide(rules: &[Rule], case: &Case) -> Plain {
-    if case.left == 0 {
-        return Plain::Deny { layer: "session" };
-    }
-    let inside = case.envelope.iter().any(|line| line.holds(&case.request));
-    if !inside || case.ttl.is_some_and(|ttl| ttl > case.max_ttl) {
-        return Plain::Deny { layer: "envelope" };
+pub fn decide(book: &Book, case: &Case) -> Plain {
+    if let Some(layer) = case.refused_before_policy() {
+        return Plain::Deny { layer, ids: BTreeSet::new() };
     }
     let most = case.max_ttl.min(case.left);
     let tries: Vec<u32> = match case.ttl {
@@ -181,49 +108,136 @@ pub fn decide(rules: &[Rule], case: &Case) -> Plain {
             std::iter::once(most).chain(LADDER.into_iter().filter(|step| *step < most)).collect()
         }
     };
-    let all = |ttl: u32, approvals: &BTreeSet<&'static str>| -> Option<Vec<&Rule>> {
-        let mut found = vec![];
-        for action in &case.request.actions {
-            found.extend(guards(rules, &case.ask(action, ttl, case.request.reference, approvals))?);
-        }
-        Some(found)
-    };
+    let mut ids = BTreeSet::new();
     let mut waits = None;
     for ttl in tries {
-        let Some(found) = all(ttl, &case.approvals) else { continue };
-        if found.is_empty() {
-            return Plain::Permit { ttl };
-        }
+        let guards = match all_actions(book, case, ttl, &case.approvals, &mut ids) {
+            Outcome::Allow => return Plain::Permit { ttl, ids },
+            Outcome::Deny => continue,
+            Outcome::Guarded(_) if waits.is_some() => continue,
+            Outcome::Guarded(guards) => guards,
+        };
+        // Worth a person's time only if it is allowed once all those groups approved.
         let mut lifted = case.approvals.clone();
-        lifted.extend(found.iter().flat_map(|rule| &rule.groups));
-        if waits.is_none() && all(ttl, &lifted).is_some_and(|left| left.is_empty()) {
-            let guards = found.iter().map(|rule| rule.id.clone()).collect();
-            waits = Some(Plain::NeedsApproval { ttl, guards });
+        lifted.extend(guards.iter().flat_map(|rule| rule.groups()));
+        if let Outcome::Allow = all_actions(book, case, ttl, &lifted, &mut ids) {
+            waits = Some((ttl, guards.iter().map(|rule| rule.id.clone()).collect()));
         }
     }
-    waits.unwrap_or(Plain::Deny { layer: "policy" })
+    match waits {
+        Some((ttl, guards)) => Plain::NeedsApproval { ttl, guards, ids },
+        None => Plain::Deny { layer: "policy", ids },
+    }
+}
+
+/// Asks about one action after the other, until one is refused for good.
+fn all_actions<'b>(
+    book: &'b Book,
+    case: &Case,
+    ttl: u32,
+    approvals: &BTreeSet<&'static str>,
+    ids: &mut BTreeSet<String>,
+) -> Outcome<'b> {
+    let mut guards = vec![];
+    for action in &case.request.actions {
+        let (mut broken, mut nothing, mut forbids, mut permits) = (vec![], false, vec![], vec![]);
+        for ask in case.asks(action, ttl, case.request.reference, approvals) {
+            match book.answer(&ask) {
+                Answer::Broken(rules) => broken.extend(rules),
+                Answer::Nothing => nothing = true,
+                Answer::Forbid(rules) => forbids.extend(rules),
+                Answer::Allow(rules) => permits.extend(rules),
+            }
+        }
+        let mut tell = |rules: &[&Rule]| ids.extend(rules.iter().map(|rule| rule.id.clone()));
+        if !broken.is_empty() {
+            tell(&broken);
+            return Outcome::Deny;
+        }
+        if nothing {
+            return Outcome::Deny;
+        }
+        if forbids.is_empty() {
+            tell(&permits);
+        }
+        tell(&forbids);
+        if forbids.iter().any(|rule| rule.groups().is_empty()) {
+            return Outcome::Deny;
+        }
+        guards.extend(forbids);
+    }
+    if guards.is_empty() { Outcome::Allow } else { Outcome::Guarded(guards) }
 }
 
 impl Case {
-    /// The question about one action and one ref.
+    fn refused_before_policy(&self) -> Option<&'static str> {
+        if self.left == 0 || self.closed || self.doubted {
+            return Some("session");
+        }
+        if self.stops.iter().any(|stop| stop.means_session(self)) {
+            return Some("stop");
+        }
+        if !self.envelope.iter().any(|line| line.holds(&self.request)) {
+            return Some("envelope");
+        }
+        if self.stops.iter().any(|stop| stop.means(&self.request)) {
+            return Some("stop");
+        }
+        self.ttl.is_some_and(|ttl| ttl > self.max_ttl).then_some("envelope")
+    }
+
+    /// The questions about one action and one ref: for the agent itself, and for each that passed it
+    /// on, as if that had asked.
     #[must_use]
-    pub fn ask<'a>(
+    pub fn asks<'a>(
         &'a self,
         action: &'a str,
         ttl: u32,
         reference: Option<&'a str>,
         approvals: &'a BTreeSet<&'static str>,
-    ) -> Ask<'a> {
+    ) -> Vec<Ask<'a>> {
         let Line { upstream, resource, .. } = self.request;
-        Ask {
-            agent: self.agent,
+        let ask = |agent, above| Ask {
+            agent,
             person: self.person,
+            above,
             upstream,
             resource,
             action,
             ttl,
             reference,
+            gateway: self.gateway,
             approvals,
+            now: self.now,
+        };
+        let own = ask(self.agent, &self.above[..]);
+        let those = self.above.iter().enumerate().map(|(n, agent)| ask(agent, &self.above[..n]));
+        std::iter::once(own).chain(those).collect()
+    }
+}
+
+impl Stopped {
+    fn means_session(self, case: &Case) -> bool {
+        match self {
+            Self::Session(number) => {
+                number == OWN || (ABOVE..ABOVE + case.above.len() as u64).contains(&number)
+            }
+            Self::Agent(name) => {
+                case.agent == name || case.opener == name || case.above.contains(&name)
+            }
+            Self::Person(name) => case.person == Some(name) || case.opener == name,
+            Self::All => true,
+            Self::Resource(..) | Self::Upstream(_) | Self::Policy(_) => false,
+        }
+    }
+
+    fn means(self, request: &Line) -> bool {
+        match self {
+            Self::Resource(upstream, name) => {
+                (request.upstream, request.resource) == (upstream, name)
+            }
+            Self::Upstream(upstream) => request.upstream == upstream,
+            _ => false,
         }
     }
 }
@@ -243,14 +257,6 @@ impl Line {
                 }
             }
     }
-
-    /// The text form.
-    #[must_use]
-    pub fn text(&self) -> String {
-        let actions = self.actions.iter().copied().collect::<Vec<_>>().join(",");
-        let limit = self.reference.map_or(String::new(), |reference| format!(" ref={reference}"));
-        format!("{}:{} {actions}{limit}", self.upstream, self.resource)
-    }
 }
 
 fn covers(own: &str, asked: &str) -> bool {
@@ -264,18 +270,21 @@ fn covers(own: &str, asked: &str) -> bool {
 /// Matches a text, by trying everything.
 #[must_use]
 pub fn fits(pattern: &str, text: &str) -> bool {
-    let segments = |text| str::split(text, '/').collect::<Vec<_>>();
-    fn all(wide: &[&str], narrow: &[&str]) -> bool {
-        match (wide, narrow) {
-            ([], []) => true,
-            ([stars, rest @ ..], [_, after @ ..]) if *stars == "**" => {
-                all(rest, after) || all(wide, after)
-            }
-            ([first, rest @ ..], [text, after @ ..]) => {
-                one(first.as_bytes(), text.as_bytes()) && all(rest, after)
-            }
-            ([], _) | (_, []) => false,
-        }
+    fn all(wide: &str, narrow: &str) -> bool {
+        let (first, rest) = parts(wide);
+        let (text, after) = parts(narrow);
+        let stars = first == "**";
+        // `**` may end here, or swallow the next segment too.
+        let both = match (rest, after) {
+            (None, None) => true,
+            (Some(rest), Some(after)) => all(rest, after),
+            (None, Some(_)) | (Some(_), None) => false,
+        };
+        let here = stars || one(first.as_bytes(), text.as_bytes());
+        here && both || stars && after.is_some_and(|after| all(wide, after))
+    }
+    fn parts(path: &str) -> (&str, Option<&str>) {
+        path.split_once('/').map_or((path, None), |(first, rest)| (first, Some(rest)))
     }
     fn one(wide: &[u8], narrow: &[u8]) -> bool {
         match (wide, narrow) {
@@ -287,5 +296,5 @@ pub fn fits(pattern: &str, text: &str) -> bool {
             ([], _) | (_, []) => false,
         }
     }
-    all(&segments(pattern), &segments(text))
+    all(pattern, text)
 }

@@ -6,7 +6,7 @@
 //! somebody listed.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -26,7 +26,9 @@ pub struct Catalogue {
     pub(super) teams: BTreeSet<String>,
     pub(super) upstreams: BTreeMap<Upstream, Vec<Action>>,
     pub(super) resources: HashMap<(Upstream, Resource), Listed>,
-    pub(super) agents: Vec<AgentRule>,
+    /// Why by themselves: each policy may name some, and there may be a hundred thousand.
+    pub(super) ids: HashSet<String>,
+    pub(super) agents: AgentRules,
     pub(super) persons: HashMap<PrincipalId, BTreeSet<String>>,
     pub(super) groups: BTreeMap<GroupName, Group>,
     pub(super) budgets: Vec<Arc<Budget>>,
@@ -82,6 +84,41 @@ pub(super) struct AgentRule {
     pub trust: Option<i64>,
 }
 
+/// All of them, found by the segments that their patterns begin with. Why: there is one for each team,
+/// and trying all costs more than everything else that a question needs.
+#[derive(Debug, Default)]
+pub(super) struct AgentRules {
+    rules: Vec<AgentRule>,
+    by_stem: HashMap<String, Vec<usize>>,
+}
+
+impl AgentRules {
+    /// Adds one.
+    pub fn push(&mut self, rule: AgentRule) {
+        let text = rule.who.to_string();
+        let stem = text.split('*').next().unwrap_or_default();
+        // Why not up to the wildcard: a segment that holds one is no literal segment.
+        let stem =
+            if stem == text { stem } else { stem.rsplit_once('/').map_or("", |(all, _)| all) };
+        self.by_stem.entry(stem.to_owned()).or_default().push(self.rules.len());
+        self.rules.push(rule);
+    }
+
+    /// In the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &AgentRule> {
+        self.rules.iter()
+    }
+
+    /// Those whose pattern matches.
+    fn about<'r>(&'r self, name: &'r str) -> impl Iterator<Item = &'r AgentRule> {
+        let parts = name.match_indices('/').filter_map(|(slash, _)| name.get(..slash));
+        let stems = parts.chain(["", name]);
+        let places = stems.filter_map(|stem| self.by_stem.get(stem)).flatten();
+        let rules = places.filter_map(|place| self.rules.get(*place));
+        rules.filter(|rule| rule.who.matches(name))
+    }
+}
+
 /// What is known about one agent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AgentFacts {
@@ -96,8 +133,7 @@ impl Catalogue {
     /// lowest trust counts.
     #[must_use]
     pub fn agent(&self, id: &PrincipalId) -> AgentFacts {
-        let rules: Vec<_> =
-            self.agents.iter().filter(|rule| rule.who.matches(id.as_str())).collect();
+        let rules: Vec<_> = self.agents.about(id.as_str()).collect();
         AgentFacts {
             teams: rules.iter().flat_map(|rule| rule.teams.iter().cloned()).collect(),
             trust: rules.iter().filter_map(|rule| rule.trust).min().unwrap_or(0),

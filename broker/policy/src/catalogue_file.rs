@@ -4,10 +4,7 @@ mod budgets;
 mod emergencies;
 mod reviewers;
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
     approval::{GroupName, SessionTerms, Terms},
@@ -125,8 +122,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
             return None;
         }
     };
-    let mut reading =
-        Reading { source, problems, catalogue: Catalogue::default(), ids: HashSet::new() };
+    let mut reading = Reading { source, problems, catalogue: Catalogue::default() };
     reading.entries(raw.team, Reading::team);
     reading.entries(raw.upstream, Reading::upstream);
     reading.entries(raw.resource, Reading::resource);
@@ -144,7 +140,6 @@ struct Reading<'a> {
     source: &'a Source,
     problems: &'a mut Vec<PolicyProblem>,
     catalogue: Catalogue,
-    ids: HashSet<String>,
 }
 
 /// What is wrong, and what to write instead.
@@ -194,7 +189,7 @@ impl Reading<'_> {
         self.known(raw.owner.as_slice())?;
         if let Some(id) = &raw.id {
             // Why: one id for two things would give both what one of them was meant to get.
-            once(self.ids.insert(id.clone()), || format!("the resource id `{id}`"))?;
+            once(self.catalogue.ids.insert(id.clone()), || format!("the resource id `{id}`"))?;
         }
         let listed = Listed { id: raw.id, tier: raw.tier, owner: raw.owner, labels: raw.labels };
         let old = self.catalogue.resources.insert((raw.upstream, raw.name), listed);

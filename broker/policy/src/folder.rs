@@ -14,8 +14,29 @@ use super::{
     problem::{PolicyProblem, Source},
 };
 
-/// Reads every file that counts; what is wrong goes to `problems`.
+/// Looks again if the folder changed under the reading.
+const LOOKS: usize = 5;
+
+/// Reads every file that counts, as they stand together; what is wrong goes to `problems`.
+///
+/// Why looked at before and after: where each file is a link through one that is swapped, as Kubernetes
+/// mounts them, half of them might be read before the swap and half behind it.
 pub(super) fn read(folder: &Path, problems: &mut Vec<PolicyProblem>) -> Vec<Source> {
+    for _ in 0..LOOKS {
+        let before = stamp(folder);
+        let mut found = vec![];
+        let sources = read_once(folder, &mut found);
+        if before == stamp(folder) {
+            problems.append(&mut found);
+            return sources;
+        }
+    }
+    let message = format!("the policy folder `{}` changed while it was read", folder.display());
+    problems.push(PolicyProblem::of_file("", message, "load it once it rests"));
+    vec![]
+}
+
+fn read_once(folder: &Path, problems: &mut Vec<PolicyProblem>) -> Vec<Source> {
     let mut of_folder = |error: io::Error| {
         let message = format!("the policy folder `{}` can't be read: {error}", folder.display());
         problems.push(PolicyProblem::of_file("", message, ""));
@@ -61,12 +82,13 @@ pub(super) fn read(folder: &Path, problems: &mut Vec<PolicyProblem>) -> Vec<Sour
     sources
 }
 
-/// How a folder looks from outside: other files, sizes or times mean another look inside.
+/// How a folder looks from outside: other files, places, sizes or times mean another look inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stamp {
     /// Where it really is: mounted Kubernetes config maps change by changing that.
     home: PathBuf,
-    files: Vec<(OsString, u64, Option<SystemTime>)>,
+    /// Name, where it really is, size, time.
+    files: Vec<(OsString, PathBuf, u64, Option<SystemTime>)>,
 }
 
 /// Looks at a folder from outside. `None` if it can't be seen, or holds too much.
@@ -81,7 +103,8 @@ pub fn stamp(folder: &Path) -> Option<Stamp> {
             continue;
         }
         let facts = fs::metadata(entry.path()).ok()?;
-        files.push((entry.file_name(), facts.len(), facts.modified().ok()));
+        let place = fs::canonicalize(entry.path()).ok()?;
+        files.push((entry.file_name(), place, facts.len(), facts.modified().ok()));
         if files.len() > FILES {
             return None;
         }
@@ -177,7 +200,7 @@ mod tests {
         fs::create_dir(path("folder.cedar")).unwrap();
         fs::write(path("forbids.ceder"), "").unwrap();
         fs::write(path("latin.cedar"), b"\n// \xe9").unwrap();
-        fs::write(path("large.cedar"), vec![b' '; 4 * 1024 * 1024 + 1]).unwrap();
+        fs::write(path("large.cedar"), vec![b' '; 16 * 1024 * 1024 + 1]).unwrap();
         fs::write(path(".hidden"), "").unwrap();
         assert_eq!(
             found(),
@@ -185,7 +208,7 @@ mod tests {
                 "away.cedar: `away.cedar` leads out of the policy folder; put the file itself there",
                 "folder.cedar: `folder.cedar` is not a file; take it out",
                 "forbids.ceder: `forbids.ceder` would not be read; policies stand in files named `*.cedar`, facts in `catalogue.toml`; rename it or take it out",
-                "large.cedar: `large.cedar` is larger than 4194304 bytes; divide it",
+                "large.cedar: `large.cedar` is larger than 16777216 bytes; divide it",
                 "latin.cedar:2: `latin.cedar` is not UTF-8; save it as UTF-8",
             ]
         );
@@ -209,5 +232,38 @@ mod tests {
             std::os::unix::fs::symlink(Path::new("..data").join(name), path(name)).unwrap();
         }
         assert!(PolicySet::load(folder.path(), &Vocabulary::default()).is_ok());
+    }
+
+    /// Swaps the folder that all files are read through, over and over, while it is read.
+    #[test]
+    fn files_of_two_folders_are_never_read_as_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let names = ["a.cedar", "b.cedar", "c.cedar", "catalogue.toml"];
+        let next = |number: usize| {
+            let version = format!("..{number}");
+            fs::create_dir(path(&version)).unwrap();
+            names.iter().for_each(|name| fs::write(path(&version).join(name), &version).unwrap());
+            std::os::unix::fs::symlink(&version, path(".draft")).unwrap();
+            fs::rename(path(".draft"), path("..data")).unwrap();
+        };
+        next(0);
+        for name in names {
+            std::os::unix::fs::symlink(Path::new("..data").join(name), path(name)).unwrap();
+        }
+        let (mixed, whole) = std::thread::scope(|scope| {
+            let swapping = scope.spawn(|| (1..800).for_each(next));
+            let (mut mixed, mut whole) = (0, std::collections::BTreeSet::new());
+            while !swapping.is_finished() {
+                let sources = read(folder.path(), &mut vec![]);
+                let texts: std::collections::BTreeSet<_> =
+                    sources.into_iter().map(|source| source.text).collect();
+                mixed += usize::from(texts.len() > 1);
+                whole.extend(texts);
+            }
+            (mixed, whole.len())
+        });
+        assert_eq!(mixed, 0, "of {whole}");
+        assert!(whole > 2, "{whole}");
     }
 }

@@ -48,24 +48,22 @@ pub(super) struct Slice {
 pub(super) struct Index {
     rules: Vec<Rule>,
     scopes: Vec<PolicyScope>,
-    by_principal: Pins,
-    by_action: Pins,
-    by_resource: Pins,
+    /// Why by both ends: a policy that names but one of them would be looked at for every question that
+    /// is about the other.
+    by_ends: Pins<Pins<Vec<usize>>>,
     slices: Cache<Vec<usize>, Arc<Slice>>,
 }
 
 impl Index {
     pub fn new(rules: Vec<Rule>) -> Self {
         let scopes: Vec<_> = rules.iter().map(|rule| PolicyScope::of(&rule.policy)).collect();
-        let pins = |pick: fn(&PolicyScope) -> &Constraint| Pins::new(scopes.iter().map(pick));
-        Self {
-            by_principal: pins(|scope| &scope.principal),
-            by_action: pins(|scope| &scope.action),
-            by_resource: pins(|scope| &scope.resource),
-            slices: Cache::new(SLICES),
-            scopes,
-            rules,
+        let mut by_ends = Pins::<Pins<Vec<usize>>>::default();
+        for (place, scope) in scopes.iter().enumerate() {
+            by_ends.each(&scope.principal, |pins| {
+                pins.each(&scope.resource, |places| places.push(place));
+            });
         }
+        Self { by_ends, slices: Cache::new(SLICES), scopes, rules }
     }
 
     /// All policies, in no order.
@@ -112,46 +110,38 @@ impl Index {
                     && scope.resource.holds(resource)
             })
         };
-        // Why the shortest: each of the three lists has every policy that can match.
-        let lists = [
-            self.by_principal.may_hold(principal),
-            self.by_action.may_hold(action),
-            self.by_resource.may_hold(resource),
-        ];
-        let shortest = lists.into_iter().min_by_key(Vec::len).unwrap_or_default();
-        let mut found: Vec<_> = shortest.into_iter().filter(matches).collect();
+        let within_both = self.by_ends.around(principal).flat_map(|pins| pins.around(resource));
+        let mut found: Vec<_> = within_both.flatten().copied().filter(matches).collect();
         found.sort_unstable();
         found.dedup();
         found
     }
 }
 
-/// Policies by the entities that one part of their scope names.
+/// Things by the entities that one part of a scope names.
 #[derive(Default)]
-struct Pins {
-    anywhere: Vec<usize>,
-    at: HashMap<EntityUid, Vec<usize>>,
+struct Pins<T> {
+    anywhere: T,
+    at: HashMap<EntityUid, T>,
 }
 
-impl Pins {
-    fn new<'a>(constraints: impl Iterator<Item = &'a Constraint>) -> Self {
-        let mut pins = Self::default();
-        for (place, constraint) in constraints.enumerate() {
-            match &constraint.entities {
-                None => pins.anywhere.push(place),
-                Some(entities) => {
-                    for entity in entities {
-                        pins.at.entry(entity.clone()).or_default().push(place);
-                    }
+impl<T: Default> Pins<T> {
+    /// Visits all that a constraint pins.
+    fn each(&mut self, constraint: &Constraint, mut visit: impl FnMut(&mut T)) {
+        match &constraint.entities {
+            None => visit(&mut self.anywhere),
+            Some(entities) => {
+                for entity in entities {
+                    visit(self.at.entry(entity.clone()).or_default());
                 }
             }
         }
-        pins
     }
 
-    fn may_hold(&self, lineage: &Lineage) -> Vec<usize> {
-        let pinned = lineage.within.iter().filter_map(|entity| self.at.get(entity)).flatten();
-        self.anywhere.iter().chain(pinned).copied().collect()
+    /// What can hold one end of a question.
+    fn around<'a>(&'a self, lineage: &'a Lineage) -> impl Iterator<Item = &'a T> {
+        let pinned = lineage.within.iter().filter_map(|entity| self.at.get(entity));
+        std::iter::once(&self.anywhere).chain(pinned)
     }
 }
 

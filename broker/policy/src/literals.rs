@@ -62,7 +62,7 @@ fn org(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {
 
 fn resource(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {
     if !id.contains(':') {
-        let known = catalogue.resources.values().any(|listed| listed.id.as_deref() == Some(id));
+        let known = catalogue.ids.contains(id);
         let message = || format!("no resource of the catalogue has the id `{}`", id.escape_debug());
         let hint = "list it with that id, or write `upstream:name` for one that is not listed";
         return (!known).then(|| (message(), hint.into()));

@@ -2,14 +2,22 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt::Write,
+    sync::LazyLock,
 };
 
 use cedar_policy::{Schema, SchemaFragment};
 use jeton_domain::scope::{Action, Upstream};
+use serde_json::json;
 
 /// The fixed part.
 pub const SCHEMA: &str = include_str!("../../../deploy/policies/jeton.cedarschema");
+
+/// The same, understood once: that takes longer than all the rest of loading a small folder.
+static FIXED: LazyLock<Result<SchemaFragment, String>> = LazyLock::new(|| {
+    SchemaFragment::from_cedarschema_str(SCHEMA)
+        .map(|(fragment, _)| fragment)
+        .map_err(|error| error.to_string())
+});
 
 /// The actions of each upstream.
 #[derive(Debug, Clone, Default)]
@@ -44,23 +52,21 @@ impl Vocabulary {
 
     /// The schema with these actions declared.
     pub(super) fn schema(&self) -> Result<Schema, String> {
-        let mut text = String::from("namespace Jeton {\n");
-        for action in self.0.values().flatten().collect::<BTreeSet<_>>() {
-            // Names of actions hold no quote and no backslash: their parser sees to it.
-            let _ = writeln!(
-                text,
-                "action \"{action}\" in [Action::\"{}\"] appliesTo {{ principal: Agent, resource: Resource, context: Asked }};",
-                level_group(action),
-            );
-        }
-        text.push('}');
-        let fragment = |text: &str| {
-            SchemaFragment::from_cedarschema_str(text)
-                .map(|(fragment, _)| fragment)
-                .map_err(|error| error.to_string())
-        };
-        Schema::from_schema_fragments([fragment(SCHEMA)?, fragment(&text)?])
-            .map_err(|error| error.to_string())
+        let declared = self.0.values().flatten().map(|action| {
+            let what = json!({
+                "memberOf": [{ "id": level_group(action) }],
+                "appliesTo": {
+                    "principalTypes": ["Agent"],
+                    "resourceTypes": ["Resource"],
+                    "context": { "type": "Asked" },
+                },
+            });
+            (action.to_string(), what)
+        });
+        let declared: serde_json::Map<_, _> = declared.collect();
+        let actions = json!({ "Jeton": { "entityTypes": {}, "actions": declared } });
+        let actions = SchemaFragment::from_json_value(actions).map_err(|error| error.to_string());
+        Schema::from_schema_fragments([FIXED.clone()?, actions?]).map_err(|error| error.to_string())
     }
 }
 

@@ -87,7 +87,7 @@ fn facts(set: &PolicySet) -> BTreeMap<String, String> {
         let text = joined(&mut parts.into_iter().flatten().chain(labels));
         facts.insert(format!("resource `{upstream}:{resource}`"), text);
     }
-    for rule in &catalogue.agents {
+    for rule in catalogue.agents.iter() {
         let trust = rule.trust.map(|trust| format!("trust {trust}"));
         let teams = rule.teams.iter().map(|team| format!("team {team}"));
         facts.insert(format!("agents `{}`", rule.who), joined(&mut teams.chain(trust)));
