@@ -56,7 +56,7 @@ pub use self::{
     connect::{Client, Settings},
     credential::{Credential, Exposed},
     dpop::DpopKey,
-    env::{ENVIRONMENT, log_key, no_color},
+    env::{ENVIRONMENT, log_key, no_color, solver},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching, Revocation},
     policies::{KeptPolicies, PoliciesInfo, ReloadedPolicies},
