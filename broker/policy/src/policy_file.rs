@@ -144,10 +144,7 @@ impl<'s> Reading<'s, '_> {
             self.problems.push(PolicyProblem::at(source, byte, message, hint));
         };
         let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
-            return wrong(
-                format!("the {what} has no `@id`"),
-                self.made_for.why_named(),
-            );
+            return wrong(format!("the {what} has no `@id`"), self.made_for.why_named());
         };
         if !good_id(id) {
             let hint = format!(

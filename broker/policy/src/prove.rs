@@ -141,9 +141,8 @@ pub fn prove(set: &PolicySet, properties: &Properties, solver: &Solver) -> Vec<P
         };
         Ok(all.iter().map(judge).collect::<Vec<_>>())
     });
-    let verdicts = verdicts.unwrap_or_else(|why| {
-        all.iter().map(|_| Verdict::Failed(why.clone())).collect()
-    });
+    let verdicts =
+        verdicts.unwrap_or_else(|why| all.iter().map(|_| Verdict::Failed(why.clone())).collect());
     let told = |(property, verdict): (&Property, Verdict)| Proof {
         id: property.id.clone(),
         reason: property.reason.clone(),

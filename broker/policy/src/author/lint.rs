@@ -246,17 +246,27 @@ person = [{ id = "ana", teams = ["people"] }]
         let forbid = format!("forbid (principal is Jeton::Agent, {grants}, resource)");
         for (rest, wanted) in [
             ("when { resource has tier && resource.tier == \"prod\" }", ""),
-            ("when { resource has tier && \"prd\" == resource.tier }", "resource unknown: no listed resource has the tier `prd`"),
-            ("unless { resource has tier && resource.tier != \"dev\" }", "resource unknown: no listed resource has the tier `dev`"),
+            (
+                "when { resource has tier && \"prd\" == resource.tier }",
+                "resource unknown: no listed resource has the tier `prd`",
+            ),
+            (
+                "unless { resource has tier && resource.tier != \"dev\" }",
+                "resource unknown: no listed resource has the tier `dev`",
+            ),
             ("when { resource.labels.contains(\"pci\") }", ""),
-            ("when { resource.labels.contains(\"pic\") }", "resource unknown: no listed resource has the label `pic`"),
+            (
+                "when { resource.labels.contains(\"pic\") }",
+                "resource unknown: no listed resource has the label `pic`",
+            ),
             ("when { context.ttl > 60 && resource.name == \"acme/none\" }", ""),
         ] {
             let found = found("", &format!("{forbid} {rest}"));
             assert_eq!(found.len(), usize::from(!wanted.is_empty()), "{rest}: {found:?}");
             assert!(found.iter().all(|one| one.starts_with(wanted)), "{rest}: {found:?}");
         }
-        let named = found("", &format!("@approvers(\"security\") {forbid} when {{ context.ttl > 60 }}"));
+        let named =
+            found("", &format!("@approvers(\"security\") {forbid} when {{ context.ttl > 60 }}"));
         assert_eq!(named.len(), 1, "{named:?}");
         assert!(named[0].starts_with("guard without approvers: `@approvers` lifts nothing"));
     }

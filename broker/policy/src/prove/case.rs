@@ -57,8 +57,8 @@ impl Case {
         let request = Request::new(principal, action, resource, context, Some(schema))
             .map_err(|error| error.to_string())?;
         let entities = Value::Array(self.entities.clone());
-        let entities = Entities::from_json_value(entities, Some(schema))
-            .map_err(|error| error.to_string())?;
+        let entities =
+            Entities::from_json_value(entities, Some(schema)).map_err(|error| error.to_string())?;
         Ok((request, entities))
     }
 

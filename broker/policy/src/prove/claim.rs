@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Effect, Policy, PolicyId as CedarId, PolicySet as CedarSet, RequestEnv, Schema};
+use cedar_policy::{
+    Effect, Policy, PolicyId as CedarId, PolicySet as CedarSet, RequestEnv, Schema,
+};
 use cedar_policy_symcc::Env;
 use jeton_domain::decision::PolicyId;
 use serde_json::json;
@@ -99,7 +101,8 @@ impl Parts {
     /// a broker may know more of them.
     pub fn kinds(&self, policies: &[&Policy]) -> Vec<RequestEnv> {
         let all = policies.iter().flat_map(|policy| policy.get_valid_request_envs(&self.schema));
-        let mut kinds: Vec<_> = all.filter(|kind| kind.action().id().unescaped() != "grant").collect();
+        let mut kinds: Vec<_> =
+            all.filter(|kind| kind.action().id().unescaped() != "grant").collect();
         kinds.sort_by_key(|kind| {
             let action = kind.action().id().unescaped().to_owned();
             (words::level(&action).is_some(), action, kind.principal().to_string())
@@ -110,10 +113,6 @@ impl Parts {
 
     pub fn world(&self) -> &[Policy] {
         &self.world
-    }
-
-    pub fn within(&self) -> &CedarSet {
-        &self.within
     }
 }
 
@@ -181,7 +180,8 @@ impl<'p> Claim<'p> {
             About::Never(property) | About::Always(property)
                 if engine.may_fail(property, within, kind)? =>
             {
-                let why = "it may fail to evaluate itself, and matches nothing then; bound its numbers";
+                let why =
+                    "it may fail to evaluate itself, and matches nothing then; bound its numbers";
                 return Ok(Some(Verdict::NotDecided(why.to_owned())));
             }
             About::Never(_) => (engine.allowed_by_both(&self.asked, &self.parts.set, kind)?, None),

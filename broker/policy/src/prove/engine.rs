@@ -13,10 +13,8 @@ use std::{
 
 use cedar_policy::{Policy, PolicySet, RequestEnv, Schema};
 use cedar_policy_symcc::{
-    Asserts, CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env,
-    err::Error,
-    never_errors_asserts,
-    solver::LocalSolver,
+    Asserts, CedarSymCompiler, CompiledPolicy, CompiledPolicySet, Env, err::Error,
+    never_errors_asserts, solver::LocalSolver,
 };
 use tokio::runtime::Runtime;
 
@@ -97,9 +95,7 @@ impl<'a> Engine<'a> {
     /// A request that a set allows.
     pub fn allowed(&mut self, set: &PolicySet, kind: &RequestEnv) -> Result<Option<Env>, Stop> {
         let set = self.compile(set, kind)?;
-        self.ask(async |compiler| {
-            compiler.check_always_denies_with_counterexample_opt(&set).await
-        })
+        self.ask(async |compiler| compiler.check_always_denies_with_counterexample_opt(&set).await)
     }
 
     /// Whether a policy may fail to evaluate for a request that `within` allows.
@@ -181,20 +177,17 @@ impl Running {
             let _inside = runtime.enter();
             LocalSolver::from_command(&mut command).map_err(|error| broken(error.to_string()))?
         };
-        let compiler =
-            CedarSymCompiler::new(process).map_err(|error| broken(error.to_string()))?;
+        let compiler = CedarSymCompiler::new(process).map_err(|error| broken(error.to_string()))?;
         Ok(Self { compiler, runtime })
     }
 }
 
 fn stop(error: Error) -> Stop {
-    match error {
-        Error::SolverUnknown => {
-            Stop::Undecided("the solver gave up: it answered `unknown`".to_owned())
-        }
-        Error::SolverError(error) => Stop::Failed(format!("the solver failed: {}", chain(&error))),
-        error => Stop::Failed(chain(&error)),
+    if matches!(error, Error::SolverUnknown) {
+        return Stop::Undecided("the solver gave up: it answered `unknown`".to_owned());
     }
+    let whose = if matches!(error, Error::SolverError(_)) { "the solver failed: " } else { "" };
+    Stop::Failed(format!("{whose}{}", chain(&error)))
 }
 
 /// An error and what caused it.

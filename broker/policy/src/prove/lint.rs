@@ -41,7 +41,9 @@ pub fn lint(set: &PolicySet, solver: &Solver) -> Result<Found, String> {
                 Ok(None) => found.findings.push(Finding {
                     policy: id,
                     kind: "never matches",
-                    words: "no request that there can be is matched by it; correct it, or take it out".to_owned(),
+                    words:
+                        "no request that there can be is matched by it; correct it, or take it out"
+                            .to_owned(),
                 }),
                 Err(Stop::Undecided(why) | Stop::Failed(why)) => found.undecided.push((id, why)),
             }

@@ -64,7 +64,8 @@ impl<H: Fn(&Case) -> bool> Plain<H> {
         };
         for name in ["ref", "person"] {
             self.change(|case| {
-                if let Some(fields) = case.request.get_mut("context").and_then(Value::as_object_mut) {
+                if let Some(fields) = case.request.get_mut("context").and_then(Value::as_object_mut)
+                {
                     fields.remove(name);
                 }
             });
@@ -177,9 +178,8 @@ fn replaced(value: &mut Value, of_kind: &str, old: &str, new: &str) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(|item| replaced(item, of_kind, old, new)),
         Value::Object(fields) => {
-            let is = |name: &str, wanted: &str| {
-                fields.get(name).and_then(Value::as_str) == Some(wanted)
-            };
+            let is =
+                |name: &str, wanted: &str| fields.get(name).and_then(Value::as_str) == Some(wanted);
             if is("type", of_kind) && is("id", old) {
                 fields.insert("id".to_owned(), json!(new));
             }

@@ -54,8 +54,7 @@ impl Properties {
     pub(super) fn read(source: Source, set: &PolicySet) -> Result<Self, Vec<PolicyProblem>> {
         let mut problems = vec![];
         let sources = [source];
-        let rules =
-            policy_file::read_all(&sources, &set.catalogue, Use::Proofs, &mut problems);
+        let rules = policy_file::read_all(&sources, &set.catalogue, Use::Proofs, &mut problems);
         let schema = set.vocabulary.schema().map_err(|error| {
             vec![PolicyProblem::of_file("", format!("the schema: {error}"), "")]
         })?;

@@ -130,7 +130,9 @@ fn facts(set: &PolicySet, uid: &EntityUid) -> Option<Vec<String>> {
             let (asks, runs) = (who("principal"), who("resource"));
             Some(vec![
                 format!("forbid (principal == {uid}, action, resource) unless {{ {asks} }};"),
-                format!("forbid (principal, action == {OPEN}, resource == {uid}) unless {{ {runs} }};"),
+                format!(
+                    "forbid (principal, action == {OPEN}, resource == {uid}) unless {{ {runs} }};"
+                ),
             ])
         }
         "Person" => {
@@ -142,8 +144,12 @@ fn facts(set: &PolicySet, uid: &EntityUid) -> Option<Vec<String>> {
             };
             let (opens, behind) = (who("principal"), who("context.person"));
             Some(vec![
-                format!("forbid (principal == {uid}, action == {OPEN}, resource) unless {{ {opens} }};"),
-                format!("forbid (principal, action, resource) when {{ context has person && context.person == {uid} }} unless {{ context has person && {behind} }};"),
+                format!(
+                    "forbid (principal == {uid}, action == {OPEN}, resource) unless {{ {opens} }};"
+                ),
+                format!(
+                    "forbid (principal, action, resource) when {{ context has person && context.person == {uid} }} unless {{ context has person && {behind} }};"
+                ),
             ])
         }
         _ => None,

@@ -1,8 +1,8 @@
 //! What a proof takes for granted holds of the requests that the broker really makes.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
-use cedar_policy::{Authorizer, Decision, Policy, Request};
+use cedar_policy::{Authorizer, Decision, Policy, PolicySet as CedarSet, Request};
 use jeton_domain::{
     approval::GroupName,
     decision::{Delivery, Question},
@@ -66,12 +66,22 @@ fn set() -> PolicySet {
     set.unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
-fn allows(set: &PolicySet, prepared: &Prepared, request: &Request) -> Result<(), String> {
+/// The set, and what a proof about it takes for granted.
+static SET: LazyLock<(PolicySet, CedarSet)> = LazyLock::new(|| {
+    let set = set();
+    let granted = granted(&set);
+    (set, granted)
+});
+
+fn granted(set: &PolicySet) -> CedarSet {
     let forbids = world::of(set, set.policies().map(|(_, policy)| policy)).unwrap();
     assert!(forbids.len() > 10, "{forbids:#?}");
     let any = Policy::parse(None, world::ANY).unwrap();
-    let within = world::joined([any], &forbids).unwrap();
-    let answer = Authorizer::new().is_authorized(request, &within, &prepared.entities);
+    world::joined([any], &forbids).unwrap()
+}
+
+fn allows(within: &CedarSet, prepared: &Prepared, request: &Request) -> Result<(), String> {
+    let answer = Authorizer::new().is_authorized(request, within, &prepared.entities);
     let failed: Vec<_> = answer.diagnostics().errors().map(ToString::to_string).collect();
     if answer.decision() == Decision::Allow && failed.is_empty() {
         return Ok(());
@@ -99,7 +109,7 @@ proptest! {
         gateway: bool,
         approved: bool,
     ) {
-        let set = set();
+        let (set, granted) = &*SET;
         let scope = Scope::parse(SCOPES[scope]).unwrap();
         let approvals: BTreeSet<_> = approved.then(|| GroupName::new("g")).into_iter().collect();
         let person = person.map(|person| id(PEOPLE[person]));
@@ -116,7 +126,7 @@ proptest! {
         };
         let prepared = set.prepare(&question).unwrap();
         let request = set.grant_request(&prepared, &question).unwrap();
-        prop_assert_eq!(allows(&set, &prepared, &request), Ok(()));
+        prop_assert_eq!(allows(granted, &prepared, &request), Ok(()));
     }
 
     #[test]
@@ -127,7 +137,7 @@ proptest! {
         above in proptest::collection::vec(0..AGENTS.len(), 0..=DELEGATION_DEPTH),
         ttl in 1..=jeton_domain::limits::SESSION_TTL_SECONDS,
     ) {
-        let set = set();
+        let (set, granted) = &*SET;
         let who = AGENTS.iter().chain(&PEOPLE).nth(opener).unwrap();
         let workload = opener < AGENTS.len();
         let person = person.map(|person| id(PEOPLE[person]));
@@ -142,14 +152,14 @@ proptest! {
         };
         let prepared = set.prepare_opening(opener).unwrap();
         let request = set.opening_request(&prepared, opener).unwrap();
-        prop_assert_eq!(allows(&set, &prepared, &request), Ok(()));
+        prop_assert_eq!(allows(granted, &prepared, &request), Ok(()));
     }
 }
 
 #[test]
 fn what_the_catalogue_says_otherwise_is_outside_of_it() {
     // The same requests, put to what a proof takes for granted of a catalogue that says otherwise.
-    let real = set();
+    let (real, granted) = &*SET;
     let scope = Scope::parse("git:acme/one contents:read").unwrap();
     let question = Question {
         agent: &id("a/1"),
@@ -164,7 +174,7 @@ fn what_the_catalogue_says_otherwise_is_outside_of_it() {
     };
     let prepared = real.prepare(&question).unwrap();
     let request = real.grant_request(&prepared, &question).unwrap();
-    assert_eq!(allows(&real, &prepared, &request), Ok(()));
+    assert_eq!(allows(granted, &prepared, &request), Ok(()));
     for (from, to) in [
         ("tier = \"prod\", ", ""),
         ("tier = \"prod\"", "tier = \"dev\""),
@@ -179,6 +189,6 @@ fn what_the_catalogue_says_otherwise_is_outside_of_it() {
         let catalogue = CATALOGUE.replace(from, to);
         let texts = [("catalogue.toml", catalogue.as_str()), ("p.cedar", NAMING)];
         let other = PolicySet::from_sources(&texts, &Vocabulary::default()).ok().unwrap();
-        assert!(allows(&other, &prepared, &request).is_err(), "{from} {to}");
+        assert!(allows(&self::granted(&other), &prepared, &request).is_err(), "{from} {to}");
     }
 }

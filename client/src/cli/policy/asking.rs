@@ -197,4 +197,3 @@ fn surveyed(output: Output, rows: &[Row], what: impl Fn(&Row) -> String) -> Resu
 fn ids(policies: &[PolicyId]) -> String {
     policies.iter().map(|id| id.as_str()).collect::<Vec<_>>().join(", ")
 }
-

@@ -68,4 +68,3 @@ pub async fn fetch(global: &Global, hash: &str, out: &Path) -> Result<Exit, Fail
     })?;
     Ok(exit::OK)
 }
-

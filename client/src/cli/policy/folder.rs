@@ -59,17 +59,21 @@ pub fn check(
         .map(|(policy, why)| json!({ "policy": policy.as_str(), "words": why }))
         .collect();
     let (hash, count) = (set.hash().to_owned(), set.policies().count());
-    output.result(&json!({ "problems": [], "odd": values, "not_decided": open, "hash": hash }), || {
-        let mut text: String = odd
-            .iter()
-            .map(|one| format!("{}: {}: {}\n", one.policy, one.kind, one.words))
-            .collect();
-        for (policy, why) in &undecided {
-            text += &format!("{policy}: not decided: {}\n", clean(why));
-        }
-        text += &format!("{count} policies are good, {} findings; the set is {hash}\n", odd.len());
-        text
-    })?;
+    output.result(
+        &json!({ "problems": [], "odd": values, "not_decided": open, "hash": hash }),
+        || {
+            let mut text: String = odd
+                .iter()
+                .map(|one| format!("{}: {}: {}\n", one.policy, one.kind, one.words))
+                .collect();
+            for (policy, why) in &undecided {
+                text += &format!("{policy}: not decided: {}\n", clean(why));
+            }
+            text +=
+                &format!("{count} policies are good, {} findings; the set is {hash}\n", odd.len());
+            text
+        },
+    )?;
     let good = undecided.is_empty() && (odd.is_empty() || !strict);
     Ok(if good { exit::OK } else { exit::INVALID })
 }
@@ -140,4 +144,3 @@ pub fn test(
     let good = failed == 0 && (never.is_empty() || !cover_all);
     Ok(if good { exit::OK } else { exit::INVALID })
 }
-

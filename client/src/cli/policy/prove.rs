@@ -3,7 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
-use jeton_policy::prove::{CounterExample, Properties, Proof, Solver, Verdict, no_wider, prove as prove_all};
+use jeton_policy::prove::{
+    CounterExample, Proof, Properties, Solver, Verdict, no_wider, prove as prove_all,
+};
 use serde_json::{Value, json};
 
 use super::{load, told};

@@ -127,4 +127,3 @@ pub async fn replay(global: &Global, set: &PolicySet, since: Duration) -> Result
     })?;
     Ok(exit::OK)
 }
-

@@ -29,7 +29,9 @@ pub(super) fn look(
         if !catalogue.resources.values().any(has) {
             found.push((
                 "resource unknown",
-                format!("no listed resource has the {attribute} `{value}`; correct it, or list one"),
+                format!(
+                    "no listed resource has the {attribute} `{value}`; correct it, or list one"
+                ),
             ));
         }
     }
@@ -84,7 +86,8 @@ fn teams(policy: &Policy) -> Vec<(&'static str, String)> {
 
 /// The tiers and labels that are asked for, wherever that stands.
 fn facts(node: &Value) -> Vec<(&'static str, String)> {
-    let mut found: Vec<_> = ["==", "!=", "contains"].into_iter().filter_map(|join| fact(node, join)).collect();
+    let mut found: Vec<_> =
+        ["==", "!=", "contains"].into_iter().filter_map(|join| fact(node, join)).collect();
     match node {
         Value::Array(items) => found.extend(items.iter().flat_map(facts)),
         Value::Object(fields) => found.extend(fields.values().flat_map(facts)),
