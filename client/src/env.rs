@@ -41,6 +41,12 @@ impl Settings {
     }
 }
 
+/// The program that proves policies, if it is another than `cvc5` on the PATH.
+#[must_use]
+pub fn solver() -> Option<PathBuf> {
+    read("CVC5").map(PathBuf::from)
+}
+
 /// Whether colours are not wanted (no-color.org).
 #[must_use]
 pub fn no_color() -> bool {

@@ -58,7 +58,7 @@ pub use self::{
     credential::{Credential, Exposed},
     dpop::DpopKey,
     emergencies::{Emergency, EmergencyInfo},
-    env::{ENVIRONMENT, log_key, no_color},
+    env::{ENVIRONMENT, log_key, no_color, solver},
     error::{Error, ErrorKind},
     grants::{Ask, GrantFilter, Matching, Revocation},
     policies::{

@@ -19,6 +19,8 @@ mod names;
 mod policy_file;
 mod prepare;
 pub mod problem;
+#[cfg(feature = "prove")]
+pub mod prove;
 mod shape;
 pub mod vocabulary;
 

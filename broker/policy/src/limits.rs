@@ -28,3 +28,7 @@ pub const SLICES: u64 = 4_096;
 pub const PREPARED: u64 = 20_000;
 /// Answers kept with each prepared question. Why: a job asks for a few lives and branches.
 pub const REMEMBERED: usize = 32;
+/// Named agents, people and resources whose facts a proof knows. Why: each is compared with each, and
+/// a solver that knows less of them finds more counter-examples, but proves nothing that is wrong.
+#[cfg(feature = "prove")]
+pub const FACTS_OF_PROOF: usize = 200;

@@ -19,7 +19,7 @@ use super::{
     index::Index,
     limits::{LOADING_STACK, PREPARED, PROBLEMS},
     names::Names,
-    policy_file,
+    policy_file::{self, Use},
     prepare::Prepared,
     problem::{PolicyProblem, Source},
     vocabulary::Vocabulary,
@@ -137,7 +137,7 @@ impl PolicySet {
             |error: String| vec![PolicyProblem::of_file("", format!("the schema: {error}"), "")];
         let schema = vocabulary.schema().map_err(inside)?;
         let names = Names::new().map_err(|error| inside(error.to_string()))?;
-        let rules = policy_file::read_all(&sources, &catalogue, &mut problems);
+        let rules = policy_file::read_all(&sources, &catalogue, Use::Decisions, &mut problems);
         policy_file::validate(schema, &rules, &mut problems);
         if !problems.is_empty() {
             problems.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));

@@ -33,13 +33,59 @@ pub(super) struct Read<'s> {
     byte: usize,
 }
 
+/// What the policies of a text are for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To decide: what they read of the context stands only where a guard can.
+    Decisions,
+    /// To be proved: they decide nothing, so they read what they like, and say what they are for.
+    #[cfg(feature = "prove")]
+    Proofs,
+}
+
+impl Use {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Decisions => "policy",
+            #[cfg(feature = "prove")]
+            Self::Proofs => "property",
+        }
+    }
+
+    fn why_named(self) -> &'static str {
+        match self {
+            Self::Decisions => {
+                "name it, such as `@id(\"builders-read\")`: decisions tell by which policies they were made"
+            }
+            #[cfg(feature = "prove")]
+            Self::Proofs => {
+                "name it, such as `@id(\"prod-needs-security\")`: what was proved is told by it"
+            }
+        }
+    }
+}
+
+impl Read<'_> {
+    /// The file where it stands.
+    #[cfg(feature = "prove")]
+    pub fn file(&self) -> &str {
+        &self.source.name
+    }
+
+    /// The line where it stands.
+    pub fn line(&self) -> usize {
+        self.source.line(self.byte)
+    }
+}
+
 /// Reads the policies of all sources; what is wrong goes to `problems`.
 pub(super) fn read_all<'s>(
     sources: &'s [Source],
     catalogue: &Catalogue,
+    made_for: Use,
     problems: &mut Vec<PolicyProblem>,
 ) -> Policies<'s> {
-    let mut reading = Reading { catalogue, problems, rules: Policies::new() };
+    let mut reading = Reading { catalogue, made_for, problems, rules: Policies::new() };
     for source in sources.iter().filter(|source| source.name.ends_with(".cedar")) {
         if let Err(problem) = shape::check(source) {
             reading.problems.push(problem);
@@ -59,6 +105,7 @@ pub(super) fn read_all<'s>(
 
 struct Reading<'s, 'r> {
     catalogue: &'r Catalogue,
+    made_for: Use,
     problems: &'r mut Vec<PolicyProblem>,
     rules: Policies<'s>,
 }
@@ -92,14 +139,12 @@ impl<'s> Reading<'s, '_> {
     }
 
     fn policy(&mut self, source: &'s Source, byte: usize, policy: &Policy, text: &str) {
+        let what = self.made_for.word();
         let mut wrong = |message: String, hint: &str| {
             self.problems.push(PolicyProblem::at(source, byte, message, hint));
         };
         let Some(id) = policy.annotation("id").filter(|id| !id.is_empty()) else {
-            return wrong(
-                "the policy has no `@id`".into(),
-                "name it, such as `@id(\"builders-read\")`: decisions tell by which policies they were made",
-            );
+            return wrong(format!("the {what} has no `@id`"), self.made_for.why_named());
         };
         if !good_id(id) {
             let hint = format!(
@@ -108,7 +153,7 @@ impl<'s> Reading<'s, '_> {
             return wrong(format!("the `@id` `{}` is not a name", id.escape_debug()), &hint);
         }
         if let Some(first) = self.rules.get(id) {
-            let place = format!("{}:{}", first.source.name, first.source.line(first.byte));
+            let place = format!("{}:{}", first.source.name, first.line());
             return wrong(
                 format!("the `@id` `{id}` stands at {place} already"),
                 "give each policy its own",
@@ -119,13 +164,15 @@ impl<'s> Reading<'s, '_> {
         }
         if text.len() > POLICY_BYTES {
             return wrong(
-                format!("the policy `{id}` is larger than {POLICY_BYTES} bytes"),
+                format!("the {what} `{id}` is larger than {POLICY_BYTES} bytes"),
                 "divide it",
             );
         }
-        let reads = policy.to_json().map_err(|error| (error.to_string(), "")).and_then(|json| {
-            guard::read(&json).map_err(|(words, hint)| (format!("the policy `{id}` {words}"), hint))
-        });
+        let reads = match self.made_for {
+            Use::Decisions => reads(id, policy),
+            #[cfg(feature = "prove")]
+            Use::Proofs => told(id, policy).map(|()| guard::Reads::default()),
+        };
         let reads = match reads {
             Ok(reads) => reads,
             Err((message, hint)) => {
@@ -147,6 +194,21 @@ impl<'s> Reading<'s, '_> {
         let guard = guard_of(id, reads.groups, policy);
         self.rules.insert(id.to_owned(), Read { rule, guard, source, byte });
     }
+}
+
+fn reads(id: &str, policy: &Policy) -> Result<guard::Reads, (String, &'static str)> {
+    let json = policy.to_json().map_err(|error| (error.to_string(), ""))?;
+    guard::read(&json).map_err(|(words, hint)| (format!("the policy `{id}` {words}"), hint))
+}
+
+/// A proof is read by people, so what it is of stands in words, too.
+#[cfg(feature = "prove")]
+fn told(id: &str, policy: &Policy) -> Result<(), (String, &'static str)> {
+    if policy.annotation("reason").is_some_and(|words| !words.trim().is_empty()) {
+        return Ok(());
+    }
+    let hint = "say in words what has to hold, such as `@reason(\"no agent writes to production without security\")`";
+    Err((format!("the property `{id}` has no `@reason`"), hint))
 }
 
 fn guard_of(id: &str, groups: Vec<GroupName>, policy: &Policy) -> Guard {
@@ -178,7 +240,7 @@ pub(super) fn validate(schema: Schema, rules: &Policies<'_>, problems: &mut Vec<
         let id: &str = id.as_ref();
         if let Some(read) = rules.get(id) {
             let problem = PolicyProblem::from_cedar(read.source, error);
-            let line = problem.line.or_else(|| Some(read.source.line(read.byte)));
+            let line = problem.line.or_else(|| Some(read.line()));
             problems.push(PolicyProblem { line, ..problem });
         }
     }

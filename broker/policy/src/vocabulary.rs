@@ -39,6 +39,16 @@ impl Vocabulary {
         self.0.entry(upstream.clone()).or_default().extend(actions.iter().cloned());
     }
 
+    /// What either knows.
+    #[cfg(feature = "prove")]
+    pub(super) fn joined(&self, other: &Self) -> Self {
+        let mut joined = self.clone();
+        for (upstream, actions) in &other.0 {
+            joined.0.entry(upstream.clone()).or_default().extend(actions.iter().cloned());
+        }
+        joined
+    }
+
     /// Tells whether an upstream knows an action. Why asked: `permit(principal, action, resource)`
     /// is about what there is, not about words that somebody made up.
     pub(super) fn knows(&self, upstream: &Upstream, action: &Action) -> bool {

@@ -22,6 +22,17 @@ pub fn compare(old: &PolicySet, new: &PolicySet) -> Difference {
         return Difference { lines };
     }
     policies(old, new, &mut lines);
+    lines.extend(facts_that_differ(old, new));
+    if lines.is_empty() {
+        lines.push("only comments, blanks or the order differ".to_owned());
+    }
+    Difference { lines }
+}
+
+/// What the catalogues say otherwise, a line each.
+#[must_use]
+pub fn facts_that_differ(old: &PolicySet, new: &PolicySet) -> Vec<String> {
+    let mut lines = Vec::new();
     let (before, after) = (facts(old), facts(new));
     for (title, text) in &after {
         match before.get(title) {
@@ -35,10 +46,7 @@ pub fn compare(old: &PolicySet, new: &PolicySet) -> Difference {
     for (title, _) in before.iter().filter(|(title, _)| !after.contains_key(*title)) {
         lines.push(format!("gone: {title}"));
     }
-    if lines.is_empty() {
-        lines.push("only comments, blanks or the order differ".to_owned());
-    }
-    Difference { lines }
+    lines
 }
 
 fn policies(old: &PolicySet, new: &PolicySet, lines: &mut Vec<String>) {
@@ -90,7 +98,10 @@ fn facts(set: &PolicySet) -> BTreeMap<String, String> {
     for rule in catalogue.agents.iter() {
         let trust = rule.trust.map(|trust| format!("trust {trust}"));
         let teams = rule.teams.iter().map(|team| format!("team {team}"));
-        facts.insert(format!("agents `{}`", rule.who), joined(&mut teams.chain(trust)));
+        // Why not inserted: the same pattern may stand there more than once, and each entry counts.
+        let entries: &mut String = facts.entry(format!("agents `{}`", rule.who)).or_default();
+        let and = if entries.is_empty() { "" } else { " and " };
+        *entries += &format!("{and}{}", joined(&mut teams.chain(trust)));
     }
     for (person, teams) in &catalogue.persons {
         let teams = joined(&mut teams.iter().map(|team| format!("team {team}")));

@@ -1,5 +1,7 @@
 //! What a set may hold that its author hardly meant, although every policy in it is sound.
 
+mod facts;
+
 use cedar_policy::{ActionConstraint, Effect, Policy, PrincipalConstraint, ResourceConstraint};
 use jeton_domain::decision::PolicyId;
 use serde_json::Value;
@@ -59,6 +61,11 @@ pub fn lint(set: &PolicySet) -> Vec<Finding> {
         .filter_map(|(id, policy)| Some(Seen { id, policy, json: policy.to_json().ok()? }))
         .collect();
     let mut found: Vec<_> = all.iter().flat_map(one).collect();
+    for seen in &all {
+        let facts = facts::look(&set.catalogue, seen.policy, seen.conditions());
+        let finding = |(kind, words)| Finding { policy: seen.id.clone(), kind, words };
+        found.extend(facts.into_iter().map(finding));
+    }
     for (place, later) in all.iter().enumerate() {
         found.extend(all.iter().take(place).filter_map(|earlier| two(earlier, later)));
     }
@@ -203,5 +210,64 @@ mod tests {
         ];
         let wanted: Vec<_> = wanted.iter().map(|(id, kind)| ((*id).to_owned(), *kind)).collect();
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn what_the_catalogue_does_not_know_is_told() {
+        let catalogue = r#"
+team = [{ name = "empty" }, { name = "people" }, { name = "agents" }]
+upstream = [{ name = "git", actions = ["contents:read"] }]
+resource = [{ upstream = "git", name = "acme/api", id = "7", tier = "prod", labels = ["pci"] },
+            { upstream = "git", name = "acme/web" }]
+agent = [{ match = "a/*", teams = ["agents"] }]
+person = [{ id = "ana", teams = ["people"] }]
+"#;
+        let found = |scope: &str, rest: &str| {
+            let text = format!("@id(\"p\") @reason(\"r\") {rest};").replace("SCOPE", scope);
+            let texts = [("catalogue.toml", catalogue), ("p.cedar", text.as_str())];
+            let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+            let set = set.unwrap_or_else(|problems| panic!("{text}: {problems:?}"));
+            let found = lint(&set).into_iter();
+            found.map(|one| format!("{}: {}", one.kind, one.words)).collect::<Vec<_>>()
+        };
+        let grants = "action in Jeton::Action::\"grant\"";
+        for (scope, wanted) in [
+            (format!("principal in Jeton::Team::\"agents\", {grants}, resource"), ""),
+            (format!("principal in Jeton::Team::\"empty\", {grants}, resource"), "never matches: nobody is in the team `empty`"),
+            (format!("principal, {grants}, resource == Jeton::Resource::\"7\""), ""),
+            (format!("principal, {grants}, resource == Jeton::Resource::\"git:acme/web\""), ""),
+            (format!("principal, {grants}, resource == Jeton::Resource::\"git:acme/wbe\""), "resource unknown: the catalogue does not list Jeton::Resource::\"git:acme/wbe\""),
+            ("principal in Jeton::Team::\"people\", action == Jeton::Action::\"open_session\", resource in Jeton::Team::\"people\"".into(), "never matches: nobody is in the team `people`"),
+        ] {
+            let found = found(&scope, "permit (SCOPE) when { context.ttl <= 60 }");
+            assert_eq!(found.len(), usize::from(!wanted.is_empty()), "{scope}: {found:?}");
+            assert!(found.iter().all(|one| one.starts_with(wanted)), "{scope}: {found:?}");
+        }
+        let forbid = format!("forbid (principal is Jeton::Agent, {grants}, resource)");
+        for (rest, wanted) in [
+            ("when { resource has tier && resource.tier == \"prod\" }", ""),
+            (
+                "when { resource has tier && \"prd\" == resource.tier }",
+                "resource unknown: no listed resource has the tier `prd`",
+            ),
+            (
+                "unless { resource has tier && resource.tier != \"dev\" }",
+                "resource unknown: no listed resource has the tier `dev`",
+            ),
+            ("when { resource.labels.contains(\"pci\") }", ""),
+            (
+                "when { resource.labels.contains(\"pic\") }",
+                "resource unknown: no listed resource has the label `pic`",
+            ),
+            ("when { context.ttl > 60 && resource.name == \"acme/none\" }", ""),
+        ] {
+            let found = found("", &format!("{forbid} {rest}"));
+            assert_eq!(found.len(), usize::from(!wanted.is_empty()), "{rest}: {found:?}");
+            assert!(found.iter().all(|one| one.starts_with(wanted)), "{rest}: {found:?}");
+        }
+        let named =
+            found("", &format!("@approvers(\"security\") {forbid} when {{ context.ttl > 60 }}"));
+        assert_eq!(named.len(), 1, "{named:?}");
+        assert!(named[0].starts_with("guard without approvers: `@approvers` lifts nothing"));
     }
 }

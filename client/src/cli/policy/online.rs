@@ -11,7 +11,7 @@ use jeton_domain::{
 };
 use jeton_policy::author::{ask::Answer, survey::Row};
 
-use super::{AnswerJson, Who, explained, surveyed};
+use super::asking::{AnswerJson, Who, explained, surveyed};
 use crate::cli::{
     Global,
     exit::{self, Exit},

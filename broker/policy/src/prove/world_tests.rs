@@ -1,0 +1,194 @@
+//! What a proof takes for granted holds of the requests that the broker really makes.
+
+use std::{collections::BTreeSet, sync::LazyLock};
+
+use cedar_policy::{Authorizer, Decision, Policy, PolicySet as CedarSet, Request};
+use jeton_domain::{
+    approval::GroupName,
+    decision::{Delivery, Question},
+    delegation::{Chain, Link},
+    id::{Row, SessionId, Tag},
+    limits::{DELEGATION_DEPTH, GRANT_TTL_SECONDS},
+    principal::{PrincipalId, PrincipalKind},
+    scope::Scope,
+    ttl::{Timestamp, Ttl},
+};
+use proptest::prelude::*;
+
+use super::world;
+use crate::{Opener, PolicySet, Vocabulary, prepare::Prepared};
+
+const CATALOGUE: &str = r#"
+team = [{ name = "red" }, { name = "blue" }]
+upstream = [{ name = "git", actions = ["contents:read", "contents:write"] }, { name = "api", actions = ["jobs:run"] }]
+resource = [
+    { upstream = "git", name = "acme/one", id = "1", tier = "prod", owner = "red", labels = ["pci", "eu"] },
+    { upstream = "git", name = "acme/two", labels = ["x"] },
+]
+agent = [{ match = "a/*", teams = ["red"], trust = 4 }, { match = "a/2", teams = ["blue"], trust = 10 }]
+person = [{ id = "ana", teams = ["blue"] }]
+group = [{ name = "g", members = ["ana"] }]
+"#;
+
+/// Names whatever can be named, so that everything is known of it.
+const NAMING: &str = r#"
+@id("agents") permit (principal, action in Jeton::Action::"grant", resource)
+when { principal == Jeton::Agent::"a/1" || principal == Jeton::Agent::"a/2" || principal == Jeton::Agent::"b" };
+@id("people") permit (principal, action, resource)
+when { context has person && (context.person == Jeton::Person::"ana" || context.person == Jeton::Person::"bo") };
+@id("opens") permit (principal == Jeton::Person::"ana", action == Jeton::Action::"open_session", resource == Jeton::Agent::"a/2");
+@id("resources") permit (principal, action in Jeton::Action::"grant", resource)
+when { resource == Jeton::Resource::"1" || resource == Jeton::Resource::"git:acme/two" || resource == Jeton::Resource::"git:other/x" };
+@id("places") permit (principal, action in Jeton::Action::"grant", resource)
+when { resource in Jeton::Org::"git:acme" || resource in Jeton::Org::"git:other" || resource in Jeton::Org::"api:acme" ||
+       resource in Jeton::Upstream::"git" || resource in Jeton::Upstream::"api" };
+"#;
+
+const AGENTS: [&str; 4] = ["a/1", "a/2", "b", "c/d"];
+const PEOPLE: [&str; 3] = ["ana", "bo", "eve"];
+const SCOPES: [&str; 7] = [
+    "git:acme/one contents:read",
+    "git:acme/one contents:write ref=agent/*",
+    "git:acme/two contents:read",
+    "git:other/x contents:write ref=**",
+    "git:single contents:read",
+    "api:acme jobs:run",
+    "api:acme/one/two jobs:run",
+];
+
+fn id(name: &str) -> PrincipalId {
+    PrincipalId::parse(name).unwrap()
+}
+
+fn set() -> PolicySet {
+    let texts = [("catalogue.toml", CATALOGUE), ("p.cedar", NAMING)];
+    let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+    set.unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// The set, and what a proof about it takes for granted.
+static SET: LazyLock<(PolicySet, CedarSet)> = LazyLock::new(|| {
+    let set = set();
+    let granted = granted(&set);
+    (set, granted)
+});
+
+fn granted(set: &PolicySet) -> CedarSet {
+    let forbids = world::of(set, set.policies().map(|(_, policy)| policy)).unwrap();
+    assert!(forbids.len() > 10, "{forbids:#?}");
+    let any = Policy::parse(None, world::ANY).unwrap();
+    world::joined([any], &forbids).unwrap()
+}
+
+fn allows(within: &CedarSet, prepared: &Prepared, request: &Request) -> Result<(), String> {
+    let answer = Authorizer::new().is_authorized(request, within, &prepared.entities);
+    let failed: Vec<_> = answer.diagnostics().errors().map(ToString::to_string).collect();
+    if answer.decision() == Decision::Allow && failed.is_empty() {
+        return Ok(());
+    }
+    let by = answer.diagnostics().reason().filter_map(|id| within.policy(id));
+    Err(format!("{failed:?} {}", by.map(ToString::to_string).collect::<String>()))
+}
+
+fn chain(agents: &[usize]) -> Chain {
+    let links = agents.iter().zip(2..).map(|(agent, row)| Link {
+        session: SessionId::new(Row::new(row).unwrap(), Tag([0; 10])),
+        agent: id(AGENTS[*agent]),
+    });
+    Chain::try_from(links.collect::<Vec<_>>()).unwrap()
+}
+
+proptest! {
+    #[test]
+    fn every_request_for_a_grant_is_within_what_a_proof_takes_for_granted(
+        agent in 0..AGENTS.len(),
+        person in proptest::option::of(0..PEOPLE.len()),
+        scope in 0..SCOPES.len(),
+        above in proptest::collection::vec(0..AGENTS.len(), 0..=DELEGATION_DEPTH),
+        ttl in 1..=GRANT_TTL_SECONDS,
+        gateway: bool,
+        approved: bool,
+    ) {
+        let (set, granted) = &*SET;
+        let scope = Scope::parse(SCOPES[scope]).unwrap();
+        let approvals: BTreeSet<_> = approved.then(|| GroupName::new("g")).into_iter().collect();
+        let person = person.map(|person| id(PEOPLE[person]));
+        let question = Question {
+            agent: &id(AGENTS[agent]),
+            person: person.as_ref(),
+            chain: &chain(&above),
+            scope: &scope,
+            action: scope.actions.iter().next().unwrap(),
+            ttl: Ttl::from_seconds(ttl).unwrap(),
+            delivery: if gateway { Delivery::Gateway } else { Delivery::Direct },
+            approvals: &approvals,
+            now: Timestamp::from_seconds(1_790_251_200),
+        };
+        let prepared = set.prepare(&question).unwrap();
+        let request = set.grant_request(&prepared, &question).unwrap();
+        prop_assert_eq!(allows(granted, &prepared, &request), Ok(()));
+    }
+
+    #[test]
+    fn every_opening_of_a_session_is_within_it_too(
+        opener in 0..AGENTS.len() + PEOPLE.len(),
+        agent in 0..AGENTS.len(),
+        person in proptest::option::of(0..PEOPLE.len()),
+        above in proptest::collection::vec(0..AGENTS.len(), 0..=DELEGATION_DEPTH),
+        ttl in 1..=jeton_domain::limits::SESSION_TTL_SECONDS,
+    ) {
+        let (set, granted) = &*SET;
+        let who = AGENTS.iter().chain(&PEOPLE).nth(opener).unwrap();
+        let workload = opener < AGENTS.len();
+        let person = person.map(|person| id(PEOPLE[person]));
+        let opener = Opener {
+            id: &id(who),
+            kind: if workload { PrincipalKind::Workload } else { PrincipalKind::Person },
+            agent: &id(AGENTS[agent]),
+            person: person.as_ref(),
+            chain: &chain(&above),
+            ttl: Ttl::from_seconds(ttl).unwrap(),
+            now: Timestamp::from_seconds(1_790_251_200),
+        };
+        let prepared = set.prepare_opening(opener).unwrap();
+        let request = set.opening_request(&prepared, opener).unwrap();
+        prop_assert_eq!(allows(granted, &prepared, &request), Ok(()));
+    }
+}
+
+#[test]
+fn what_the_catalogue_says_otherwise_is_outside_of_it() {
+    // The same requests, put to what a proof takes for granted of a catalogue that says otherwise.
+    let (real, granted) = &*SET;
+    let scope = Scope::parse("git:acme/one contents:read").unwrap();
+    let question = Question {
+        agent: &id("a/1"),
+        person: Some(&id("ana")),
+        chain: &Chain::default(),
+        scope: &scope,
+        action: scope.actions.iter().next().unwrap(),
+        ttl: Ttl::from_seconds(60).unwrap(),
+        delivery: Delivery::Direct,
+        approvals: &BTreeSet::new(),
+        now: Timestamp::from_seconds(0),
+    };
+    let prepared = real.prepare(&question).unwrap();
+    let request = real.grant_request(&prepared, &question).unwrap();
+    assert_eq!(allows(granted, &prepared, &request), Ok(()));
+    for (from, to) in [
+        ("tier = \"prod\", ", ""),
+        ("tier = \"prod\"", "tier = \"dev\""),
+        ("owner = \"red\"", "owner = \"blue\""),
+        ("\"eu\"]", "\"us\"]"),
+        ("trust = 4", "trust = 5"),
+        ("teams = [\"red\"]", "teams = [\"blue\"]"),
+        ("id = \"ana\", teams = [\"blue\"]", "id = \"ana\", teams = []"),
+        ("name = \"acme/one\"", "name = \"other/one\""),
+    ] {
+        assert!(CATALOGUE.contains(from), "{from}");
+        let catalogue = CATALOGUE.replace(from, to);
+        let texts = [("catalogue.toml", catalogue.as_str()), ("p.cedar", NAMING)];
+        let other = PolicySet::from_sources(&texts, &Vocabulary::default()).ok().unwrap();
+        assert!(allows(&self::granted(&other), &prepared, &request).is_err(), "{from} {to}");
+    }
+}
