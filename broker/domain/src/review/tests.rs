@@ -108,6 +108,8 @@ fn a_name_is_a_word_and_no_callers() {
 }
 
 proptest! {
+    // Why so many: most of what is said is refused, and what is let through is what counts.
+    #![proptest_config(ProptestConfig::with_cases(10_000))]
     #[test]
     fn whatever_a_reviewer_says_it_never_gives_more_than_was_asked_or_than_it_may(
         (resource, wanted) in (0_usize..3, 0_usize..3),
