@@ -124,10 +124,9 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         .merge(log)
         .merge(http::oauth::endpoints(oauth.clone()))
         .merge(http::ssf::endpoint(ssf.clone()))
-        .merge(http::issuer(pages.clone(), oauth.clone(), ssf.clone()))
-        // Why: the door lets no unknown RPC through, so what is left over was asked for as a page.
-        .fallback(http::nothing_here);
-    let routes = Routes::from(routes);
+        .merge(http::issuer(pages.clone(), oauth.clone(), ssf.clone()));
+    // Why: the door lets no unknown RPC through, so what is left over was asked for as a page.
+    let routes = Routes::from(http::refusing(routes));
     let incoming = Incoming::tls(grpc, Arc::clone(&parts.tls), Bounds::default());
     tasks.spawn(serve_grpc(door.clone(), routes.clone(), incoming, stop.clone()));
     if let Some(socket) = unix {

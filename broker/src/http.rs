@@ -4,6 +4,7 @@ mod form;
 pub mod log;
 pub mod oauth;
 pub mod oauth_error;
+pub mod problem;
 pub mod serve;
 pub mod ssf;
 mod status;
@@ -45,21 +46,23 @@ pub fn issuer(pages: Pages, oauth: OAuth, ssf: Ssf) -> Router {
 pub fn public(pages: Pages, oauth: OAuth, ssf: Ssf, public_tiles: bool) -> Router {
     let broker = Arc::clone(&pages.broker);
     let issuer = issuer(pages, oauth, ssf);
-    if public_tiles { issuer.merge(log::for_everyone(broker)) } else { issuer }
+    let pages = if public_tiles { issuer.merge(log::for_everyone(broker)) } else { issuer };
+    refusing(pages)
+}
+
+/// Pages that say in the words of problems what they have not.
+pub fn refusing(pages: Router) -> Router {
+    pages.fallback(problem::nothing_here).method_not_allowed_fallback(problem::not_so)
 }
 
 /// What only this host may see.
 pub fn admin(pages: Pages) -> Router {
-    Router::new()
+    let pages = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
-        .with_state(pages)
-}
-
-/// A path that leads nowhere.
-pub async fn nothing_here() -> (StatusCode, &'static str) {
-    (StatusCode::NOT_FOUND, "there is nothing at this path\n")
+        .with_state(pages);
+    refusing(pages)
 }
 
 async fn jwks(State(pages): State<Pages>) -> Response {

@@ -133,12 +133,12 @@ impl Webhook {
                 let words =
                     news.words.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
                 // Why as plain text: a ref such as `*main*` would show as something else.
-                let words = json!({ "type": "plain_text", "text": words });
+                let plain = json!({ "type": "plain_text", "text": words });
                 let section = |text| json!({ "type": "section", "text": text });
                 let link = link.map(|link| format!("<{link}|Answer>"));
                 let link = link.map(|text| section(json!({ "type": "mrkdwn", "text": text })));
-                let blocks: Vec<_> = [section(words.clone())].into_iter().chain(link).collect();
-                json!({ "text": words["text"], "blocks": blocks })
+                let blocks: Vec<_> = [section(plain)].into_iter().chain(link).collect();
+                json!({ "text": words, "blocks": blocks })
             }
             Style::Teams => {
                 let actions: Vec<_> = link

@@ -112,7 +112,9 @@ impl Error {
     pub fn advice(&self) -> String {
         match self.kind {
             ErrorKind::Denied => match self.requestable().as_slice() {
-                [] => "give up, or ask the platform team for a policy that allows it".to_owned(),
+                [] => self.metadata.get("ask").cloned().unwrap_or_else(|| {
+                    "give up, or ask the platform team for a policy that allows it".to_owned()
+                }),
                 scopes => format!("ask for one of these instead: {}", scopes.join("; ")),
             },
             ErrorKind::NeedsApproval => {

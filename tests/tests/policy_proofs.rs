@@ -64,7 +64,13 @@ fn the_shipped_properties_hold_of_the_shipped_policies() {
     );
     assert!(told.ends_with("8 of 8 properties are proved\n"), "{told}");
     assert!(ends(0, &["policy", "check", &policies, "--strict", "--prove"]).contains("0 findings"));
-    assert_eq!(ends(0, &["policy", "fmt", &policies, "--check"]), "");
+
+    // The file is in the form of policies, and no broker takes it for some.
+    let folder = changed("limits.cedar", "production", "production");
+    fs::copy(&properties, folder.path().join("properties.cedar")).unwrap();
+    assert_eq!(ends(0, &["policy", "fmt", path(&folder), "--check"]), "");
+    let told = ends(65, &["policy", "check", path(&folder)]);
+    assert!(told.contains("uses `context.approvals` outside a guard"), "{told}");
 }
 
 #[test]

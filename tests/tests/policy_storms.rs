@@ -155,7 +155,7 @@ fn each_decision_of_a_reload_storm_is_made_by_one_set_and_names_it() {
         let mut seen = BTreeMap::new();
         while !over.load(Ordering::Relaxed) {
             let case = &cases[dice.roll(cases.len())];
-            let decision = decide(&*policies.current(), case);
+            let decision = decide(&policies.current(), case);
             let hash = &decided_by(&decision).policy_hash;
             let which = hashes.iter().position(|known| *known == **hash);
             let which = which.unwrap_or_else(|| panic!("by {hash}, which is neither"));

@@ -45,9 +45,6 @@ pub use load::PolicySet;
 pub use problem::PolicyProblem;
 pub use vocabulary::Vocabulary;
 
-/// How often a folder is read that changes meanwhile.
-const READS: usize = 3;
-
 /// The set that holds now, and where others come from.
 pub struct Policies {
     current: ArcSwap<PolicySet>,
@@ -103,16 +100,7 @@ impl Policies {
     /// # Errors
     /// With every problem of the folder.
     pub fn read(&self) -> Result<PolicySet, Vec<PolicyProblem>> {
-        for _ in 0..READS {
-            let before = stamp(&self.folder);
-            let read = wanted(&self.folder, &self.kept, &self.vocabulary);
-            // Why: one that is changed meanwhile may have been read half before and half after.
-            if stamp(&self.folder) == before {
-                return read;
-            }
-        }
-        let words = "the policy folder changes while it is read";
-        Err(vec![PolicyProblem::of_file("", words, "load it again when it rests")])
+        wanted(&self.folder, &self.kept, &self.vocabulary)
     }
 
     /// Reads a set that was in force, to go back to it in place of the folder's. Nothing is in force yet.

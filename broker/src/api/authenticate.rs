@@ -24,7 +24,7 @@ use super::{
     status,
 };
 use crate::{
-    http::oauth_error::OAuthError,
+    http::{oauth_error::OAuthError, problem::Problem},
     identity::{Authenticator, Presented, peer::Peer},
     limits::REQUEST_DEADLINE,
     operation::{
@@ -105,12 +105,12 @@ impl Door {
     }
 }
 
-/// What a caller of an unknown path speaks. Why: to a reader of pages, gRPC's 200 looks like one.
-fn spoken(headers: &HeaderMap) -> Speaks {
+/// The answer to a path that has no row. Why by what is sent: to a reader of pages, gRPC's 200 looks like one.
+fn unknown(headers: &HeaderMap) -> Response<Body> {
     let kind = headers.get(CONTENT_TYPE).map(http::HeaderValue::as_bytes);
     match kind.is_some_and(|kind| kind.starts_with(b"application/grpc")) {
-        true => Speaks::Grpc,
-        false => Speaks::Text,
+        true => told(Speaks::Grpc, status::unknown_rpc()),
+        false => told(Speaks::Problem, status::nothing_here()),
     }
 }
 
@@ -118,12 +118,7 @@ fn spoken(headers: &HeaderMap) -> Speaks {
 fn told(speaks: Speaks, refused: Status) -> Response<Body> {
     match speaks {
         Speaks::Grpc => refused.into_http(),
-        Speaks::Text => {
-            let (code, text) = status::plain(&refused);
-            let mut answer = Response::new(Body::new(text));
-            *answer.status_mut() = code;
-            answer
-        }
+        Speaks::Problem => Problem::from(refused).into_response().map(Body::new),
         Speaks::OAuth => OAuthError::from_door(&refused).into_response().map(Body::new),
     }
 }
@@ -228,7 +223,7 @@ where
         Box::pin(async move {
             let began = Instant::now();
             let Some(row) = rpc_table::find(request.uri().path()) else {
-                return Ok(told(spoken(request.headers()), status::unknown_rpc()));
+                return Ok(unknown(request.headers()));
             };
             let (mut parts, body) = request.into_parts();
             let allowed = allowed_time(&parts.headers);
@@ -254,7 +249,7 @@ where
                 Speaks::Grpc => {
                     Status::from_header_map(answer.headers()).map_or(Code::Ok, |s| s.code())
                 }
-                Speaks::Text | Speaks::OAuth => status::code_of(answer.status()),
+                Speaks::Problem | Speaks::OAuth => status::code_of(answer.status()),
             };
             door.broker.metrics.answered(row.path, code, began.elapsed());
             Ok(answer)

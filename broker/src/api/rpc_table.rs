@@ -31,8 +31,8 @@ pub enum Needs {
 pub enum Speaks {
     /// As gRPC does.
     Grpc,
-    /// As a line of text.
-    Text,
+    /// As problem details.
+    Problem,
     /// As OAuth does.
     OAuth,
 }
@@ -60,8 +60,8 @@ const fn oauth(path: &'static str, needs: Needs, events: &'static str) -> RpcRow
     RpcRow { path, needs, events, speaks: Speaks::OAuth, takes_back: false }
 }
 
-const fn text(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
-    RpcRow { path, needs, events, speaks: Speaks::Text, takes_back: false }
+const fn http(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
+    RpcRow { path, needs, events, speaks: Speaks::Problem, takes_back: false }
 }
 
 const fn taking_back(row: RpcRow) -> RpcRow {
@@ -136,10 +136,10 @@ pub const RPCS: &[RpcRow] = &[
     ),
     oauth(INTROSPECT, Needs::Verifier, ""),
     taking_back(oauth(REVOKE, Needs::Identity, "revoked")),
-    text(EVENTS, Needs::InBody, "revocation_asked session_closed revoked"),
-    text(KEYS, Needs::Nothing, ""),
-    text(CONFIGURATION, Needs::Nothing, ""),
-    text(SERVER, Needs::Nothing, ""),
+    http(EVENTS, Needs::InBody, "revocation_asked session_closed revoked"),
+    http(KEYS, Needs::Nothing, ""),
+    http(CONFIGURATION, Needs::Nothing, ""),
+    http(SERVER, Needs::Nothing, ""),
     row("/grpc.health.v1.Health/Check", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/Watch", Needs::Nothing, ""),
     row("/grpc.health.v1.Health/List", Needs::Nothing, ""),
@@ -148,13 +148,13 @@ pub const RPCS: &[RpcRow] = &[
 ];
 
 /// The log over HTTP, on the same port: every path below it.
-pub static LOG: RpcRow = text("/log/", Needs::Identity, "log_read");
+pub static LOG: RpcRow = http("/log/", Needs::Identity, "log_read");
 
 /// What is told of each resource: every path below it.
-pub static RESOURCE_METADATA: RpcRow = text(RESOURCES, Needs::Nothing, "");
+pub static RESOURCE_METADATA: RpcRow = http(RESOURCES, Needs::Nothing, "");
 
 /// Which tokens were taken back: every path below it.
-pub static STATUS: RpcRow = text(PATH, Needs::Nothing, "");
+pub static STATUS: RpcRow = http(PATH, Needs::Nothing, "");
 
 /// The row of a path, compared byte for byte: no other spelling of a path is known.
 #[must_use]

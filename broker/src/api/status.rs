@@ -1,11 +1,13 @@
 //! The one table from refusals to gRPC statuses.
 //!
 //! Each status carries `google.rpc.ErrorInfo` (a reason that programs compare, the domain, and the
-//! words as metadata), and `BadRequest` or `RetryInfo` where that helps the caller.
+//! words as metadata), and `BadRequest` or `RetryInfo` where that helps the caller. A denial teaches: which
+//! layer, which policies, what may be asked for instead and how. `http::problem` makes of the same status
+//! what callers of plain HTTP read.
 
 use std::{collections::HashMap, time::Duration};
 
-use jeton_domain::decision::Denial;
+use jeton_domain::decision::{Denial, Layer};
 use jeton_proto::ERROR_DOMAIN;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
@@ -16,6 +18,9 @@ use crate::{identity::IdentityError, operation::Refusal, store::StoreError, upst
 const SHED_WAIT: Duration = Duration::from_millis(250);
 /// Longest text of a status. Why: it travels in a header, whose size clients limit.
 const MESSAGE_BYTES: usize = 1024;
+/// Longest list in a status, of policies or of scopes. Why: as above; text and lists together, in the base64
+/// of the header, are under the 8 KiB that many clients and proxies take.
+const LIST_BYTES: usize = 1536;
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
@@ -67,26 +72,23 @@ pub fn too_late(allowed: Duration) -> Status {
     status(Code::DeadlineExceeded, "DEADLINE", &message, [])
 }
 
-/// The same refusal for callers of plain HTTP: code and text.
+/// What the same refusal is to callers of plain HTTP.
 #[must_use]
-pub fn plain(status: &Status) -> (http::StatusCode, String) {
-    let code = match status.code() {
+pub fn http_code(status: &Status) -> http::StatusCode {
+    match status.code() {
         Code::Unauthenticated => http::StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => http::StatusCode::FORBIDDEN,
         Code::NotFound | Code::Unimplemented => http::StatusCode::NOT_FOUND,
         Code::InvalidArgument | Code::OutOfRange => http::StatusCode::BAD_REQUEST,
         Code::Unavailable | Code::ResourceExhausted => http::StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => http::StatusCode::GATEWAY_TIMEOUT,
-        Code::Ok
-        | Code::Cancelled
-        | Code::Unknown
-        | Code::AlreadyExists
-        | Code::FailedPrecondition
-        | Code::Aborted
-        | Code::Internal
-        | Code::DataLoss => http::StatusCode::INTERNAL_SERVER_ERROR,
-    };
-    (code, format!("{}\n", status.message()))
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {
+            http::StatusCode::CONFLICT
+        }
+        Code::Ok | Code::Cancelled | Code::Unknown | Code::Internal | Code::DataLoss => {
+            http::StatusCode::INTERNAL_SERVER_ERROR
+        }
+    }
 }
 
 /// What an answer of plain HTTP counts as.
@@ -96,6 +98,7 @@ pub fn code_of(status: http::StatusCode) -> Code {
         http::StatusCode::UNAUTHORIZED => Code::Unauthenticated,
         http::StatusCode::FORBIDDEN => Code::PermissionDenied,
         http::StatusCode::NOT_FOUND | http::StatusCode::METHOD_NOT_ALLOWED => Code::NotFound,
+        http::StatusCode::CONFLICT => Code::FailedPrecondition,
         http::StatusCode::SERVICE_UNAVAILABLE => Code::Unavailable,
         http::StatusCode::GATEWAY_TIMEOUT => Code::DeadlineExceeded,
         other if other.is_client_error() => Code::InvalidArgument,
@@ -110,22 +113,69 @@ pub fn unknown_rpc() -> Status {
     status(Code::Unimplemented, "UNKNOWN_RPC", "there is no such call here", [])
 }
 
+/// A path of plain HTTP that leads nowhere.
+#[must_use]
+pub fn nothing_here() -> Status {
+    status(Code::NotFound, "NOT_FOUND", "there is nothing at this path", [])
+}
+
 /// A part of the request that is not what it must be.
 pub fn invalid(field: &'static str, message: &str) -> Status {
     let mut details = details("INVALID", [("field", field.to_owned())]);
-    details.add_bad_request_violation(field, message);
+    details.add_bad_request_violation(field, cut(message));
     with(Code::InvalidArgument, &format!("{field}: {message}"), details)
 }
 
 fn denied(denial: &Denial) -> Status {
-    let ids: Vec<&str> = denial.decided_by.policies.iter().map(|id| id.as_str()).collect();
+    let ids = denial.decided_by.policies.iter().map(|id| id.as_str());
+    let requestable = joined(denial.requestable.iter().map(String::as_str), "\n");
     let metadata = [
         ("layer", denial.layer.word().to_owned()),
-        ("policy_ids", ids.join(",")),
+        ("policy_ids", joined(ids, ",")),
         ("policy_hash", denial.decided_by.policy_hash.to_string()),
-        ("requestable", denial.requestable.join("\n")),
+        ("ask", way(denial.layer, requestable.is_empty()).to_owned()),
+        ("requestable", requestable),
     ];
     status(Code::PermissionDenied, "DENIED", &denial.reason, metadata)
+}
+
+/// How the denied gets what it needs, or something like it. What needs an approval is no denial: the pending
+/// grant names the groups.
+fn way(layer: Layer, nothing_requestable: bool) -> &'static str {
+    match (layer, nothing_requestable) {
+        (Layer::Session, _) => "open another session (SessionService.OpenSession)",
+        (Layer::Stop, _) => {
+            "an operator has to lift the stop (GrantService.LiftStop); until then the same is refused again"
+        }
+        (Layer::Envelope, false) => {
+            "ask within `requestable` (GrantService.RequestGrant), or have whoever opens your sessions open one whose envelope holds this (SessionService.OpenSession)"
+        }
+        (Layer::Envelope, true) => {
+            "have whoever opens your sessions open one whose envelope holds this (SessionService.OpenSession)"
+        }
+        (Layer::Budget, _) => {
+            "release what you need no more (GrantService.ReleaseGrant), or wait; GrantService.ListBudgets tells what is left"
+        }
+        (Layer::Policy, false) => "ask for one of `requestable` (GrantService.RequestGrant)",
+        (Layer::Policy, true) => {
+            "no approval lifts this; PolicyService.Survey tells what you may do, and the platform team changes policies"
+        }
+    }
+}
+
+/// The first items of a list, whole, as many as there is room for.
+fn joined<'a>(items: impl Iterator<Item = &'a str>, by: &str) -> String {
+    let mut text = String::new();
+    for item in items {
+        if text.len().saturating_add(by.len()).saturating_add(item.len()) > LIST_BYTES {
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str(by);
+        }
+        text.push_str(item);
+    }
+    text
 }
 
 fn store(error: &StoreError, message: &str) -> Status {
@@ -202,11 +252,15 @@ fn details<const N: usize>(reason: &'static str, metadata: [(&str, String); N]) 
 }
 
 fn with(code: Code, message: &str, details: ErrorDetails) -> Status {
+    Status::with_error_details(code, cut(message), details)
+}
+
+fn cut(message: &str) -> &str {
     let mut end = message.len().min(MESSAGE_BYTES);
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    Status::with_error_details(code, message.get(..end).unwrap_or_default(), details)
+    message.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -250,6 +304,45 @@ mod tests {
         assert_eq!(info.metadata["layer"], "policy");
         assert_eq!(info.metadata["policy_ids"], "no-main");
         assert_eq!(info.metadata["requestable"], "git:acme/api contents:write ref=agent/*");
+    }
+
+    #[test]
+    fn a_denial_of_any_size_fits_into_a_header_and_cuts_no_item() {
+        use jeton_domain::{decision::PolicyId, grant::DecidedBy};
+        let lines: Vec<_> =
+            (0..64).map(|n| format!("git:{n}/{} a:read", "x".repeat(200))).collect();
+        let ids: Vec<_> = (0..500).map(|n| format!("policy-{n}-{}", "y".repeat(40))).collect();
+        let status = Status::from(Refusal::Denied(Box::new(Denial {
+            layer: Layer::Envelope,
+            reason: "ä".repeat(5000),
+            decided_by: DecidedBy {
+                policies: ids.iter().map(|id| PolicyId::new(id)).collect(),
+                policy_hash: "c".repeat(64).into(),
+                approvals: vec![],
+            },
+            requestable: lines.clone(),
+        })));
+        let header = status.message().len() + status.details().len() * 4 / 3;
+        assert!(header < 8 * 1024, "{header}");
+        let details = status.get_error_details();
+        let metadata = &details.error_info().unwrap().metadata;
+        for (key, by, all) in [("requestable", '\n', lines), ("policy_ids", ',', ids)] {
+            let told: Vec<_> = metadata[key].split(by).collect();
+            assert!(
+                told.len() > 3 && all.iter().zip(&told).all(|(all, told)| all == told),
+                "{key}"
+            );
+        }
+        assert!(metadata["ask"].contains("SessionService.OpenSession"));
+    }
+
+    #[test]
+    fn every_layer_says_how_to_go_on() {
+        let layers = [Layer::Session, Layer::Stop, Layer::Envelope, Layer::Policy];
+        let ways: std::collections::BTreeSet<_> =
+            layers.iter().flat_map(|layer| [true, false].map(|none| way(*layer, none))).collect();
+        assert_eq!(ways.len(), 6);
+        assert!(ways.iter().all(|way| way.contains("Service.") && way.len() < 200));
     }
 
     #[test]

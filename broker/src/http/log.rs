@@ -4,18 +4,15 @@ use std::sync::Arc;
 
 use axum::{
     Extension, Router,
-    extract::{Path, State},
+    extract::State,
     http::header::{CACHE_CONTROL, CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
 use jeton_domain::merkle::{BundleId, TileId};
-use tonic::Status;
 
-use crate::{
-    api::status,
-    operation::{Broker, Caller, Refusal, read_tiles},
-};
+use super::problem::{Named, Problem};
+use crate::operation::{Broker, Caller, Refusal, read_tiles};
 
 /// What a full tile may be kept for: it never changes.
 const FOR_EVER: &str = "public, max-age=31536000, immutable";
@@ -46,7 +43,7 @@ async fn checkpoint(State(broker): State<Arc<Broker>>) -> Response {
     }))
 }
 
-async fn tile(State(broker): State<Arc<Broker>>, Path(place): Path<String>) -> Response {
+async fn tile(State(broker): State<Arc<Broker>>, Named(place): Named) -> Response {
     answer(hashes(&broker, &place).await)
 }
 
@@ -63,7 +60,7 @@ async fn checkpoint_for(
 async fn tile_for(
     State(broker): State<Arc<Broker>>,
     Extension(caller): Extension<Arc<Caller>>,
-    Path(place): Path<String>,
+    Named(place): Named,
 ) -> Response {
     if let Err(refusal) = read_tiles::may_see_all(&caller) {
         return answer(Err::<(), _>(refusal));
@@ -88,9 +85,6 @@ async fn hashes(broker: &Broker, place: &str) -> Result<impl IntoResponse, Refus
 fn answer(found: Result<impl IntoResponse, Refusal>) -> Response {
     match found {
         Ok(found) => found.into_response(),
-        Err(refusal) => {
-            let (code, text) = status::plain(&Status::from(refusal));
-            (code, text).into_response()
-        }
+        Err(refusal) => Problem::from(refusal).into_response(),
     }
 }

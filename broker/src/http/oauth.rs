@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::{
     Extension, Json, Router,
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -23,13 +23,18 @@ use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::{JWKS_MAX_AGE_SECONDS, form::Form, oauth_error::OAuthError};
+use super::{
+    JWKS_MAX_AGE_SECONDS,
+    form::Form,
+    oauth_error::OAuthError,
+    problem::{Named, Problem},
+};
 use crate::{
     identity::{Authenticator, Presented, peer::Peer},
     limits::{BODY, REQUEST_BYTES},
     operation::{
-        Broker, Caller, Source, exchange, introspect, request_grant::Granted, revoke::revoke_token,
-        sign_ins,
+        Broker, Caller, Refusal, Source, exchange, introspect, request_grant::Granted,
+        revoke::revoke_token, sign_ins,
     },
     signer::claims::Detail,
     upstream::CredentialKind,
@@ -215,10 +220,10 @@ async fn server_metadata(State(oauth): State<OAuth>) -> Response {
 }
 
 /// RFC 9728 §2, for an upstream that trusts the broker's signature.
-async fn resource_metadata(State(oauth): State<OAuth>, Path(upstream): Path<String>) -> Response {
+async fn resource_metadata(State(oauth): State<OAuth>, Named(upstream): Named) -> Response {
     let source = Upstream::parse(&upstream).ok().and_then(|name| oauth.broker.sources.get(&name));
     let Some(Source::Signed(minter)) = source else {
-        return (StatusCode::NOT_FOUND, "no such resource\n").into_response();
+        return Problem::from(Refusal::NotFound("resource")).into_response();
     };
     public(json!({
         "resource": minter.config().audience,

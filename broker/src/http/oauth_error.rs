@@ -1,12 +1,14 @@
-//! Refusals in the words of OAuth 2.0 (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 9449 §5).
+//! Refusals in the words of OAuth 2.0 (RFC 6749 §5.2, RFC 8693 §2.2.2, RFC 9449 §5), with the members of
+//! ours beside them that problems have too.
 
 use axum::{
     Json,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use super::problem::members;
 use crate::{identity::IdentityError, operation::Refusal, store::StoreError, upstream::MintError};
 
 /// What a client is told.
@@ -15,6 +17,7 @@ pub struct OAuthError {
     status: StatusCode,
     error: &'static str,
     words: String,
+    members: Map<String, Value>,
 }
 
 impl OAuthError {
@@ -25,12 +28,12 @@ impl OAuthError {
 
     /// An error with its code (IANA "OAuth Extensions Error").
     pub fn new(status: StatusCode, error: &'static str, words: impl Into<String>) -> Self {
-        Self { status, error, words: words.into() }
+        Self { status, error, words: words.into(), members: Map::new() }
     }
 
     /// The answer to somebody whom the door let not in.
     pub fn from_door(status: &tonic::Status) -> Self {
-        let (code, _) = crate::api::status::plain(status);
+        let code = crate::api::status::http_code(status);
         let error = match code {
             StatusCode::UNAUTHORIZED => "invalid_client",
             StatusCode::FORBIDDEN => "unauthorized_client",
@@ -45,7 +48,7 @@ impl OAuthError {
             StatusCode::GATEWAY_TIMEOUT => "it was not done in time and is taken back; ask again",
             _ => status.message(),
         };
-        Self::new(code, error, words)
+        Self { members: members(status), ..Self::new(code, error, words) }
     }
 }
 
@@ -53,7 +56,7 @@ impl From<Refusal> for OAuthError {
     fn from(refusal: Refusal) -> Self {
         let words = refusal.to_string();
         let bad = |error| Self::new(StatusCode::BAD_REQUEST, error, words.clone());
-        match &refusal {
+        let told = match &refusal {
             Refusal::NoHandle | Refusal::BadHandle | Refusal::RequestIdReused => {
                 bad("invalid_request")
             }
@@ -79,11 +82,10 @@ impl From<Refusal> for OAuthError {
             | Refusal::Stopping
             | Refusal::Halted(_)
             | Refusal::Store(StoreError::Busy | StoreError::Full) => Self::later(words),
-            Refusal::Store(_) | Refusal::Internal(_) => {
-                tracing::error!(private = %words, "a request failed inside the broker");
-                Self::broken()
-            }
-        }
+            Refusal::Store(_) | Refusal::Internal(_) => Self::broken(),
+        };
+        // What is private goes to the operator's log here.
+        Self { members: members(&refusal.into()), ..told }
     }
 }
 
@@ -113,7 +115,10 @@ impl OAuthError {
 
 impl IntoResponse for OAuthError {
     fn into_response(self) -> Response {
-        let body = json!({ "error": self.error, "error_description": described(&self.words) });
+        let own =
+            [("error", json!(self.error)), ("error_description", json!(described(&self.words)))];
+        let own = own.map(|(name, value)| (name.to_owned(), value));
+        let body: Map<String, Value> = own.into_iter().chain(self.members).collect();
         let mut answer = (self.status, Json(body)).into_response();
         let headers = answer.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -15,7 +15,11 @@ use jeton_domain::signal::MEDIA_TYPE;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{JWKS_MAX_AGE_SECONDS, oauth::KEYS};
+use super::{
+    JWKS_MAX_AGE_SECONDS,
+    oauth::KEYS,
+    problem::{self, described},
+};
 use crate::{
     identity::oidc::{SignalError, Transmitters},
     limits::{BODY, JWT_BYTES},
@@ -118,8 +122,14 @@ impl From<SignalError> for Refused {
 
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
-        let said = json!({"err": self.err, "description": self.description});
-        let headers = [(header::CONTENT_LANGUAGE, "en"), (header::CACHE_CONTROL, "no-store")];
-        (self.status, headers, Json(said)).into_response()
+        let mut said = described(self.err, self.status, &self.description);
+        said.insert("err".to_owned(), json!(self.err));
+        said.insert("description".to_owned(), json!(self.description));
+        // Spec: RFC 8935 §2.3: what is wrong with a token is told as application/json.
+        let kind = match self.status == StatusCode::BAD_REQUEST {
+            true => "application/json",
+            false => problem::MEDIA_TYPE,
+        };
+        problem::sent(self.status, kind, said)
     }
 }

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{Path, State},
+    extract::State,
     http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
 };
 use jeton_domain::token::status_list::MEDIA_TYPE;
-use tonic::Status;
 
+use super::problem::{Named, Problem};
 use crate::{
-    api::status,
     operation::{Broker, Refusal, status_list::status_list},
     signer::status::{PATH, TTL_SECONDS},
 };
@@ -23,7 +22,7 @@ pub fn lists(broker: Arc<Broker>) -> Router {
     Router::new().route(&format!("{PATH}{{number}}"), get(list)).with_state(broker)
 }
 
-async fn list(State(broker): State<Arc<Broker>>, Path(number): Path<String>) -> Response {
+async fn list(State(broker): State<Arc<Broker>>, Named(number): Named) -> Response {
     // Why only the one spelling: each other one would be a copy of its own in every cache.
     let number = number.parse().ok().filter(|parsed: &u64| parsed.to_string() == number);
     let found = match number {
@@ -41,9 +40,6 @@ async fn list(State(broker): State<Arc<Broker>>, Path(number): Path<String>) -> 
             ];
             (headers, list).into_response()
         }
-        Err(refusal) => {
-            let (code, text) = status::plain(&Status::from(refusal));
-            (code, text).into_response()
-        }
+        Err(refusal) => Problem::from(refusal).into_response(),
     }
 }

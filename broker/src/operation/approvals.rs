@@ -164,10 +164,10 @@ fn reviewed(review: &Review) -> String {
 /// When there is none such for this caller.
 pub async fn question(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Question, Refusal> {
     // Why one word for both: to those who see neither, it is the same.
-    let grant = broker.store.grant(id).await.map_err(|error| match error {
-        StoreError::NoGrant => Refusal::NotFound("question"),
-        error => error.into(),
-    })?;
+    let grant = match broker.store.grant(id).await {
+        Err(StoreError::NoGrant) => return Err(Refusal::NotFound("question")),
+        found => found?,
+    };
     let phase = grant.state.phase();
     match seen(broker, caller, grant).await? {
         Some(question) => Ok(question),

@@ -88,7 +88,7 @@ impl Web {
             if status.is_success() {
                 return Ok(Some(body));
             }
-            let said: String = String::from_utf8_lossy(&body).trim().chars().take(200).collect();
+            let said: String = said(&body).chars().take(200).collect();
             Err(bad(format!("{status}: {said}")))
         })
     }
@@ -126,6 +126,13 @@ impl LogSource for Web {
         let bytes = self.piece(&name)?;
         id.hashes(&bytes).map(Some).map_err(|error| LogError::Tile { name, error })
     }
+}
+
+/// What a refusal says: the detail of a problem (RFC 9457), or the text as it is.
+fn said(body: &[u8]) -> String {
+    let problem: Option<serde_json::Value> = serde_json::from_slice(body).ok();
+    let detail = problem.as_ref().and_then(|problem| problem.get("detail")?.as_str());
+    detail.map_or_else(|| String::from_utf8_lossy(body).trim().to_owned(), str::to_owned)
 }
 
 /// An error with what is behind it: the outer ones say little.

@@ -7,7 +7,7 @@ use cedar_policy::{
 };
 use cedar_policy_symcc::Env;
 use jeton_domain::decision::PolicyId;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{PolicySet, Vocabulary};
 
@@ -28,6 +28,8 @@ pub(super) struct Parts {
     world: Vec<Policy>,
     /// Every request that there can be is allowed by these.
     within: CedarSet,
+    /// A policy that no proof can be about.
+    beyond: Option<PolicyId>,
 }
 
 /// One claim.
@@ -46,6 +48,15 @@ enum About<'p> {
     Always(&'p Policy),
     /// What the set allows, the other allows too.
     NoWider(&'p Whole),
+}
+
+/// What was seen on the way through the kinds.
+#[derive(Default)]
+struct Seen {
+    /// Whether the claim is about any request.
+    a_match: bool,
+    /// Policies that may fail to evaluate.
+    may_fail: BTreeSet<PolicyId>,
 }
 
 /// Why a request that the solver found refutes nothing.
@@ -74,8 +85,10 @@ impl Parts {
         properties: &[&Policy],
     ) -> Result<Self, String> {
         let policies = || set.policies().map(|(_, policy)| policy);
-        let others = other.into_iter().flat_map(|other| other.policies().map(|(_, policy)| policy));
-        let world = world::of(set, policies().chain(others).chain(properties.iter().copied()))?;
+        let others = || other.into_iter().flat_map(PolicySet::policies).map(|(_, policy)| policy);
+        let all = || policies().chain(others()).chain(properties.iter().copied());
+        let beyond = all().find(|policy| looks_inside(policy));
+        let world = world::of(set, all())?;
         let any = Policy::parse(Some(CedarId::new("any")), world::ANY);
         let any = any.map_err(|error| error.to_string())?;
         let whole = |set: &PolicySet| {
@@ -87,6 +100,7 @@ impl Parts {
             set: whole(set)?,
             other: other.map(whole).transpose()?,
             within: world::joined([any], &world)?,
+            beyond: beyond.map(|policy| PolicyId::new(policy.id().as_ref())),
             world,
         })
     }
@@ -109,6 +123,15 @@ impl Parts {
         });
         kinds.dedup();
         kinds
+    }
+
+    /// Tells whether proofs can be about all of it.
+    pub fn within_reach(&self) -> Result<(), String> {
+        self.beyond.as_ref().map_or(Ok(()), |policy| {
+            Err(format!(
+                "`{policy}` looks into something that it names, which the broker may not show it; ask `principal`, `resource` or `context` instead"
+            ))
+        })
     }
 
     pub fn world(&self) -> &[Policy] {
@@ -142,12 +165,14 @@ impl<'p> Claim<'p> {
 
     /// Finds out.
     pub fn verdict(&self, engine: &mut Engine<'_>) -> Verdict {
+        if let Err(why) = self.parts.within_reach() {
+            return Verdict::NotDecided(why);
+        }
         engine.begin();
-        let mut empty = !matches!(self.about, About::NoWider(_));
-        let mut unless_fails = BTreeSet::new();
+        let mut seen = Seen::default();
         let mut undecided = None;
         for kind in &self.kinds {
-            match self.at(kind, engine, &mut empty, &mut unless_fails) {
+            match self.at(kind, engine, &mut seen) {
                 Ok(None) => {}
                 Ok(Some(verdict)) => return verdict,
                 Err(Stop::Failed(why)) => return Verdict::Failed(why),
@@ -155,14 +180,14 @@ impl<'p> Claim<'p> {
                 Err(Stop::Undecided(why)) => undecided = Some(why),
             }
         }
-        let unless_fails: Vec<_> = unless_fails.into_iter().collect();
+        let unless_fails: Vec<_> = seen.may_fail.into_iter().collect();
         match (undecided, &self.about) {
             (Some(why), _) => Verdict::NotDecided(why),
             (None, About::NoWider(_)) if !unless_fails.is_empty() => Verdict::NotDecided(format!(
                 "`{}` of the other may fail to evaluate, and refuses then; bound its numbers",
                 words::ids(&unless_fails, "`, `")
             )),
-            (None, _) if empty => Verdict::Empty,
+            (None, About::Never(_) | About::Always(_)) if !seen.a_match => Verdict::Empty,
             (None, _) => Verdict::Proved { kinds: self.kinds.len(), unless_fails },
         }
     }
@@ -172,8 +197,7 @@ impl<'p> Claim<'p> {
         &self,
         kind: &RequestEnv,
         engine: &mut Engine<'_>,
-        empty: &mut bool,
-        unless_fails: &mut BTreeSet<PolicyId>,
+        seen: &mut Seen,
     ) -> Result<Option<Verdict>, Stop> {
         let within = &self.parts.within;
         let (found, may_fail) = match &self.about {
@@ -196,12 +220,12 @@ impl<'p> Claim<'p> {
         if let Some(found) = found {
             return Ok(Some(self.refuted(&found)));
         }
-        if *empty {
-            *empty = engine.allowed(&self.asked, kind)?.is_none();
+        if !seen.a_match {
+            seen.a_match = engine.allowed(&self.asked, kind)?.is_some();
         }
         for policy in may_fail.into_iter().flat_map(|whole| whole.policies.policies()) {
             if engine.may_fail(policy, within, kind)? {
-                unless_fails.insert(PolicyId::new(policy.id().as_ref()));
+                seen.may_fail.insert(PolicyId::new(policy.id().as_ref()));
             }
         }
         Ok(None)
@@ -260,6 +284,24 @@ impl<'p> Claim<'p> {
             },
         }
     }
+}
+
+/// Whether a policy reads an attribute of anything but what is asked: `Jeton::Agent::"x".trust`.
+///
+/// Why it matters: a broker shows its policies the ends of a request and the person, and nothing else.
+/// To the solver, every entity is there.
+fn looks_inside(policy: &Policy) -> bool {
+    fn looks(node: &Value) -> bool {
+        let access = node.get(".").or_else(|| node.get("has"));
+        let left = access.and_then(|access| access.get("left"));
+        left.is_some_and(|left| left.get("Var").is_none() && left.get(".").is_none())
+            || match node {
+                Value::Array(items) => items.iter().any(looks),
+                Value::Object(fields) => fields.values().any(looks),
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+            }
+    }
+    policy.to_json().map_or(true, |json| json.get("conditions").is_some_and(looks))
 }
 
 fn named(ids: Vec<String>) -> Vec<PolicyId> {

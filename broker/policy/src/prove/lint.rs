@@ -30,6 +30,7 @@ pub struct Found {
 pub fn lint(set: &PolicySet, solver: &Solver) -> Result<Found, String> {
     at_work(|| {
         let parts = Parts::of(set, &[])?;
+        parts.within_reach()?;
         let mut engine = Engine::new(solver, &parts.schema);
         let mut seen = Vec::new();
         let mut found = Found::default();

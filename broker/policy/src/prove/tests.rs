@@ -289,6 +289,24 @@ fn the_same_policies_about_other_facts_are_not_called_no_wider() {
 }
 
 #[test]
+fn nothing_is_proved_of_policies_that_look_into_what_they_name() {
+    let forbid =
+        "@id(\"inside\") forbid (principal, action in Jeton::Action::\"write\", resource) when";
+    for inside in [
+        "Jeton::Agent::\"a/1\" has name",
+        "Jeton::Agent::\"a/1\".trust >= 0",
+        "(if context.ttl > 9 then principal else Jeton::Agent::\"a/1\").trust >= 0",
+    ] {
+        let set = small(&format!("{READ} {WRITE} {forbid} {{ {inside} }};"));
+        let write = "forbid (principal, action in Jeton::Action::\"write\", resource)";
+        let verdict = judged(&set, write);
+        let Verdict::NotDecided(why) = &verdict else { panic!("{inside}: {verdict:?}") };
+        assert!(why.starts_with("`inside` looks into something that it names"), "{why}");
+        assert!(lint::lint(&set, &solver()).is_err());
+    }
+}
+
+#[test]
 fn impatience_is_told_as_not_decided() {
     let set = small(&[READ, WRITE, GUARD].concat());
     let text = "@id(\"p\") @reason(\"r\") forbid (principal, action in Jeton::Action::\"write\", resource);";

@@ -95,7 +95,8 @@ fn read(found: PolicyAnswer) -> Result<Answer, Failure> {
             Ok(Answer::NeedsApproval { ttl: ttl()?, guards, policies })
         }
         "deny" => {
-            let known = [Layer::Session, Layer::Stop, Layer::Envelope, Layer::Policy];
+            let known =
+                [Layer::Session, Layer::Stop, Layer::Envelope, Layer::Policy, Layer::Budget];
             let layer =
                 known.into_iter().find(|layer| Some(layer.word()) == found.layer.as_deref());
             Ok(Answer::Deny {
