@@ -9,6 +9,7 @@ mod facts;
 mod filter;
 #[cfg(test)]
 mod golden;
+mod subject;
 mod words;
 
 use serde::{Deserialize, Serialize};
@@ -16,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use crate::ttl::Timestamp;
 
 pub use self::{
-    event::{About, Event, Subject},
+    event::Event,
     facts::{Facts, Outcome},
     filter::{EntryFilter, Resources},
+    subject::{About, Subject},
 };
 
 /// Version of the entries' form.

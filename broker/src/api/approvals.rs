@@ -36,7 +36,7 @@ impl ApprovalService for Api {
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         let caller = caller(&request)?;
         let found = approvals::questions(&self.broker, &caller).await?;
-        let approvals = found.iter().map(wire::listed_question).collect();
+        let approvals = found.iter().map(wire::approvals::listed_question).collect();
         Ok(Response::new(ListApprovalsResponse { approvals }))
     }
 
@@ -47,7 +47,7 @@ impl ApprovalService for Api {
         let caller = caller(&request)?;
         let id = wire::grant_id("grant", &request.get_ref().grant)?;
         let found = approvals::question(&self.broker, &caller, id).await?;
-        Ok(Response::new(GetApprovalResponse { approval: Some(wire::question(&found)) }))
+        Ok(Response::new(GetApprovalResponse { approval: Some(wire::approvals::question(&found)) }))
     }
 
     async fn watch_approvals(
@@ -63,7 +63,7 @@ impl ApprovalService for Api {
         let stream = stream.map(|found| {
             let found = found.map_err(Status::from)?;
             Ok(WatchApprovalsResponse {
-                approvals: found.iter().map(wire::listed_question).collect(),
+                approvals: found.iter().map(wire::approvals::listed_question).collect(),
             })
         });
         Ok(Response::new(Box::pin(stream)))
@@ -76,7 +76,7 @@ impl ApprovalService for Api {
         let caller = caller(&request)?;
         let yes = yes(request.into_inner())?;
         let found = decide_approval::approve(&self.broker, &caller, yes).await?;
-        Ok(Response::new(ApproveResponse { approval: Some(wire::question(&found)) }))
+        Ok(Response::new(ApproveResponse { approval: Some(wire::approvals::question(&found)) }))
     }
 
     async fn reject(
@@ -116,7 +116,7 @@ impl ApprovalService for Api {
             reason: Words::new(&reason),
         };
         let found = break_glass::break_glass(&self.broker, &caller, breaking).await?;
-        Ok(Response::new(BreakGlassResponse { approval: Some(wire::question(&found)) }))
+        Ok(Response::new(BreakGlassResponse { approval: Some(wire::approvals::question(&found)) }))
     }
 
     async fn list_unreviewed(
@@ -125,7 +125,7 @@ impl ApprovalService for Api {
     ) -> Result<Response<ListUnreviewedResponse>, Status> {
         let caller = caller(&request)?;
         let found = break_glass::unreviewed(&self.broker, &caller).await?;
-        let emergencies = found.iter().map(wire::emergency).collect();
+        let emergencies = found.iter().map(wire::approvals::emergency).collect();
         Ok(Response::new(ListUnreviewedResponse { emergencies }))
     }
 

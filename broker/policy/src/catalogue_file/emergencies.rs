@@ -91,7 +91,7 @@ mod tests {
                 "[]",
                 "opens nothing, or too much; `within` has 1 to 64",
             ),
-            ("contents:write\"", "\"", "git:acme/pay"),
+            ("contents:write\"", "\"", "no action was given"),
             (
                 "3600",
                 "3601",

@@ -229,8 +229,11 @@ mod tests {
         };
         let db = open_writer(&path).unwrap();
         let whole = tables(&db);
-        db.execute_batch("DROP TABLE review; DROP TABLE reviewed; PRAGMA user_version = 4;")
-            .unwrap();
+        db.execute_batch(
+            "DROP TABLE review; DROP TABLE reviewed; DROP TABLE spend; DROP TABLE glass;
+             PRAGMA user_version = 4;",
+        )
+        .unwrap();
         assert_ne!(tables(&db), whole);
         drop(db);
         assert_eq!(tables(&open_writer(&path).unwrap()), whole);
