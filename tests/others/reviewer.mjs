@@ -57,8 +57,11 @@ function answer({ request, raw, asked }, response) {
 }
 
 createInterface({ input: process.stdin }).on('line', (line) => {
-  how = JSON.parse(line);
+  const told = JSON.parse(line);
   process.stdout.write('{"heard":true}\n');
+  // What it was asked before stands in its output by now: whoever asks for it waits for this line.
+  if (told.ping) return;
+  how = told;
   if (how.as === 'hold') return;
   const waiting = held;
   held = [];
@@ -77,10 +80,10 @@ function take(request, response) {
       return response.writeHead(401).end();
     }
     const question = { request, raw, asked };
-    if (how.as === 'hold') held.push([question, response]);
-    else answer(question, response);
     const sha256 = createHash('sha256').update(raw).digest('hex');
     process.stdout.write(`${JSON.stringify({ path: request.url, sha256, ...asked })}\n`);
+    if (how.as === 'hold') held.push([question, response]);
+    else answer(question, response);
   });
 }
 

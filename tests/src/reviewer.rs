@@ -24,10 +24,10 @@ const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// The process.
 pub struct Bot {
     child: Child,
-    input: ChildStdin,
     url: String,
     asked: Arc<Mutex<Vec<Value>>>,
-    heard: Receiver<()>,
+    /// Its input, and the word that it took a line of it.
+    talk: Mutex<(ChildStdin, Receiver<()>)>,
 }
 
 impl Bot {
@@ -68,17 +68,23 @@ impl Bot {
             }
         });
         let url = format!("{scheme}://127.0.0.1:{}/review", port.trim());
-        Self { child, input, url, asked, heard }
+        Self { child, url, asked, talk: Mutex::new((input, heard)) }
     }
 
     /// Says from now on this, and to what it held back as well.
     pub fn says(&mut self, how: &Value) {
-        writeln!(self.input, "{how}").unwrap();
-        self.heard.recv_timeout(Duration::from_secs(30)).unwrap();
+        self.tell(how);
     }
 
-    /// The questions so far.
+    fn tell(&self, line: &Value) {
+        let mut talk = self.talk.lock().unwrap();
+        writeln!(talk.0, "{line}").unwrap();
+        talk.1.recv_timeout(Duration::from_secs(30)).unwrap();
+    }
+
+    /// The questions so far: all that came before this call.
     pub fn asked(&self) -> Vec<Value> {
+        self.tell(&serde_json::json!({ "ping": true }));
         self.asked.lock().unwrap().clone()
     }
 

@@ -206,7 +206,7 @@ fn a_solver_that_is_not_there_or_too_slow_or_wrong_proves_nothing() {
         let output = run(&wrong("broken", answer), "1m");
         assert_eq!(output.status.code(), Some(70), "{answer}: {}", text(&output));
         assert!(
-            text(&output).contains("FAILED prod-writes-need-security"),
+            text(&output).contains("FAILED payments-need-security"),
             "{answer}: {}",
             text(&output)
         );
