@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_domain::{
+    decision::Delivery,
     scope::{Action, Scope},
     secret::Secret,
     ttl::Timestamp,
@@ -57,9 +58,27 @@ impl Minted {
         Self { secret, kind, dies }
     }
 
-    /// Lets the credential go, given the proof that its record is durable.
+    /// Lets the credential go to the agent, given the proof that its record is durable; `None` if that
+    /// says that it is for the gateway.
     #[must_use]
-    pub fn release(self, _proof: &Issued) -> Credential {
+    pub fn release(self, proof: &Issued) -> Option<Credential> {
+        match proof.grant().delivery {
+            Delivery::Direct => Some(self.out()),
+            Delivery::Gateway => None,
+        }
+    }
+
+    /// Lets the credential go into calls to its upstream, given the proof that its record is durable;
+    /// `None` if that says that it is the agent's.
+    #[must_use]
+    pub fn inject(self, proof: &Issued) -> Option<Credential> {
+        match proof.grant().delivery {
+            Delivery::Direct => None,
+            Delivery::Gateway => Some(self.out()),
+        }
+    }
+
+    fn out(self) -> Credential {
         Credential { secret: self.secret, kind: self.kind, dies: self.dies }
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jeton_domain::{
+    decision::Delivery,
     scope::Scope,
     secret::{Secret, hex},
 };
@@ -27,6 +28,8 @@ pub struct Ask {
     pub scope: Scope,
     /// How long; `None` asks for the longest that is allowed.
     pub ttl: Option<Duration>,
+    /// Where the credential goes: into the agent's hands, or to the gateway and never to the agent.
+    pub delivery: Delivery,
     /// Why, in the agent's own words.
     pub reason: String,
     /// Key for a safe retry; made afresh if absent.
@@ -37,7 +40,13 @@ impl Ask {
     /// Asks for a scope as long as allowed.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self { scope, ttl: None, reason: String::new(), request_id: None }
+        Self {
+            scope,
+            ttl: None,
+            delivery: Delivery::Direct,
+            reason: String::new(),
+            request_id: None,
+        }
     }
 }
 
@@ -93,6 +102,7 @@ impl Client {
         let request = v1::RequestGrantRequest {
             scope: Some(wire::scope(&ask.scope)),
             ttl_seconds: ask.ttl.map_or(0, seconds),
+            delivery: wire::delivery(ask.delivery).into(),
             reason: ask.reason,
             request_id: match ask.request_id {
                 Some(id) => id,

@@ -73,6 +73,7 @@ pub use self::{
     },
 };
 pub use jeton_domain::{
+    decision::Delivery,
     scope::{Scope, ScopeBound},
     secret::Secret,
 };

@@ -62,6 +62,8 @@ pub struct GrantInfo {
     pub delegators: Vec<DelegatorInfo>,
     /// When the credential dies by itself, while the upstream has not confirmed its end.
     pub upstream_until: Option<i64>,
+    /// Whether the credential goes to the gateway, and never to the agent.
+    pub gateway: bool,
 }
 
 impl GrantInfo {

@@ -1,6 +1,7 @@
 //! The only file that names both the wire's types and ours.
 
 use jeton_domain::{
+    decision::Delivery,
     scope::{Scope, ScopeBound},
     secret::Secret,
 };
@@ -42,6 +43,13 @@ pub(crate) fn bound(bound: &ScopeBound) -> v1::Scope {
         resource: bound.resource.to_string(),
         actions: bound.actions.iter().map(ToString::to_string).collect(),
         r#ref: bound.git_ref.as_ref().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+pub(crate) fn delivery(delivery: Delivery) -> v1::Delivery {
+    match delivery {
+        Delivery::Direct => v1::Delivery::Direct,
+        Delivery::Gateway => v1::Delivery::Gateway,
     }
 }
 
@@ -151,6 +159,7 @@ pub(crate) fn grant(grant: v1::Grant) -> GrantInfo {
         renewals: grant.renewals,
         reason: grant.reason,
         entry: grant.entry_index,
+        gateway: grant.delivery == i32::from(v1::Delivery::Gateway),
         delegators: delegators(grant.delegators),
         upstream_until: millis(grant.upstream_until),
     }

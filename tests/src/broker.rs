@@ -385,6 +385,7 @@ impl Caller {
             ttl_seconds: 600,
             reason: "a test".into(),
             request_id: id.into(),
+            delivery: 0,
         };
         self.grants().request_grant(request).await.map(tonic::Response::into_inner)
     }

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use jeton_broker::store::sqlite::SqliteStore;
 use jeton_domain::{
     audit::{About, ENTRY_VERSION, Entry, Event, Subject},
-    decision::{Layer, PolicyId},
+    decision::{Delivery, Layer, PolicyId},
     delegation::Chain,
     grant::DecidedBy,
     id::{GrantId, Row, SessionId, Tag},
@@ -117,6 +117,7 @@ impl Company {
                     person: Some(person),
                     chain: Chain::default(),
                     scope,
+                    delivery: Delivery::Direct,
                     request_id: None,
                     decided_by,
                 };
@@ -130,6 +131,7 @@ impl Company {
                 person: Some(person),
                 chain: Chain::default(),
                 scope: self.scope(),
+                delivery: Delivery::Direct,
                 layer: Layer::Policy,
                 reason: Words::new("the policy `only-agent-refs` refuses `contents:write`"),
                 decided_by: self.decided[3].clone(),

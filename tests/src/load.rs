@@ -248,6 +248,7 @@ fn request(place: usize) -> RequestGrantRequest {
         ttl_seconds: 600,
         reason: "load".into(),
         request_id: String::new(),
+        delivery: 0,
     }
 }
 

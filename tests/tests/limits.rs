@@ -42,6 +42,7 @@ fn ask(reason: String) -> Vec<u8> {
         ttl_seconds: 60,
         reason,
         request_id: String::new(),
+        delivery: 0,
     })
 }
 

@@ -103,12 +103,7 @@ struct Canonical<'a> {
 
 /// The hash of a pending grant's request. `kind` is the kind of credential that it would get.
 #[must_use]
-pub fn request_hash(
-    grant: &Grant,
-    guards: &[Guard],
-    delivery: Delivery,
-    kind: &str,
-) -> RequestHash {
+pub fn request_hash(grant: &Grant, guards: &[Guard], kind: &str) -> RequestHash {
     let canonical = Canonical {
         v: 1,
         grant: grant.id,
@@ -118,7 +113,7 @@ pub fn request_hash(
         chain: &grant.chain,
         scope: &grant.scope,
         ttl: grant.ttl,
-        delivery,
+        delivery: grant.delivery,
         kind,
         guards: guards.iter().map(|guard| &guard.policy).collect(),
         policy_hash: &grant.decided_by.policy_hash,
@@ -226,6 +221,9 @@ pub struct Approval {
     pub request_hash: RequestHash,
     /// The policies that it holds under.
     pub policy_hash: String,
+    /// Where the credential was to go; left out where the agent was to get it.
+    #[serde(default, skip_serializing_if = "Delivery::is_direct")]
+    pub delivery: Delivery,
     /// How far it reaches.
     pub breadth: Breadth,
     /// Why.
@@ -245,6 +243,8 @@ pub struct Wanting<'a> {
     pub asked: Option<(GrantId, &'a RequestHash)>,
     /// What it wants.
     pub scope: &'a Scope,
+    /// Where the credential would go.
+    pub delivery: Delivery,
     /// For how long.
     pub ttl: Ttl,
     /// The policies that hold now.
@@ -257,12 +257,16 @@ impl Approval {
     /// Tells whether it counts for a request.
     #[must_use]
     pub fn counts_for(&self, wanting: Wanting<'_>) -> bool {
-        let Wanting { session, asked, scope, ttl, policy_hash, now } = wanting;
+        let Wanting { session, asked, scope, delivery, ttl, policy_hash, now } = wanting;
         if self.session != session || self.policy_hash != policy_hash || self.until <= now {
             return false;
         }
         if asked == Some((self.grant, &self.request_hash)) {
             return true;
+        }
+        // Why: a yes to what only the gateway would hold is none to what the agent would.
+        if delivery == Delivery::Direct && self.delivery == Delivery::Gateway {
+            return false;
         }
         match &self.breadth {
             Breadth::Once => false,

@@ -50,13 +50,31 @@ impl fmt::Display for PolicyId {
 }
 
 /// Where a credential goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Delivery {
     /// Into the agent's hands.
+    #[default]
     Direct,
     /// To the gateway, which adds it to the agent's calls.
     Gateway,
+}
+
+impl Delivery {
+    /// The word for it in policies and for people.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// Tells whether the agent gets it. What entries leave out.
+    #[must_use]
+    pub fn is_direct(&self) -> bool {
+        *self == Self::Direct
+    }
 }
 
 /// One action of a request, as the policies see it.

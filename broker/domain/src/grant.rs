@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     approval::Guard,
-    decision::PolicyId,
+    decision::{Delivery, PolicyId},
     delegation::Chain,
     id::{GrantId, RequestId, SessionId},
     principal::PrincipalId,
@@ -31,6 +31,8 @@ pub struct Grant {
     pub chain: Chain,
     /// What it opens.
     pub scope: Scope,
+    /// Where its credential goes.
+    pub delivery: Delivery,
     /// How long it was given, from the moment it becomes active.
     pub ttl: Ttl,
     /// The agent's words for it. Untrusted.

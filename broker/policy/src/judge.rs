@@ -8,7 +8,7 @@ use cedar_policy::{Context, Decision, Request, RestrictedExpression};
 use jeton_domain::{
     approval::Guard,
     budget::Budget,
-    decision::{Delivery, PolicyId, Question, Rules, Verdict},
+    decision::{PolicyId, Question, Rules, Verdict},
     delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
     ttl::{Timestamp, Ttl},
@@ -87,10 +87,7 @@ impl PolicySet {
         prepared: &Prepared,
         question: &Question<'_>,
     ) -> Result<Request, Trouble> {
-        let delivery = match question.delivery {
-            Delivery::Direct => "direct",
-            Delivery::Gateway => "gateway",
-        };
+        let delivery = question.delivery.word();
         let approvals = question
             .approvals
             .iter()

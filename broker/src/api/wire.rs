@@ -12,7 +12,7 @@ use std::time::Duration;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     approval::Guard,
-    decision::PolicyId,
+    decision::{Delivery, PolicyId},
     delegation::{Chain, Link},
     grant::{Grant, GrantState, Phase},
     id::{GrantId, RequestId, SessionId},
@@ -136,9 +136,26 @@ pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
     Ok(Ask {
         scope: parsed_scope(request.scope)?,
         ttl: ttl(request.ttl_seconds),
+        delivery: delivery(request.delivery)?,
         reason: Words::new(&request.reason),
         request_id: optional("request_id", &request.request_id, request_id)?,
     })
+}
+
+/// What is not said is meant for the agent.
+pub(super) fn delivery(number: i32) -> Parsed<Delivery> {
+    match v1::Delivery::try_from(number) {
+        Ok(v1::Delivery::Unspecified | v1::Delivery::Direct) => Ok(Delivery::Direct),
+        Ok(v1::Delivery::Gateway) => Ok(Delivery::Gateway),
+        Err(_) => Err(invalid("delivery", "it is not known; write DIRECT or GATEWAY")),
+    }
+}
+
+fn delivered(delivery: Delivery) -> v1::Delivery {
+    match delivery {
+        Delivery::Direct => v1::Delivery::Direct,
+        Delivery::Gateway => v1::Delivery::Gateway,
+    }
 }
 
 pub(super) fn parsed_scope(scope: Option<v1::Scope>) -> Parsed<Scope> {
@@ -426,6 +443,7 @@ pub(super) fn grant(grant: &Grant) -> v1::Grant {
         ),
     };
     v1::Grant {
+        delivery: delivered(grant.delivery).into(),
         id: grant.id.to_string(),
         session: grant.session.to_string(),
         agent: grant.agent.to_string(),

@@ -6,7 +6,7 @@ use jeton_domain::{
     approval::{
         Approval, Glass, GroupName, Guard, Involved, RequestHash, Terms, involved, request_hash,
     },
-    decision::{Delivery, Rules},
+    decision::Rules,
     grant::{Grant, GrantState},
     id::GrantId,
     principal::PrincipalId,
@@ -236,7 +236,7 @@ async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Q
     let approvals = broker.store.approvals(grant.session).into_iter();
     let approvals = approvals.map(|(approval, _)| approval);
     Ok(Some(Question {
-        hash: request_hash(&grant, &guards, Delivery::Direct, kind.word()),
+        hash: request_hash(&grant, &guards, kind.word()),
         involved: involved(who, &session.session, openers.iter()),
         stale: rules.hash() != &*grant.decided_by.policy_hash,
         reviews: broker.store.reviews(grant.id),

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use jeton_domain::{
     approval::{Guard, request_hash},
-    decision::{Decision, Delivery, GrantRequest, PolicyId, Rules},
+    decision::{Decision, GrantRequest, PolicyId, Rules},
     grant::{Grant, GrantState, Phase},
     id::GrantId,
     permit::Permit,
@@ -20,11 +20,13 @@ use super::{
     Broker, Caller, Refusal, Source,
     lift::decide_lifted,
     line::{Line, unknown},
-    request_grant::{Granted, deny, mint_recorded, repeat_minted, repeat_signed, spent},
+    request_grant::{
+        Granted, confirmation, deny, mint_recorded, repeat_minted, repeat_signed, spent,
+    },
 };
 use crate::{
     limits::STREAM_PAUSE,
-    signer::{Confirmation, token::SignedMinter},
+    signer::token::SignedMinter,
     store::{Ending, SessionRecord, StoreError},
 };
 
@@ -73,7 +75,7 @@ async fn answered(
     let issued = broker.store.issued(grant.id).await?;
     match broker.source(&grant.scope.upstream)? {
         Source::Signed(minter) => {
-            let confirmation = Confirmation::of(&record.session.binding);
+            let confirmation = confirmation(record, grant.delivery);
             repeat_signed(minter, issued, confirmation, broker.clock.now())
         }
         Source::Minted(_) => repeat_minted(broker, issued).await,
@@ -96,11 +98,11 @@ async fn waiting(
     }
     let source = broker.source(&grant.scope.upstream)?;
     let rules = broker.policies.current();
-    let hash = request_hash(grant, guards, Delivery::Direct, source.kind().word());
+    let hash = request_hash(grant, guards, source.kind().word());
     let request = GrantRequest {
         scope: grant.scope.clone(),
         ttl: Some(grant.ttl),
-        delivery: Delivery::Direct,
+        delivery: grant.delivery,
         reason: grant.reason.clone(),
     };
     let changed = rules.hash() != &*grant.decided_by.policy_hash;
@@ -118,7 +120,7 @@ async fn waiting(
             return Ok(Granted { grant: ended.grant, credential: None });
         }
         Decision::Deny(denial) => {
-            return deny(broker, record, grant.scope.clone(), denial, now).await;
+            return deny(broker, record, &request, denial, now).await;
         }
     };
     let granted = match source {
@@ -136,9 +138,7 @@ async fn waiting(
     };
     match granted {
         // It goes on waiting: its approvals are not used up, and it may be claimed when there is room.
-        Err(Refusal::OverBudget(over)) => {
-            spent(broker, record, grant.scope.clone(), *over, now).await
-        }
+        Err(Refusal::OverBudget(over)) => spent(broker, record, &request, *over, now).await,
         granted => granted,
     }
 }
@@ -155,12 +155,12 @@ async fn sign(
     permit: Permit,
 ) -> Result<Granted, Refusal> {
     let minted = minter
-        .sign(id, &permit, Confirmation::of(&record.session.binding), permit.decided())
+        .sign(id, &permit, confirmation(record, permit.delivery()), permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let issue = broker.signed_record(&minted, &permit);
     let issued = broker.store.record_approved_signed(id, permit, issue).await?;
     let credential = minted.release(&issued);
-    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+    Ok(Granted { grant: issued.into_grant(), credential })
 }
 
 /// Tells how a grant stands, at once and each time that it stands otherwise, until it waits no more.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jeton_domain::{
+    decision::Delivery,
     limits::GRANT_TTL_SECONDS,
     pattern::Pattern,
     principal::{Principal, ProvedKeys},
@@ -67,7 +68,13 @@ async fn give(
     handle: Option<Secret>,
     scope: Scope,
 ) -> Result<(Granted, Binding), Refusal> {
-    let ask = Ask { scope, ttl: None, reason: Words::new("token exchange"), request_id: None };
+    let ask = Ask {
+        scope,
+        ttl: None,
+        delivery: Delivery::Direct,
+        reason: Words::new("token exchange"),
+        request_id: None,
+    };
     if let Some(handle) = handle {
         let record = session_of(broker, &handle, &principal).await?;
         let binding = record.session.binding;

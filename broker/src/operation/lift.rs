@@ -47,6 +47,7 @@ pub(super) fn decide_lifted(
         session: record.session.id,
         asked,
         scope: &request.scope,
+        delivery: request.delivery,
         ttl: *ttl,
         policy_hash: rules.hash(),
         now,

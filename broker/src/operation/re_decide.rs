@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 
 use jeton_domain::{
     audit::Event,
-    decision::{
-        Decision, Delivery, Denial, GrantRequest, Layer, PolicyId, Rules, Standing, decide,
-    },
+    decision::{Decision, Denial, GrantRequest, Layer, PolicyId, Rules, Standing, decide},
     grant::{Grant, GrantState},
     id::{GrantId, Row},
     principal::{PrincipalId, Role},
@@ -177,7 +175,7 @@ async fn look(
     let request = GrantRequest {
         scope: grant.scope.clone(),
         ttl: Some(ttl),
-        delivery: Delivery::Direct,
+        delivery: grant.delivery,
         reason: grant.reason.clone(),
     };
     Ok(match decide(rules, standing, &request) {

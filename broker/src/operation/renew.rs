@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jeton_domain::{
-    decision::{Decision, Delivery, Denial, GrantRequest, Layer},
+    decision::{Decision, Denial, GrantRequest, Layer},
     grant::{Grant, Phase},
     id::GrantId,
     permit::Permit,
@@ -13,11 +13,11 @@ use jeton_domain::{
 use super::{
     Broker, Caller, Refusal, Source,
     lift::decide_lifted,
-    request_grant::{Granted, Life, deny, mint_once},
+    request_grant::{Granted, Life, confirmation, deny, mint_once},
     seal::Place,
 };
 use crate::{
-    signer::{Confirmation, token::SignedMinter},
+    signer::token::SignedMinter,
     store::{SessionRecord, StoreError},
     upstream::Minter,
 };
@@ -47,7 +47,7 @@ pub async fn renew(
     let request = GrantRequest {
         scope: grant.scope.clone(),
         ttl,
-        delivery: Delivery::Direct,
+        delivery: grant.delivery,
         reason: grant.reason.clone(),
     };
     let now = broker.clock.now();
@@ -56,7 +56,7 @@ pub async fn renew(
     broker.metrics.decided(&decision);
     let permit = match decision {
         Decision::Permit(permit) => permit,
-        Decision::Deny(denial) => return deny(broker, record, grant.scope, denial, now).await,
+        Decision::Deny(denial) => return deny(broker, record, &request, denial, now).await,
         Decision::NeedsApproval { decided_by, .. } => {
             let reason =
                 "the policies now want an approval for this; ask for a new grant, and wait for it";
@@ -66,7 +66,7 @@ pub async fn renew(
                 decided_by,
                 requestable: vec![],
             };
-            return deny(broker, record, grant.scope, denial, now).await;
+            return deny(broker, record, &request, denial, now).await;
         }
     };
     match broker.source(&grant.scope.upstream)? {
@@ -86,12 +86,12 @@ async fn sign(
     permit: Permit,
 ) -> Result<Granted, Refusal> {
     let minted = minter
-        .sign(grant.id, &permit, Confirmation::of(&record.session.binding), permit.decided())
+        .sign(grant.id, &permit, confirmation(record, permit.delivery()), permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let issue = broker.signed_record(&minted, &permit);
     let issued = broker.store.record_renewed(grant.id, issue, permit.decided()).await?;
     let credential = minted.release(&issued);
-    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+    Ok(Granted { grant: issued.into_grant(), credential })
 }
 
 async fn mint(
@@ -114,7 +114,7 @@ async fn mint(
             // The credential before is queued for revocation by now.
             broker.revocations.notify_one();
             let credential = minted.release(&issued);
-            Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+            Ok(Granted { grant: issued.into_grant(), credential })
         }
         Err(error) => {
             broker.take_back(place, minted, "the grant ended while it was renewed").await?;

@@ -34,6 +34,8 @@ pub struct Ask {
     pub scope: Scope,
     /// How long; `None` asks for the longest that is allowed.
     pub ttl: Option<Ttl>,
+    /// Where the credential goes.
+    pub delivery: Delivery,
     /// The agent's words.
     pub reason: Words,
     /// Key for a safe retry.
@@ -44,7 +46,7 @@ pub struct Ask {
 pub struct Granted {
     /// The grant as recorded.
     pub grant: Grant,
-    /// The credential; `None` while the grant is pending.
+    /// The credential; `None` while the grant is pending, and where it is for the gateway.
     pub credential: Option<Credential>,
 }
 
@@ -64,18 +66,18 @@ pub async fn request_grant(
     let request = GrantRequest {
         scope: ask.scope.clone(),
         ttl: ask.ttl,
-        delivery: Delivery::Direct,
+        delivery: ask.delivery,
         reason: ask.reason.clone(),
     };
     let now = broker.clock.now();
     let decision = decide_lifted(broker, &rules, record, &request, None, now)?;
     broker.metrics.decided(&decision);
     match decision {
-        Decision::Deny(denial) => deny(broker, record, ask.scope, denial, now).await,
+        Decision::Deny(denial) => deny(broker, record, &request, denial, now).await,
         Decision::NeedsApproval { guards, ttl, decided_by } => {
             // Why before people are asked: their yes would be for nothing.
             if let Err(over) = budgets::room(broker, &*rules, record, &request, now) {
-                return spent(broker, record, ask.scope, over, now).await;
+                return spent(broker, record, &request, over, now).await;
             }
             let until = Ttl::from_seconds(PENDING_SECONDS)
                 .map_or(now, |ttl| now.plus(ttl))
@@ -95,9 +97,7 @@ pub async fn request_grant(
                 }
             };
             match granted {
-                Err(Refusal::OverBudget(over)) => {
-                    spent(broker, record, request.scope, *over, now).await
-                }
+                Err(Refusal::OverBudget(over)) => spent(broker, record, &request, *over, now).await,
                 granted => granted,
             }
         }
@@ -108,7 +108,7 @@ pub async fn request_grant(
 pub(super) async fn spent(
     broker: &Broker,
     record: &SessionRecord,
-    scope: Scope,
+    request: &GrantRequest,
     over: OverBudget,
     now: Timestamp,
 ) -> Result<Granted, Refusal> {
@@ -120,14 +120,14 @@ pub(super) async fn spent(
     };
     let reason = over.to_string();
     let denial = Denial { layer: Layer::Budget, reason, decided_by, requestable: vec![] };
-    deny(broker, record, scope, denial, now).await
+    deny(broker, record, request, denial, now).await
 }
 
 /// Records a refusal and tells it.
 pub(super) async fn deny(
     broker: &Broker,
     record: &SessionRecord,
-    scope: Scope,
+    request: &GrantRequest,
     denial: Denial,
     now: Timestamp,
 ) -> Result<Granted, Refusal> {
@@ -136,7 +136,8 @@ pub(super) async fn deny(
         agent: record.session.agent.clone(),
         person: record.session.person.clone(),
         chain: record.session.chain.clone(),
-        scope,
+        scope: request.scope.clone(),
+        delivery: request.delivery,
         layer: denial.layer,
         reason: Words::new(&denial.reason),
         decided_by: denial.decided_by.clone(),
@@ -166,6 +167,7 @@ async fn pend(
         person: record.session.person.clone(),
         chain: record.session.chain.clone(),
         scope: ask.scope.clone(),
+        delivery: ask.delivery,
         ttl: waiting.ttl,
         reason: ask.reason.clone(),
         request_id: ask.request_id.clone(),
@@ -194,8 +196,7 @@ async fn sign(
     ask: Ask,
 ) -> Result<Granted, Refusal> {
     let id = broker.store.reserve_grant();
-    // The key that the credential is bound to: the session's own.
-    let confirmation = Confirmation::of(&record.session.binding);
+    let confirmation = confirmation(record, permit.delivery());
     let minted = minter
         .sign(id, &permit, confirmation, permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
@@ -203,7 +204,7 @@ async fn sign(
     match broker.store.record_signed(id, permit, ask.request_id.clone(), issue).await? {
         Signed::Fresh(issued) => {
             let credential = minted.release(&issued);
-            Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+            Ok(Granted { grant: issued.into_grant(), credential })
         }
         Signed::Seen(issued) => {
             same_request(issued.grant(), &ask)?;
@@ -242,7 +243,7 @@ pub(super) async fn mint_recorded(
     match broker.store.record_issued(id, issue, now).await {
         Ok(issued) => {
             let credential = minted.release(&issued);
-            Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+            Ok(Granted { grant: issued.into_grant(), credential })
         }
         Err(error) => {
             broker
@@ -314,7 +315,7 @@ pub(super) fn repeat_signed(
         .resign(issued.grant(), confirmation, now)
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let credential = minted.release(&issued);
-    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+    Ok(Granted { grant: issued.into_grant(), credential })
 }
 
 /// Answers a retry of a request whose credential an upstream made: the sealed one again.
@@ -329,7 +330,15 @@ pub(super) async fn repeat_minted(broker: &Broker, issued: Issued) -> Result<Gra
     let secret = broker.sealer.open(&sealed, Place { grant, version })?;
     let minted = Minted::new(secret, CredentialKind::GithubInstallationToken, dies);
     let credential = minted.release(&issued);
-    Ok(Granted { grant: issued.into_grant(), credential: Some(credential) })
+    Ok(Granted { grant: issued.into_grant(), credential })
+}
+
+/// The key that a credential is bound to: the session's own, if the agent shows it itself.
+pub(super) fn confirmation(record: &SessionRecord, delivery: Delivery) -> Option<Confirmation> {
+    match delivery {
+        Delivery::Direct => Confirmation::of(&record.session.binding),
+        Delivery::Gateway => None,
+    }
 }
 
 /// Whether a retry gets the credential again; a pending grant has none yet.
@@ -357,7 +366,11 @@ fn may_repeat(state: &GrantState, now: Timestamp) -> Result<bool, Refusal> {
 /// One request id stands for one request.
 fn same_request(grant: &Grant, ask: &Ask) -> Result<(), Refusal> {
     let same_ttl = ask.ttl.is_none_or(|ttl| grant.ttl <= ttl);
-    if grant.scope == ask.scope && same_ttl { Ok(()) } else { Err(Refusal::RequestIdReused) }
+    if grant.scope == ask.scope && grant.delivery == ask.delivery && same_ttl {
+        Ok(())
+    } else {
+        Err(Refusal::RequestIdReused)
+    }
 }
 
 /// What a permit says of the credential's life, kept while minting uses the permit up.

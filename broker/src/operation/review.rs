@@ -13,7 +13,7 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     approval::{Breadth, GroupName, Guard, RequestHash, request_hash},
     audit::{Event, Subject},
-    decision::{Delivery, PolicyId, Rules},
+    decision::{PolicyId, Rules},
     grant::{Grant, GrantState},
     id::GrantId,
     limits::PENDING_SECONDS,
@@ -156,7 +156,7 @@ impl Case {
         }
         let kind = source.kind().word();
         Ok(Some(Self {
-            hash: request_hash(&grant, &guards, Delivery::Direct, kind),
+            hash: request_hash(&grant, &guards, kind),
             power: power(broker, &grant, &guards, name),
             session: broker.store.session(grant.session).await?,
             reviewer: name.clone(),
@@ -247,7 +247,7 @@ impl Case {
                 "chain": grant.chain,
                 "scope": grant.scope.to_string(),
                 "ttl_seconds": grant.ttl.seconds(),
-                "delivery": Delivery::Direct,
+                "delivery": grant.delivery,
                 "kind": self.kind,
                 "policy_hash": &*grant.decided_by.policy_hash,
                 "guards": guards.collect::<Vec<_>>(),

@@ -48,6 +48,29 @@ pub async fn grant(client: &Client, ask: Ask, patience: Option<Duration>) -> Res
     }
 }
 
+/// Asks for a grant that the gateway uses, and waits until it may.
+///
+/// # Errors
+/// When it is refused, or waits for a person longer than `patience`.
+pub async fn for_gateway(
+    client: &Client,
+    ask: Ask,
+    patience: Option<Duration>,
+) -> Result<GrantInfo, Failure> {
+    let mut grant = client.request_grant(ask).await?.grant;
+    if grant.state == "pending"
+        && let Some(patience) = patience
+    {
+        note(&Failure::Pending(Box::new(grant.clone())).text());
+        grant = client.await_grant(&grant.id, patience).await?.grant;
+    }
+    match grant.state.as_str() {
+        "active" => Ok(grant),
+        _ if grant.is_open() => Err(Failure::Pending(Box::new(grant))),
+        _ => Err(Failure::Ended(Box::new(grant))),
+    }
+}
+
 /// Takes the credential of a grant.
 ///
 /// # Errors

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
-use jeton_client::{Ask, Client, GrantFilter, Matching, PageOf, Revocation};
+use jeton_client::{Ask, Client, Delivery, GrantFilter, Matching, PageOf, Revocation};
 use serde_json::json;
 
 use super::{
@@ -33,6 +33,9 @@ pub enum Command {
         /// Where a person has to approve it first, wait so long.
         #[arg(long, value_parser = span::parse, value_name = "SPAN")]
         wait: Option<Duration>,
+        /// For use through the gateway: you get no credential, the gateway adds it to your calls.
+        #[arg(long, conflicts_with_all = ["show_secret", "secret_file"])]
+        gateway: bool,
         #[command(flatten)]
         to: To,
     },
@@ -212,11 +215,17 @@ pub struct Stopped {
 pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let output = global.output();
     match command {
-        Command::Request { scope, ttl, reason, wait, to } => {
+        Command::Request { scope, ttl, reason, wait, gateway, to } => {
             let mut asked = Ask::new(ask::scope(&scope)?);
             asked.ttl = ttl;
             asked.reason = reason;
-            request(global, asked, wait, to).await?;
+            if gateway {
+                asked.delivery = Delivery::Gateway;
+                let grant = ask::for_gateway(&global.connect().await?, asked, wait).await?;
+                output.result(&grant, || show::grant(&grant))?;
+            } else {
+                request(global, asked, wait, to).await?;
+            }
         }
         Command::Claim { id, wait, to } => claim(global, &id, wait, to).await?,
         Command::Renew { id, ttl, to } => {
@@ -283,6 +292,9 @@ async fn claim(global: &Global, id: &str, wait: Option<Duration>, to: To) -> Res
         Some(patience) => client.await_grant(id, patience).await?,
         None => client.claim_grant(id).await?,
     };
+    if granted.grant.gateway && granted.grant.state == "active" {
+        return global.output().result(&granted.grant, || show::grant(&granted.grant));
+    }
     let held = ask::held(granted)?;
     if let Some(file) = file {
         file.write(ask::usable(&held.issued)?)?;

@@ -97,6 +97,7 @@ pub fn grant(grant: &GrantInfo) -> String {
         ("grant", grant.id.clone()),
         ("state", grant.state.clone()),
         ("scope", grant.scope.clone()),
+        ("credential", if grant.gateway { "for the gateway".to_owned() } else { String::new() }),
         ("session", grant.session.clone()),
         ("agent", grant.agent.clone()),
         ("passed on by", delegators(&grant.delegators)),

@@ -16,6 +16,7 @@ fn approval(entry: u64, by: &str, guard: &str, group: &str) -> Approval {
         guards: [PolicyId::new(guard)].into(),
         request_hash: RequestHash::new("h"),
         policy_hash: "p".into(),
+        delivery: Delivery::Direct,
         breadth: Breadth::Once,
         reason: Words::default(),
         at: Timestamp::from_seconds(0),
@@ -45,6 +46,7 @@ fn lifted(
         session: SessionId::new(Row::new(1).unwrap(), Tag([2; 10])),
         asked: None,
         scope: &Scope::parse(scope).unwrap(),
+        delivery: Delivery::Direct,
         ttl: Ttl::from_seconds(60).unwrap(),
         policy_hash: "p",
         now: Timestamp::from_seconds(0),
@@ -119,6 +121,7 @@ fn an_emergency_needs_no_quorum_and_lifts_no_guard_but_its_own() {
         session: of.session,
         asked: None,
         scope,
+        delivery: Delivery::Direct,
         ttl: Ttl::from_seconds(3600).unwrap(),
         policy_hash: "p",
         now: Timestamp::from_seconds(99),
@@ -148,6 +151,7 @@ fn any_change_of_what_is_asked_makes_another_request_of_it() {
         person: Some(name("eve")),
         chain: chain("planner"),
         scope: Scope::parse("git:acme/pay contents:write ref=agent/x").unwrap(),
+        delivery: Delivery::Direct,
         ttl: Ttl::from_seconds(60).unwrap(),
         reason: Words::new("please"),
         request_id: None,
@@ -158,13 +162,14 @@ fn any_change_of_what_is_asked_makes_another_request_of_it() {
         state: GrantState::Minting { since: Timestamp::from_seconds(0) },
     };
     let guards = [guard("prod", &["sec"])];
-    let hash = |grant: &Grant| request_hash(grant, &guards, Delivery::Direct, "signed_jwt");
+    let hash = |grant: &Grant| request_hash(grant, &guards, "signed_jwt");
     let right = hash(&asked);
     let scope = |text: &str| Grant { scope: Scope::parse(text).unwrap(), ..asked.clone() };
     let others = [
         Grant { id: grant(2), ..asked.clone() },
         Grant { session: session(2), ..asked.clone() },
         Grant { agent: name("bot2"), ..asked.clone() },
+        Grant { delivery: Delivery::Gateway, ..asked.clone() },
         Grant { person: None, ..asked.clone() },
         Grant { person: Some(name("ana")), ..asked.clone() },
         Grant { chain: Chain::default(), ..asked.clone() },
@@ -180,10 +185,9 @@ fn any_change_of_what_is_asked_makes_another_request_of_it() {
     ];
     let mut hashes: Vec<_> = others.iter().map(hash).collect();
     hashes.extend([
-        request_hash(&asked, &guards, Delivery::Gateway, "signed_jwt"),
-        request_hash(&asked, &guards, Delivery::Direct, "github_installation_token"),
-        request_hash(&asked, &[], Delivery::Direct, "signed_jwt"),
-        request_hash(&asked, &[guard("other", &["sec"])], Delivery::Direct, "signed_jwt"),
+        request_hash(&asked, &guards, "github_installation_token"),
+        request_hash(&asked, &[], "signed_jwt"),
+        request_hash(&asked, &[guard("other", &["sec"])], "signed_jwt"),
     ]);
     for (place, hash) in hashes.iter().enumerate() {
         assert_ne!(*hash, right, "{place}");
@@ -211,6 +215,7 @@ fn an_approval_counts_for_what_was_asked_and_for_what_it_reaches() {
         session: once.session,
         asked: Some((once.grant, &hash)),
         scope: &scope,
+        delivery: Delivery::Direct,
         ttl,
         policy_hash: "p",
         now: Timestamp::from_seconds(10),
@@ -218,6 +223,10 @@ fn an_approval_counts_for_what_was_asked_and_for_what_it_reaches() {
     let later = Wanting { asked: None, ..asked };
     assert!(once.counts_for(asked) && session.counts_for(asked));
     assert!(!once.counts_for(later) && session.counts_for(later));
+    let gateway = |one: &Approval| Approval { delivery: Delivery::Gateway, ..one.clone() };
+    assert!(!gateway(&session).counts_for(later), "what the gateway may hold, the agent may not");
+    assert!(gateway(&session).counts_for(Wanting { delivery: Delivery::Gateway, ..later }));
+    assert!(session.counts_for(Wanting { delivery: Delivery::Gateway, ..later }));
     let other = RequestHash::new("i");
     assert!(!once.counts_for(Wanting { asked: Some((once.grant, &other)), ..asked }));
     let wider = Scope::parse("git:acme/pay contents:write ref=main").unwrap();

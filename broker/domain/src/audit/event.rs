@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{About, Subject};
 use crate::{
     approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
-    decision::{Layer, PolicyId},
+    decision::{Delivery, Layer, PolicyId},
     delegation::Chain,
     grant::DecidedBy,
     id::SessionId,
@@ -165,6 +165,9 @@ pub enum Event {
         chain: Chain,
         /// What it asked for.
         scope: Scope,
+        /// Where the credential was to go; left out where the agent would have got it.
+        #[serde(default, skip_serializing_if = "Delivery::is_direct")]
+        delivery: Delivery,
         /// Which layer refused.
         layer: Layer,
         /// Why.

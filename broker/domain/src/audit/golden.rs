@@ -3,7 +3,7 @@
 use super::{About, ENTRY_VERSION, Entry, Event, Subject};
 use crate::{
     approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
-    decision::{Layer, PolicyId},
+    decision::{Delivery, Layer, PolicyId},
     delegation::{Chain, Link},
     grant::DecidedBy,
     id::{GrantId, RequestId, Row, SessionId, Tag},
@@ -51,6 +51,7 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
         person: person.clone(),
         chain: chain.clone(),
         scope: scope.clone(),
+        delivery: Delivery::Direct,
         request_id: Some(RequestId::parse("once").unwrap()),
         decided_by: decided_by(),
     };
@@ -110,6 +111,7 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             person: person.clone(),
             chain: chain.clone(),
             scope: scope.clone(),
+            delivery: Delivery::Direct,
             layer: Layer::Policy,
             reason: words("main is not the agent's"),
             decided_by: decided_by(),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    decision::Delivery,
     delegation::Chain,
     grant::{DecidedBy, Grant},
     id::{GrantId, RequestId, SessionId},
@@ -27,6 +28,9 @@ pub struct About {
     pub chain: Chain,
     /// What it opens.
     pub scope: Scope,
+    /// Where its credential goes; left out where the agent gets it.
+    #[serde(default, skip_serializing_if = "Delivery::is_direct")]
+    pub delivery: Delivery,
     /// The caller's key for a safe retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,

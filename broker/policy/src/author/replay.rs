@@ -66,12 +66,21 @@ impl Requests {
             let seconds = u32::try_from(millis.div_euclid(1000)).unwrap_or(u32::MAX).max(1);
             return self.about(about, Ttl::from_seconds(seconds), (granted(about), true), at);
         }
-        let Event::Denied { agent, person, chain, scope, layer: Layer::Policy, decided_by, .. } =
-            &entry.event
+        let Event::Denied {
+            agent,
+            person,
+            chain,
+            scope,
+            delivery,
+            layer: Layer::Policy,
+            decided_by,
+            ..
+        } = &entry.event
         else {
             return None;
         };
-        let ask = asked(agent, person.as_ref(), chain, scope, None, at);
+        let ask =
+            Ask { delivery: *delivery, ..asked(agent, person.as_ref(), chain, scope, None, at) };
         let policies = decided_by.policies.clone();
         Some(Recorded { ask, was: "deny", granted: false, policies })
     }
@@ -84,7 +93,10 @@ impl Requests {
         at: Timestamp,
     ) -> Option<Recorded> {
         let About { grant, agent, person, chain, scope, .. } = about;
-        let ask = asked(agent, person.as_ref(), chain, scope, ttl, at);
+        let ask = Ask {
+            delivery: about.delivery,
+            ..asked(agent, person.as_ref(), chain, scope, ttl, at)
+        };
         let policies = about.decided_by.policies.clone();
         self.seen.insert(*grant).then_some(Recorded { ask, was, granted, policies })
     }

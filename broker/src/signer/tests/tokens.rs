@@ -103,6 +103,7 @@ fn grant_of(permit: &Permit, state: GrantState) -> Grant {
         person: permit.person().cloned(),
         chain: permit.chain().clone(),
         scope: permit.scope().clone(),
+        delivery: permit.delivery(),
         ttl: permit.ttl(),
         reason: Words::default(),
         request_id: None,

@@ -84,6 +84,7 @@ pub(super) fn insert(
         guards: draft.guards,
         request_hash: draft.request_hash,
         policy_hash: grant.decided_by.policy_hash.to_string(),
+        delivery: grant.delivery,
         breadth: draft.breadth,
         reason: draft.reason,
         at,

@@ -291,6 +291,7 @@ pub(super) fn about(grant: &Grant) -> About {
         person: grant.person.clone(),
         chain: grant.chain.clone(),
         scope: grant.scope.clone(),
+        delivery: grant.delivery,
         request_id: grant.request_id.clone(),
         decided_by: grant.decided_by.clone(),
     }
@@ -340,6 +341,7 @@ fn from_permit(
         person: permit.person().cloned(),
         chain: permit.chain().clone(),
         scope: permit.scope().clone(),
+        delivery: permit.delivery(),
         ttl: permit.ttl(),
         reason: permit.reason().clone(),
         request_id,
@@ -354,7 +356,7 @@ fn from_permit(
 fn insert(txn: &mut Txn<'_>, grant: &Grant, issue: Option<&IssueRecord>) -> Result<(), StoreError> {
     txn.keep_mark_below(grant.id.row())?;
     txn.run(
-        "INSERT INTO grants VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL,?15)",
+        "INSERT INTO grants VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,NULL,?15,?16)",
         params![
             int(grant.id.row().get()),
             grant.id.tag().0,
@@ -371,6 +373,7 @@ fn insert(txn: &mut Txn<'_>, grant: &Grant, issue: Option<&IssueRecord>) -> Resu
             issue.and_then(|issue| issue.sealed.as_ref()).map(|sealed| &sealed.0),
             issue.map(|issue| issue.dies.millis()),
             grant.entry.map(int),
+            rows::delivery_number(grant.delivery),
         ],
     )?;
     Ok(())

@@ -1,6 +1,7 @@
 //! Rows to records and back. A row that can't be read is a broken store, never a default.
 
 use jeton_domain::{
+    decision::Delivery,
     delegation::Chain,
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row as RowNumber, SessionId, Tag},
@@ -17,7 +18,7 @@ use crate::store::{SessionPhase, SessionRecord, StoreError};
 /// Columns of a session, as [`session`] reads them.
 pub(super) const SESSION: &str = "row, tag, state, agent, person, opener, task, envelope, binding, handle, opened, deadline, chain, issuers";
 /// Columns of a grant with its session's, as [`grant`] reads them.
-pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state, g.entry, s.chain";
+pub(super) const GRANT: &str = "g.row, g.tag, g.session, s.tag, s.agent, s.person, g.scope, g.ttl, g.reason, g.request_id, g.decided_by, g.requested, g.renewals, g.state, g.entry, s.chain, g.delivery";
 
 /// Reads the columns [`SESSION`].
 pub(super) fn session(row: &Row<'_>) -> rusqlite::Result<SessionRecord> {
@@ -66,6 +67,11 @@ pub(super) fn grant(row: &Row<'_>) -> rusqlite::Result<Grant> {
             None => None,
         },
         chain: chain(row, 15)?,
+        delivery: match row.get::<_, i64>(16)? {
+            0 => Delivery::Direct,
+            1 => Delivery::Gateway,
+            _ => return Err(odd(16)),
+        },
     })
 }
 
@@ -100,6 +106,14 @@ pub(super) fn text<T: Serialize>(value: &T) -> Result<String, StoreError> {
 pub(super) fn phase_number(phase: Phase) -> i64 {
     let place = Phase::ALL.iter().position(|known| *known == phase);
     place.and_then(|place| i64::try_from(place).ok()).unwrap_or(-1)
+}
+
+/// The number of a delivery in the column `delivery`.
+pub(super) fn delivery_number(delivery: Delivery) -> i64 {
+    match delivery {
+        Delivery::Direct => 0,
+        Delivery::Gateway => 1,
+    }
 }
 
 /// The number of a session's phase in the column `phase`.

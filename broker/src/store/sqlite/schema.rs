@@ -10,9 +10,9 @@ use rusqlite::{Connection, OpenFlags};
 use crate::store::StoreError;
 
 /// Version of the tables, kept in `PRAGMA user_version`.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
-/// The tables of version 5.
+/// The tables of version 6.
 const TABLES: &str = "
 CREATE TABLE entry (
     place INTEGER PRIMARY KEY, -- from 0
@@ -70,7 +70,8 @@ CREATE TABLE grants (
     sealed     BLOB,
     dies       INTEGER,
     renewing   INTEGER,
-    entry      INTEGER
+    entry      INTEGER,
+    delivery   INTEGER NOT NULL DEFAULT 0 -- 1: to the gateway
 ) STRICT;
 CREATE TABLE revocation (
     place    INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again: a late answer finds nothing
@@ -158,6 +159,9 @@ CREATE TABLE reviewed (session INTEGER NOT NULL, reviewer TEXT NOT NULL, given I
     PRIMARY KEY (session, reviewer)) STRICT, WITHOUT ROWID;
 ";
 
+/// From version 5 to version 6.
+const TO_6: &str = "ALTER TABLE grants ADD COLUMN delivery INTEGER NOT NULL DEFAULT 0;";
+
 /// Opens the file for the one writer and makes or checks its tables.
 pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open(path).map_err(broken)?;
@@ -183,7 +187,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         }
         // Why in one transaction with the number: a crash leaves the old tables or the new ones.
         2..VERSION => {
-            let steps = [(2, TO_3), (3, TO_4), (4, TO_5)];
+            let steps = [(2, TO_3), (3, TO_4), (4, TO_5), (5, TO_6)];
             let steps = steps.into_iter().filter(|(from, _)| *from >= version);
             let steps: String = steps.map(|(_, step)| step).collect();
             db.execute_batch(&format!(
@@ -231,14 +235,14 @@ mod tests {
         let whole = tables(&db);
         db.execute_batch(
             "DROP TABLE review; DROP TABLE reviewed; DROP TABLE spend; DROP TABLE glass;
-             PRAGMA user_version = 4;",
+             ALTER TABLE grants DROP COLUMN delivery; PRAGMA user_version = 4;",
         )
         .unwrap();
         assert_ne!(tables(&db), whole);
         drop(db);
         assert_eq!(tables(&open_writer(&path).unwrap()), whole);
         let again = open_writer(&path).unwrap();
-        let columns = "SELECT grant_row, reviewer, answer FROM review; SELECT session, reviewer, given FROM reviewed";
+        let columns = "SELECT grant_row, reviewer, answer FROM review; SELECT session, reviewer, given FROM reviewed; SELECT delivery FROM grants";
         again.execute_batch(columns).unwrap();
         let version: i64 = again.query_row("PRAGMA user_version", [], |row| row.get(0)).unwrap();
         assert_eq!(version, VERSION);
