@@ -11,7 +11,7 @@ pub mod policies;
 pub mod revocations;
 pub mod rpc_table;
 pub mod sessions;
-mod shares;
+pub(crate) mod shares;
 pub mod status;
 mod streams;
 pub mod wire;

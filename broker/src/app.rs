@@ -21,6 +21,7 @@ use tonic::{service::Routes, transport::Server};
 use crate::{
     api::{Api, authenticate::Door},
     config::Config,
+    gateway::{self, Gateway, Room},
     http::{self, Pages, oauth::OAuth, serve::serve, ssf::Ssf},
     identity::listener::{Bounds, Incoming, UnixSocket},
     limits::{
@@ -45,6 +46,8 @@ pub enum AppError {
 pub struct Running {
     /// Where gRPC is served.
     pub grpc: SocketAddr,
+    /// Where the gateway is, if there is one.
+    pub gateway: Option<SocketAddr>,
     /// Where public keys are served.
     pub http: SocketAddr,
     /// Where metrics are served.
@@ -81,6 +84,10 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         })
     };
     let grpc = listen(config.grpc.listen).await?;
+    let gateway = match &config.gateway {
+        Some(gateway) => Some(listen(gateway.listen).await?),
+        None => None,
+    };
     let public = listen(config.http).await?;
     let admin = listen(config.admin).await?;
     let unix = config
@@ -95,7 +102,8 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     };
     let addresses = (address(&grpc)?, address(&public)?, address(&admin)?);
 
-    let authenticator = Arc::new(build::authenticator(&config, addresses.0.port())?);
+    let authenticator =
+        Arc::new(build::authenticator(&config, &config.grpc.external_urls, addresses.0.port())?);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let door = Door::new(Arc::clone(&parts.broker), Arc::clone(&authenticator));
@@ -103,7 +111,7 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         broker: Arc::clone(&parts.broker),
         authenticator,
         issuer: config.keys.issuer.as_str().into(),
-        base: build::external_urls(&config, addresses.0.port())
+        base: build::external_urls(&config.grpc.external_urls, addresses.0.port())
             .first()
             .map(|url| url.as_str().into()),
     };
@@ -133,6 +141,10 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         let incoming = Incoming::unix(socket, Bounds::default());
         tasks.spawn(serve_grpc(door, routes, incoming, stop.clone()));
     }
+    let gateway = match gateway {
+        Some(listener) => Some(serve_gateway(listener, &config, &parts, &tasks, &stop)?),
+        None => None,
+    };
     let everyone = http::public(pages.clone(), oauth, ssf, config.audit.public_tiles);
     tasks.spawn(serve(public, everyone, stop.clone()));
     tasks.spawn(serve(admin, http::admin(pages), stop.clone()));
@@ -145,6 +157,7 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     let store = Arc::clone(&parts.store);
     Ok(Running {
         grpc: addresses.0,
+        gateway,
         http: addresses.1,
         admin: addresses.2,
         unix_socket: config.grpc.unix_socket,
@@ -169,6 +182,8 @@ impl Running {
         let finished = async {
             self.tasks.wait().await;
             self.broker.mints.finished().await;
+            self.broker.uses.close();
+            self.broker.uses.wait().await;
         };
         if tokio::time::timeout(DRAIN, finished).await.is_err() {
             tracing::warn!(
@@ -258,6 +273,35 @@ async fn services(api: &Api, stop: &CancellationToken) -> Result<Routes, AppErro
     )
     .add_service(health_service.max_decoding_message_size(REQUEST_BYTES))
     .add_service(reflection))
+}
+
+/// Serves the gateway, at an address of its own.
+fn serve_gateway(
+    listener: TcpListener,
+    config: &Config,
+    parts: &build::Parts,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<SocketAddr, AppError> {
+    let Some(set) = &config.gateway else {
+        return Err(AppError::Broken("a gateway without a configuration".to_owned()));
+    };
+    let address = listener.local_addr().map_err(|error| AppError::Broken(error.to_string()))?;
+    let spool = match &set.spool {
+        Some(folder) => folder.clone(),
+        None => config.store.with_extension("spool"),
+    };
+    let gateway = Gateway::new(
+        Arc::clone(&parts.broker),
+        build::authenticator(config, &set.external_urls, address.port())?,
+        build::gateway_ways(config)?,
+        Room { spool, push_bytes: set.push_bytes, file_bytes: set.file_bytes },
+    )
+    .map_err(|error| AppError::Unusable(error.to_string()))?;
+    let bounds = Bounds { unanswered: usize::MAX, ..Bounds::default() };
+    let incoming = Incoming::tls(listener, Arc::clone(&parts.tls), bounds);
+    tasks.spawn(gateway::serve(incoming, Arc::new(gateway), stop.clone()));
+    Ok(address)
 }
 
 /// tonic sets almost no limit by itself: every one that it has is set here. A call's deadline is the

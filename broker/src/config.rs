@@ -2,6 +2,7 @@
 //!
 //! Every problem is told at once with its line and what to write. Knows no environment.
 
+mod gateway;
 mod identity;
 mod reader;
 mod reviewers;
@@ -27,7 +28,11 @@ use toml::de::DeTable;
 
 use self::reader::{Problems, Section};
 pub use self::{
-    identity::IdentityConfig, reader::Problem, ssf::SsfConfig, webhooks::ApprovalConfig,
+    gateway::{GatewayConfig, Reach},
+    identity::IdentityConfig,
+    reader::Problem,
+    ssf::SsfConfig,
+    webhooks::ApprovalConfig,
 };
 use crate::{
     identity::tls::TlsFiles,
@@ -41,6 +46,8 @@ use crate::{
 pub struct Config {
     /// The gRPC door.
     pub grpc: GrpcConfig,
+    /// The gateway, if there is one.
+    pub gateway: Option<GatewayConfig>,
     /// Where public keys are served.
     pub http: SocketAddr,
     /// Where this host reads liveness and metrics.
@@ -134,6 +141,8 @@ pub struct UpstreamConfig {
     pub name: Upstream,
     /// Its kind.
     pub kind: UpstreamKind,
+    /// Where it is for the gateway.
+    pub reach: Reach,
 }
 
 impl UpstreamConfig {
@@ -248,6 +257,7 @@ impl Config {
 /// Reads all parts first and joins them last, so that each tells its problems.
 fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     let grpc = read_grpc(&root.section("grpc"), folder);
+    let gateway = gateway::read(root, folder);
     let http = read_listen(&root.section("http"), "127.0.0.1:7080");
     let admin = read_admin(&root.section("admin"));
     let store = {
@@ -284,6 +294,7 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     root.finish();
     Some(Config {
         grpc: grpc?,
+        gateway,
         http: http?,
         admin: admin?,
         store: store?,
@@ -441,8 +452,10 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
     let name = section.require("name", name, "write a short name, such as \"github\"");
     let kind = section.string("kind");
     let kind = section.require("kind", kind, "write \"signed\" or \"github-app\"");
+    let api_url;
     let kind = match kind.as_deref() {
         Some("signed") => {
+            api_url = section.parse("api", gateway::base_url);
             let audience = section.string("audience");
             let audience = section.require(
                 "audience",
@@ -461,6 +474,7 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
         }
         Some("github-app") => {
             let api = section.string("api").unwrap_or_else(|| "https://api.github.com".to_owned());
+            api_url = Url::parse(&api).ok();
             let app_id = section.number("app_id");
             let app_id = section.require("app_id", app_id, "write the number of the GitHub App");
             let private_key = section.file("private_key", folder);
@@ -490,8 +504,9 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
         }
         None => return None,
     };
+    let reach = gateway::reach(section, folder, api_url);
     section.finish();
-    Some(UpstreamConfig { name: name?, kind: kind? })
+    Some(UpstreamConfig { name: name?, kind: kind?, reach })
 }
 
 fn read_audit(section: &Section<'_>, folder: &Path) -> Option<AuditConfig> {

@@ -66,12 +66,16 @@ pub fn write_environment(data: &Path, running: &Running) -> Result<(), AppError>
          export JETON_CA={}\n\
          export JETON_JWKS=http://{}/.well-known/jwks.json\n\
          export JETON_ADMIN=http://{}\n\
-         export JETON_LOG_KEY={}\n",
+         export JETON_LOG_KEY={}\n{}",
         running.grpc.port(),
         data.join("tls/ca.pem").display(),
         running.http,
         running.admin,
         running.log_key(),
+        running.gateway.map_or_else(String::new, |gateway| format!(
+            "export JETON_GATEWAY=https://localhost:{}\n",
+            gateway.port()
+        )),
     );
     // Why by rename: whoever waits for the file finds it whole.
     let draft = data.join("env.new");
@@ -81,7 +85,8 @@ pub fn write_environment(data: &Path, running: &Running) -> Result<(), AppError>
 }
 
 fn configuration(free_ports: bool) -> String {
-    let (grpc, http, admin) = if free_ports { (0, 0, 0) } else { (7443, 7080, 7090) };
+    let (grpc, gateway, http, admin) =
+        if free_ports { (0, 0, 0, 0) } else { (7443, 7444, 7080, 7090) };
     format!(
         r#"# Made by `jetond dev`: for development only.
 [grpc]
@@ -91,6 +96,10 @@ key = "tls/server.key"
 client_ca = "tls/ca.pem"
 unix_socket = "run/jeton.sock"
 external_urls = ["https://localhost:{grpc}", "http://localhost"]
+
+[gateway]
+listen = "127.0.0.1:{gateway}"
+external_urls = ["https://localhost:{gateway}"]
 
 [http]
 listen = "127.0.0.1:{http}"

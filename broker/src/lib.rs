@@ -1,6 +1,6 @@
 //! The broker of Jeton.
 //!
-//! Rooms from the door inwards: `api` and `http` parse and render, `operation` holds the verbs,
+//! Rooms from the door inwards: `api`, `http` and `gateway` parse and render, `operation` holds the verbs,
 //! the crate `jeton_policy` decides with Cedar, the ports `clock`, `store`, `upstream` and `signer` say what the
 //! outside provides, and the folders of the same names hold the adapters.
 
@@ -11,6 +11,7 @@ pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod dev;
+pub mod gateway;
 pub mod http;
 pub mod identity;
 pub mod limits;

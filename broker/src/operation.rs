@@ -21,6 +21,7 @@ pub mod list;
 pub mod mints;
 pub mod move_out;
 pub mod open_session;
+pub mod pass;
 pub mod policies;
 pub mod re_decide;
 pub mod read_audit;
@@ -42,6 +43,7 @@ pub mod summarise;
 pub mod sweep;
 pub mod tail;
 pub mod transmit;
+pub mod under_grant;
 pub mod view;
 pub mod watch;
 pub mod witness;
@@ -49,8 +51,10 @@ pub mod witness;
 use std::{collections::HashMap, sync::Arc};
 
 use jeton_domain::{
+    approval::GroupName,
     budget::OverBudget,
     decision::Denial,
+    grant::{Grant, GrantState},
     principal::{Issuers, Principal, PrincipalId, Role},
     revocation::Stops,
     scope::Upstream,
@@ -59,12 +63,13 @@ use jeton_domain::{
 };
 use jeton_policy::Policies;
 use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use crate::{
     clock::Clock,
     operation::{
-        halt::Halt, mints::Mints, read_tiles::Readers, seal::Sealer, session_of::Handles,
-        sign_ins::SignIns, status_list::SignedLists,
+        halt::Halt, mints::Mints, pass::Turns, read_tiles::Readers, seal::Sealer,
+        session_of::Handles, sign_ins::SignIns, status_list::SignedLists,
     },
     signer::{KeyRing, log_key::LogKey, status::StatusLists, token::SignedMinter},
     store::{SessionRecord, Store, StoreError, index::LogIndex},
@@ -111,6 +116,10 @@ pub struct Broker {
     pub metrics: Arc<Metrics>,
     /// Mints under way.
     pub mints: Mints,
+    /// Uses of grants through the gateway that are being recorded.
+    pub uses: TaskTracker,
+    /// Whose turn it is to ask for a grant for the gateway.
+    pub turns: Turns,
     /// Signs tokens.
     pub keys: Arc<KeyRing>,
     /// Where the state of tokens is told.
@@ -176,6 +185,12 @@ pub enum Refusal {
     /// The request was decided, and refused.
     #[error("{}", .0.reason)]
     Denied(Box<Denial>),
+    /// The grant that the gateway needs waits for people.
+    #[error(
+        "this waits for the approval of {}, as {}: {}",
+        waits_for(.0), .0.id, "once it is given, do the same again"
+    )]
+    Waits(Box<Grant>),
     /// A part of the request is not what it must be.
     #[error("{field}: {message}")]
     Invalid {
@@ -211,6 +226,13 @@ pub enum Refusal {
     /// Something that the caller can't help. The text is for the operator.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+fn waits_for(grant: &Grant) -> String {
+    let GrantState::Pending { guards, .. } = &grant.state else { return "somebody".to_owned() };
+    let groups: Vec<_> =
+        guards.iter().flat_map(|guard| &guard.groups).map(GroupName::as_str).collect();
+    groups.join(", ")
 }
 
 impl From<StoreError> for Refusal {

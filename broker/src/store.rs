@@ -24,7 +24,7 @@ use jeton_domain::{
     principal::PrincipalId,
     review::{Review, ReviewerName},
     revocation::{Matching, Stops},
-    scope::Upstream,
+    scope::{Resource, Upstream},
     session::Words,
     ttl::Timestamp,
 };
@@ -299,6 +299,15 @@ pub trait Store: Send + Sync {
 
     /// Tells whether a grant is active at this moment. From memory: it answers introspection.
     fn is_active(&self, id: GrantId, now: Timestamp) -> bool;
+
+    /// Grants of a session for the gateway on one resource: active ones, and those that wait for people;
+    /// newest first. From memory.
+    fn for_gateway(
+        &self,
+        session: SessionId,
+        upstream: &Upstream,
+        resource: &Resource,
+    ) -> Vec<GrantId>;
 
     /// Active grants at an upstream.
     fn active_at(&self, upstream: &Upstream) -> Vec<GrantId>;

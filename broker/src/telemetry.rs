@@ -47,6 +47,8 @@ pub struct Metrics {
     sign_in_failures: Family<ReasonLabel, Counter>,
     shed: Counter,
     over_budget: Counter,
+    sent: Counter,
+    received: Counter,
     glass_broken: Counter,
     live_grants: Gauge<i64, std::sync::atomic::AtomicI64>,
 }
@@ -90,6 +92,8 @@ impl Metrics {
             sign_in_failures: Family::default(),
             shed: Counter::default(),
             over_budget: Counter::default(),
+            sent: Counter::default(),
+            received: Counter::default(),
             glass_broken: Counter::default(),
             live_grants: Gauge::default(),
         };
@@ -134,6 +138,16 @@ impl Metrics {
             "over_budget",
             "Requests refused because a budget was spent",
             metrics.over_budget.clone(),
+        );
+        registry.register(
+            "gateway_sent_bytes",
+            "Bytes that went through the gateway to upstreams",
+            metrics.sent.clone(),
+        );
+        registry.register(
+            "gateway_received_bytes",
+            "Bytes that came back through the gateway",
+            metrics.received.clone(),
         );
         registry.register(
             "glass_broken",
@@ -186,6 +200,12 @@ impl Metrics {
     /// A budget was spent.
     pub fn over_budget(&self) {
         self.over_budget.inc();
+    }
+
+    /// So many bytes went through the gateway.
+    pub fn passed(&self, sent: u64, received: u64) {
+        self.sent.inc_by(sent);
+        self.received.inc_by(received);
     }
 
     /// A call was refused because too many were in work.

@@ -300,6 +300,8 @@ fn news(event: &Event) -> Option<News> {
         | Event::Issued { .. }
         | Event::Renewed { .. }
         | Event::MintFailed { .. }
+        | Event::Pushed { .. }
+        | Event::Used { .. }
         | Event::Released { .. }
         | Event::Expired { .. }
         | Event::Revoked { .. }

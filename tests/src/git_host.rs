@@ -4,6 +4,7 @@
 //! credential that ends between two requests of one push ends there. What a push wants to do to
 //! which refs is read from the push itself and is part of the question.
 
+mod by_broker;
 mod cgi;
 mod client;
 mod commands;
@@ -23,6 +24,7 @@ use http_body_util::BodyExt as _;
 
 use crate::loopback::Loopback;
 
+pub use by_broker::ByBroker;
 pub use client::{GitClient, GitRun};
 pub use commands::RefUpdate;
 

@@ -7,6 +7,7 @@ pub mod canary;
 pub mod emulate;
 pub mod eventually;
 pub mod frames;
+pub mod gateway;
 pub mod generate;
 pub mod git_host;
 pub mod github;

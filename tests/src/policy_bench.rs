@@ -244,6 +244,7 @@ impl Subject {
             scope: Scope::parse(&format!("{} ref={reference}", self.place)).unwrap(),
             ttl: Ttl::from_seconds(ttl),
             delivery: Delivery::Direct,
+            deed: None,
             reason: Words::default(),
         };
         let (approvals, stops, issuers) = (BTreeSet::new(), Stops::default(), Issuers::default());

@@ -202,6 +202,7 @@ fn granted(node: &Node, asked: &Line) -> Option<Ttl> {
         scope: Scope::parse(&asked.text()).unwrap(),
         ttl: None,
         delivery: Delivery::Direct,
+        deed: None,
         reason: Words::default(),
     };
     let standing = Standing {

@@ -154,6 +154,7 @@ fn answers(set: &PolicySet) -> Vec<Verdict> {
             action: scope.actions.iter().next().unwrap(),
             ttl: Ttl::from_seconds(60).unwrap(),
             delivery: Delivery::Direct,
+            deed: None,
             approvals: &BTreeSet::new(),
             now: Timestamp::from_seconds(0),
         })

@@ -257,6 +257,7 @@ mod tests {
             scope: Scope::parse(scope).unwrap(),
             ttl: None,
             delivery: Delivery::Direct,
+            deed: None,
             reason: Words::default(),
         }
     }

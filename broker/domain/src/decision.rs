@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     approval::{GroupName, Guard},
     budget::{Budget, spends},
+    deed::Deed,
     delegation::Chain,
     grant::DecidedBy,
     permit::Permit,
@@ -94,6 +95,8 @@ pub struct Question<'a> {
     pub ttl: Ttl,
     /// Delivered where.
     pub delivery: Delivery,
+    /// What is done under it, if it is used and not asked for.
+    pub deed: Option<&'a Deed>,
     /// Groups that approved just this request.
     pub approvals: &'a BTreeSet<GroupName>,
     /// When.
@@ -159,6 +162,8 @@ pub struct GrantRequest {
     pub ttl: Option<Ttl>,
     /// Delivered where.
     pub delivery: Delivery,
+    /// What is done under a grant that is used; `None` where one is asked for.
+    pub deed: Option<Deed>,
     /// The agent's words. Never part of the decision.
     pub reason: Words,
 }
@@ -287,7 +292,7 @@ impl Asked<'_> {
         if let Some(stop) = self.standing.stops.against(holder, None) {
             return Err(self.deny(Layer::Stop, stop.refusal(), vec![]));
         }
-        if !session.envelope.allows(&self.request.scope) {
+        if !self.envelope_allows(&self.request.scope) {
             let reason = format!("`{}` lies outside the session's envelope", self.request.scope);
             let lines = session.envelope.scopes().iter().map(ToString::to_string).collect();
             return Err(self.deny(Layer::Envelope, reason, lines));
@@ -316,6 +321,14 @@ impl Asked<'_> {
                 let steps = TTL_LADDER.iter().filter_map(|step| Ttl::from_seconds(*step));
                 Ok(std::iter::once(most).chain(steps.filter(|step| *step < most)).collect())
             }
+        }
+    }
+
+    fn envelope_allows(&self, scope: &Scope) -> bool {
+        let session = self.standing.session;
+        match self.request.deed.as_ref().and_then(Deed::change) {
+            Some(_) => session.envelope.allows_push(scope, &session.own_refs()),
+            None => session.envelope.allows(scope),
         }
     }
 
@@ -424,6 +437,7 @@ impl Asked<'_> {
                 action,
                 ttl,
                 delivery: self.request.delivery,
+                deed: self.request.deed.as_ref(),
                 approvals,
                 now: self.standing.now,
             })
@@ -452,7 +466,7 @@ impl Asked<'_> {
         alternatives(self.standing.session, &self.request.scope)
             .into_iter()
             .filter(|scope| scope != &self.request.scope || shortest < ttl)
-            .filter(|scope| self.standing.session.envelope.allows(scope) && allowed(scope))
+            .filter(|scope| self.envelope_allows(scope) && allowed(scope))
             .map(|scope| {
                 if scope == self.request.scope {
                     format!("{scope} ttl={}s", shortest.seconds())

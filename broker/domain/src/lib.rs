@@ -7,6 +7,7 @@ pub mod approval;
 pub mod audit;
 pub mod budget;
 pub mod decision;
+pub mod deed;
 pub mod delegation;
 pub mod grant;
 pub mod id;

@@ -9,7 +9,10 @@ use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::quote, limits::PATTERN_CHARS};
+use crate::{
+    id::{SessionId, quote},
+    limits::PATTERN_CHARS,
+};
 
 pub use self::names::NamePattern;
 
@@ -64,6 +67,12 @@ impl Pattern {
             }
         }
         Ok(Self(text.into()))
+    }
+
+    /// Everything in a session's part of a folder, which is a name.
+    #[must_use]
+    pub(crate) fn all_below(folder: &'static str, id: SessionId) -> Self {
+        Self(format!("{folder}/{id}/**").into())
     }
 
     /// The text.

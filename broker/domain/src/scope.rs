@@ -270,6 +270,15 @@ pub struct ScopeBound {
 }
 
 impl Scope {
+    /// Tells whether another lies wholly within it.
+    #[must_use]
+    pub fn holds(&self, narrower: &Self) -> bool {
+        self.upstream == narrower.upstream
+            && self.resource == narrower.resource
+            && self.actions.cover(&narrower.actions)
+            && ref_within(narrower.git_ref.as_ref(), self.git_ref.as_ref())
+    }
+
     /// Reads the text form.
     ///
     /// # Errors
@@ -317,6 +326,13 @@ impl ScopeBound {
             && self.resource.matches(scope.resource.as_str())
             && self.actions.cover(&scope.actions)
             && ref_within(scope.git_ref.as_ref(), self.git_ref.as_ref())
+    }
+
+    /// The same line, with these refs if it names none.
+    #[must_use]
+    pub fn with_refs(&self, refs: &Pattern) -> Self {
+        let git_ref = Some(self.git_ref.as_ref().unwrap_or(refs).clone());
+        Self { git_ref, ..self.clone() }
     }
 
     /// Tells whether another line lies wholly within this one.

@@ -8,6 +8,7 @@ use crate::{
     delegation::Chain,
     id::SessionId,
     limits::{ENVELOPE_SCOPES, GRANT_TTL_SECONDS, SESSION_GRANTS, WORDS_CHARS},
+    pattern::Pattern,
     principal::{Issuer, PrincipalId, ProvedKeys, Thumbprint},
     scope::{Scope, ScopeBound},
     ttl::{Timestamp, Ttl},
@@ -94,6 +95,12 @@ impl Envelope {
     #[must_use]
     pub fn allows(&self, scope: &Scope) -> bool {
         self.scopes.iter().any(|bound| bound.allows(scope))
+    }
+
+    /// The same for a push: a line that names no refs stands for the session's own.
+    #[must_use]
+    pub fn allows_push(&self, scope: &Scope, own: &Pattern) -> bool {
+        self.scopes.iter().any(|bound| bound.with_refs(own).allows(scope))
     }
 }
 
@@ -195,6 +202,14 @@ pub struct Session {
     pub chain: Chain,
     /// The issuers on whose word it was opened, and each session above it.
     pub issuers: Vec<Issuer>,
+}
+
+impl Session {
+    /// The refs that are its own: where it pushes if nothing says where it may.
+    #[must_use]
+    pub fn own_refs(&self) -> Pattern {
+        Pattern::all_below("agent", self.id)
+    }
 }
 
 /// Whether a session still may be granted anything.

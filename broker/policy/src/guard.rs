@@ -19,6 +19,8 @@ pub(super) struct Reads {
     pub groups: Vec<GroupName>,
     /// Whether it reads the time.
     pub now: bool,
+    /// Whether it reads what a push brings along, and not only which refs it moves.
+    pub content: bool,
 }
 
 /// Approvals where they may not be.
@@ -65,7 +67,7 @@ pub(super) fn read(policy: &Value) -> Result<Reads, Wrong> {
     }
     open.groups.sort();
     open.groups.dedup();
-    Ok(Reads { groups: open.groups, now: seen.now })
+    Ok(Reads { groups: open.groups, now: seen.now, content: seen.content })
 }
 
 /// How often a policy reads what, wherever that stands.
@@ -74,6 +76,7 @@ struct Seen {
     approvals: usize,
     refs: usize,
     now: bool,
+    content: bool,
     whole: bool,
 }
 
@@ -83,6 +86,7 @@ impl Seen {
             Some("approvals") => self.approvals += 1,
             Some("ref") => self.refs += 1,
             Some("now") => self.now = true,
+            Some("file" | "bytes" | "author" | "signed_off") => self.content = true,
             Some(_) => {}
             None if is_context(node) => self.whole = true,
             None => match node {

@@ -31,10 +31,11 @@ impl Lineage {
     }
 }
 
-/// A policy, and whether it reads the time.
+/// A policy, and what it reads that costs something.
 pub(super) struct Rule {
     pub policy: Policy,
     pub reads_now: bool,
+    pub reads_content: bool,
 }
 
 /// The policies for one kind of question.
@@ -42,6 +43,8 @@ pub(super) struct Slice {
     pub policies: PolicySet,
     /// Whether one of them reads the time. Why known: a time costs more than all other inputs.
     pub reads_now: bool,
+    /// Whether one of them reads what a push brings along. Why known: then the push must be read.
+    pub reads_content: bool,
 }
 
 /// All policies of a set, and the ways to find them.
@@ -87,6 +90,7 @@ impl Index {
         let slice = Arc::new(Slice {
             policies: PolicySet::from_policies(policies).map_err(Box::new)?,
             reads_now: rules().any(|rule| rule.reads_now),
+            reads_content: rules().any(|rule| rule.reads_content),
         });
         self.slices.insert(places, slice.clone());
         Ok(slice)
@@ -99,6 +103,7 @@ impl Index {
         Slice {
             policies: PolicySet::from_policies(policies).unwrap(),
             reads_now: self.rules.iter().any(|rule| rule.reads_now),
+            reads_content: self.rules.iter().any(|rule| rule.reads_content),
         }
     }
 

@@ -9,8 +9,11 @@ use jeton_domain::{
     approval::Guard,
     budget::Budget,
     decision::{PolicyId, Question, Rules, Verdict},
+    deed::Deed,
     delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
+    scope::Scope,
+    session::Session,
     ttl::{Timestamp, Ttl},
 };
 
@@ -74,6 +77,20 @@ impl PolicySet {
         answer.unwrap_or_else(trouble)
     }
 
+    /// Tells whether a policy about what a session does here reads what a push brings along, and not only
+    /// which refs it moves. When it can't be known it does.
+    #[must_use]
+    pub fn reads_content(&self, session: &Session, scope: &Scope) -> bool {
+        let agents = session.chain.links().iter().map(|link| &link.agent);
+        let mut agents = agents.chain([&session.agent]);
+        agents.any(|agent| {
+            scope.actions.iter().any(|action| {
+                let prepared = self.prepare_for(agent, session.person.as_ref(), scope, action);
+                prepared.map_or(true, |prepared| prepared.slice.reads_content)
+            })
+        })
+    }
+
     pub(super) fn opening_request(
         &self,
         prepared: &Prepared,
@@ -101,6 +118,7 @@ impl PolicySet {
             let text = git_ref.as_str().to_owned();
             pairs.push(("ref".to_owned(), RestrictedExpression::new_string(text)));
         }
+        pairs.extend(question.deed.into_iter().flat_map(done));
         request(prepared, question.ttl, question.now, pairs)
     }
 
@@ -170,6 +188,28 @@ fn request(
         Context::from_pairs(pairs)?,
         None,
     )?)
+}
+
+/// What the gateway sees being done.
+fn done(deed: &Deed) -> Vec<Pair> {
+    let text = |name: &str, text: &str| {
+        (name.to_owned(), RestrictedExpression::new_string(text.to_owned()))
+    };
+    let mut pairs = match deed {
+        Deed::Move(_) => vec![],
+        Deed::Commit { author, signed_off, .. } => vec![
+            text("author", author),
+            ("signed_off".to_owned(), RestrictedExpression::new_bool(*signed_off)),
+        ],
+        Deed::File { path, bytes, .. } => {
+            let bytes = bytes.map(|bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+            let size = bytes.map(|n| ("bytes".to_owned(), RestrictedExpression::new_long(n)));
+            [text("file", path)].into_iter().chain(size).collect()
+        }
+        Deed::Call { method, path } => vec![text("method", method), text("path", path)],
+    };
+    pairs.extend(deed.change().map(|change| text("change", change.word())));
+    pairs
 }
 
 fn sorted<'a>(ids: impl Iterator<Item = &'a cedar_policy::PolicyId>) -> Vec<PolicyId> {

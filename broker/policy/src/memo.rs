@@ -11,6 +11,7 @@ use std::{
 
 use jeton_domain::{
     decision::{Delivery, Question, Verdict},
+    deed::{Change, Deed},
     pattern::Pattern,
     principal::PrincipalId,
     ttl::Ttl,
@@ -23,6 +24,7 @@ use super::limits::REMEMBERED;
 struct Variation {
     ttl: Ttl,
     delivery: Delivery,
+    change: Option<Change>,
     git_ref: Option<Pattern>,
     delegators: Vec<PrincipalId>,
 }
@@ -38,12 +40,19 @@ impl Memo {
         question: &Question<'_>,
         judge: impl FnOnce() -> Result<Verdict, E>,
     ) -> Result<Verdict, E> {
+        let change = match question.deed {
+            None => None,
+            Some(Deed::Move(change)) => Some(*change),
+            // Why not: files, authors and paths are without number, and hardly any comes twice.
+            Some(Deed::Commit { .. } | Deed::File { .. } | Deed::Call { .. }) => return judge(),
+        };
         if !question.approvals.is_empty() {
             return judge();
         }
         let variation = Variation {
             ttl: question.ttl,
             delivery: question.delivery,
+            change,
             git_ref: question.scope.git_ref.clone(),
             // Why not their sessions: policies see the agents, and sessions are without number.
             delegators: question.chain.links().iter().map(|link| link.agent.clone()).collect(),

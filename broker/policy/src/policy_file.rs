@@ -190,7 +190,11 @@ impl<'s> Reading<'s, '_> {
                 self.problems.push(PolicyProblem::at(source, byte, message, &hint));
             }
         }
-        let rule = Rule { policy: policy.new_id(CedarId::new(id)), reads_now: reads.now };
+        let rule = Rule {
+            policy: policy.new_id(CedarId::new(id)),
+            reads_now: reads.now,
+            reads_content: reads.content,
+        };
         let guard = guard_of(id, reads.groups, policy);
         self.rules.insert(id.to_owned(), Read { rule, guard, source, byte });
     }

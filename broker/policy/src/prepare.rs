@@ -44,14 +44,25 @@ struct Fact {
 impl PolicySet {
     /// Prepares the question for one action of a grant, or finds it prepared.
     pub(super) fn prepare(&self, question: &Question<'_>) -> Result<Arc<Prepared>, Trouble> {
-        let Question { agent, person, scope, action, .. } = question;
+        let Question { agent, person, scope, action, .. } = *question;
+        self.prepare_for(agent, person, scope, action)
+    }
+
+    /// The same by what stays while it is asked again.
+    pub(super) fn prepare_for(
+        &self,
+        agent: &PrincipalId,
+        person: Option<&PrincipalId>,
+        scope: &Scope,
+        action: &Action,
+    ) -> Result<Arc<Prepared>, Trouble> {
         // No name holds a line feed, so no two questions have one key.
         let key =
-            format!("{agent}\n{}\n{}\n{}\n{action}", text(*person), scope.upstream, scope.resource);
+            format!("{agent}\n{}\n{}\n{}\n{action}", text(person), scope.upstream, scope.resource);
         self.prepared_by(
             key,
             || [self.agent(agent), self.action(action), self.resource(scope)],
-            *person,
+            person,
         )
     }
 

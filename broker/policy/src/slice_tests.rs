@@ -192,6 +192,7 @@ fn a_slice_decides_as_the_whole_set_does() {
                     action: scope.actions.iter().next().unwrap(),
                     ttl,
                     delivery: Delivery::Direct,
+                    deed: None,
                     approvals: &approvals,
                     now,
                 };

@@ -61,6 +61,7 @@ impl Ask<'_> {
             action: scope.actions.iter().next().unwrap(),
             ttl: Ttl::from_seconds(self.ttl).unwrap(),
             delivery: Delivery::Direct,
+            deed: None,
             approvals: &approvals,
             now: Timestamp::from_seconds(NOON),
         })

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -9,25 +10,25 @@ use jeton_domain::principal::PrincipalId;
 
 /// How much each caller holds.
 #[derive(Clone)]
-pub(super) struct Shares {
+pub(crate) struct Shares<K: Eq + Hash = PrincipalId> {
     most: usize,
-    held: Arc<Mutex<HashMap<PrincipalId, usize>>>,
+    held: Arc<Mutex<HashMap<K, usize>>>,
 }
 
 /// One piece, given back when dropped.
-pub(super) struct Share {
-    caller: PrincipalId,
-    of: Shares,
+pub(crate) struct Share<K: Eq + Hash = PrincipalId> {
+    caller: K,
+    of: Shares<K>,
 }
 
-impl Shares {
+impl<K: Eq + Hash + Clone> Shares<K> {
     /// Each caller may hold this many.
     pub fn new(most: usize) -> Self {
         Self { most, held: Arc::default() }
     }
 
     /// A piece for a caller, unless it holds its most.
-    pub fn take(&self, caller: &PrincipalId) -> Option<Share> {
+    pub fn take(&self, caller: &K) -> Option<Share<K>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let count = held.entry(caller.clone()).or_default();
         if *count >= self.most {
@@ -43,7 +44,7 @@ impl Shares {
     }
 }
 
-impl Drop for Share {
+impl<K: Eq + Hash> Drop for Share<K> {
     fn drop(&mut self) {
         let mut held = self.of.held.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = held.get_mut(&self.caller) {

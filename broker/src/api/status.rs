@@ -31,6 +31,12 @@ impl From<Refusal> for Status {
             Refusal::Forbidden(_) => status(Code::PermissionDenied, "ROLE_MISSING", &message, []),
             Refusal::Denied(denial) => denied(&denial),
             Refusal::OverBudget(_) => status(Code::ResourceExhausted, "BUDGET_SPENT", &message, []),
+            Refusal::Waits(grant) => status(
+                Code::FailedPrecondition,
+                "NEEDS_APPROVAL",
+                &message,
+                [("grant", grant.id.to_string())],
+            ),
             Refusal::Invalid { field, message } => invalid(field, &message),
             Refusal::NotFound(_) => status(Code::NotFound, "NOT_FOUND", &message, []),
             Refusal::State(_) => status(Code::FailedPrecondition, "STATE", &message, []),

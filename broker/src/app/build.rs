@@ -13,12 +13,14 @@ use jeton_domain::{
 };
 use jeton_policy::{Kept, Policies, PolicySet, Vocabulary};
 use tokio::sync::{Mutex, Notify, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use super::AppError;
 use crate::{
     clock::{Clock, SystemClock},
     config::{Config, UpstreamConfig, UpstreamKind},
     crypto,
+    gateway::Outward,
     http::JWKS_MAX_AGE_SECONDS,
     identity::{
         Authenticator,
@@ -35,6 +37,7 @@ use crate::{
         copy_out::{self, beside},
         halt::Halt,
         mints::Mints,
+        pass::Turns,
         read_tiles::Readers,
         restore::{self, Evidence},
         review::{Reviewers, missing},
@@ -81,7 +84,8 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, AppError> {
     let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])))?;
     // Why not as a broker does: that keeps what it loads.
     let rules = PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
-    authenticator(config, config.grpc.listen.port())?;
+    authenticator(config, &config.grpc.external_urls, config.grpc.listen.port())?;
+    gateway_ways(config)?;
     transmitters(config)?;
     listeners(config)?;
     let reviewers = reviewers(config)?;
@@ -126,6 +130,8 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         handles: Handles::new(&derive(&root, "handle")),
         metrics: Arc::new(Metrics::new()),
         mints: Mints::new(),
+        turns: Turns::default(),
+        uses: TaskTracker::new(),
         sign_ins: SignIns::default(),
         readers: Readers::default(),
         index: Arc::new(index),
@@ -282,20 +288,24 @@ fn source(
 
 /// What clients call the port behind the door, without a slash at the end. A port 0 stands for the
 /// one that was opened.
-pub(super) fn external_urls(config: &Config, port: u16) -> Vec<String> {
+pub(super) fn external_urls(urls: &[String], port: u16) -> Vec<String> {
     let opened = |url: &String| match url.strip_suffix(":0") {
         Some(host) => format!("{host}:{port}"),
         None => url.trim_end_matches('/').to_owned(),
     };
-    config.grpc.external_urls.iter().map(opened).collect()
+    urls.iter().map(opened).collect()
 }
 
 /// Builds what finds out who calls.
-pub(super) fn authenticator(config: &Config, port: u16) -> Result<Authenticator, AppError> {
+pub(super) fn authenticator(
+    config: &Config,
+    urls: &[String],
+    port: u16,
+) -> Result<Authenticator, AppError> {
     let fetcher = Fetcher::new().map_err(unusable)?;
     Ok(Authenticator {
         oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
-        dpop: Dpop::new(&external_urls(config, port), DPOP_REPLAYS),
+        dpop: Dpop::new(&external_urls(urls, port), DPOP_REPLAYS),
         unix: UnixAccounts::new(config.identity.unix.clone()),
         roles: Roles::new(config.identity.roles.clone()),
     })
@@ -304,6 +314,15 @@ pub(super) fn authenticator(config: &Config, port: u16) -> Result<Authenticator,
 fn transmitters(config: &Config) -> Result<Transmitters, AppError> {
     let fetcher = Fetcher::new().map_err(unusable)?;
     Transmitters::new(config.ssf.transmitters.clone(), &fetcher).map_err(unusable)
+}
+
+/// The ways from the gateway to its upstreams.
+pub(super) fn gateway_ways(config: &Config) -> Result<HashMap<Upstream, Outward>, AppError> {
+    let way = |upstream: &UpstreamConfig| {
+        let outward = Outward::new(upstream.reach.clone()).map_err(unusable)?;
+        Ok((upstream.name.clone(), outward))
+    };
+    config.upstreams.iter().map(way).collect()
 }
 
 /// Whoever outside is told of what the log says.

@@ -62,6 +62,7 @@ impl From<Refusal> for OAuthError {
             }
             Refusal::Invalid { field: "scope" | "authorization_details", .. }
             | Refusal::OverBudget(_)
+            | Refusal::Waits(_)
             | Refusal::Denied(_) => bad("invalid_scope"),
             Refusal::State(_) => bad("invalid_grant"),
             Refusal::Invalid { field: "scope.upstream", .. } => bad("invalid_target"),

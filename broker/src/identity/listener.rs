@@ -25,7 +25,7 @@ use tokio_stream::Stream;
 
 use self::{connection::Transport, tcp::TcpDoor, unix::UnixDoor};
 use super::{peer::Peer, tls::TlsState};
-use crate::limits::{CONNECTIONS, HANDSHAKE};
+use crate::limits::{CONNECTIONS, HANDSHAKE, HTTP1_UNANSWERED};
 
 pub use self::{
     connection::Connection,
@@ -44,11 +44,13 @@ pub struct Bounds {
     pub connections: usize,
     /// Time for the handshake, and again until the first byte after it.
     pub handshake: Duration,
+    /// Bytes that a client of HTTP/1.1 may send before it is answered.
+    pub unanswered: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, handshake: HANDSHAKE }
+        Self { connections: CONNECTIONS, handshake: HANDSHAKE, unanswered: HTTP1_UNANSWERED }
     }
 }
 
@@ -122,7 +124,7 @@ async fn admit<D: Door>(door: Arc<D>, bounds: Bounds, out: mpsc::Sender<io::Resu
         tokio::spawn(async move {
             match timeout(bounds.handshake, door.greet(raw)).await {
                 Ok(Ok((transport, peer))) => {
-                    let connection = Connection::new(transport, peer, slot, bounds.handshake);
+                    let connection = Connection::new(transport, peer, slot, bounds);
                     // An error means that nobody serves any more.
                     let _ = out.send(Ok(connection)).await;
                 }

@@ -66,8 +66,13 @@ pub async fn means(
     if !caller.may_see(&record.session) {
         return Err(Refusal::NotFound("session"));
     }
-    let request =
-        GrantRequest { scope, ttl: None, delivery: Delivery::Direct, reason: Words::default() };
+    let request = GrantRequest {
+        scope,
+        ttl: None,
+        delivery: Delivery::Direct,
+        deed: None,
+        reason: Words::default(),
+    };
     let rules = broker.policies.current();
     let spends = spends(rules.budgets(), &record.session, &request);
     let used = broker.store.used(&spends, broker.clock.now());

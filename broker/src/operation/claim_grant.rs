@@ -103,6 +103,7 @@ async fn waiting(
         scope: grant.scope.clone(),
         ttl: Some(grant.ttl),
         delivery: grant.delivery,
+        deed: None,
         reason: grant.reason.clone(),
     };
     let changed = rules.hash() != &*grant.decided_by.policy_hash;

@@ -172,7 +172,13 @@ fn decided(
     ttl: Option<Ttl>,
     now: Timestamp,
 ) -> Result<Answer, Refusal> {
-    let request = GrantRequest { scope, ttl, delivery: Delivery::Direct, reason: Words::default() };
+    let request = GrantRequest {
+        scope,
+        ttl,
+        delivery: Delivery::Direct,
+        deed: None,
+        reason: Words::default(),
+    };
     // Why nothing comes of a permit: it is dropped here, and only the store makes anything of one.
     let decision: Decision = decide_lifted(broker, rules, record, &request, None, now)?;
     Ok(decision.into())

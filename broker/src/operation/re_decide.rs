@@ -176,6 +176,7 @@ async fn look(
         scope: grant.scope.clone(),
         ttl: Some(ttl),
         delivery: grant.delivery,
+        deed: None,
         reason: grant.reason.clone(),
     };
     Ok(match decide(rules, standing, &request) {

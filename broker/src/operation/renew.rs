@@ -48,6 +48,7 @@ pub async fn renew(
         scope: grant.scope.clone(),
         ttl,
         delivery: grant.delivery,
+        deed: None,
         reason: grant.reason.clone(),
     };
     let now = broker.clock.now();

@@ -67,6 +67,7 @@ pub async fn request_grant(
         scope: ask.scope.clone(),
         ttl: ask.ttl,
         delivery: ask.delivery,
+        deed: None,
         reason: ask.reason.clone(),
     };
     let now = broker.clock.now();

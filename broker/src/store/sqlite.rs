@@ -42,7 +42,7 @@ use jeton_domain::{
     principal::PrincipalId,
     review::{Review, ReviewerName},
     revocation::{Matching, Stops},
-    scope::Upstream,
+    scope::{Resource, Upstream},
     session::Words,
     ttl::Timestamp,
 };
@@ -291,6 +291,8 @@ impl Store for SqliteStore {
                     | Event::LogRead { .. }
                     | Event::ReDecided { .. }
                     | Event::DriftFound { .. }
+                    | Event::Pushed { .. }
+                    | Event::Used { .. }
             ) {
                 txn.room()?;
             }
@@ -550,6 +552,16 @@ impl Store for SqliteStore {
     fn is_active(&self, id: GrantId, now: Timestamp) -> bool {
         let grant = self.with_live(|live| live.grant(id)).flatten();
         grant.is_some_and(|grant| grant.phase == Phase::Active && grant.due > now)
+    }
+
+    fn for_gateway(
+        &self,
+        session: SessionId,
+        upstream: &Upstream,
+        resource: &Resource,
+    ) -> Vec<GrantId> {
+        let target = (upstream.clone(), resource.clone());
+        self.with_live(|live| live.for_gateway(session, &target)).unwrap_or_default()
     }
 
     fn active_at(&self, upstream: &Upstream) -> Vec<GrantId> {

@@ -58,6 +58,7 @@ impl GitClient {
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_TERMINAL_PROMPT", "0")
             .env("LC_ALL", "C")
+            .env_remove("GIT_SSL_CAINFO")
             .env_remove("GIT_ASKPASS")
             .env_remove("SSH_ASKPASS")
             .stdin(Stdio::null())

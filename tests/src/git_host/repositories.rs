@@ -9,6 +9,7 @@ pub(super) fn create(root: &Path, full_name: &str) {
     std::fs::create_dir_all(&folder).unwrap();
     run(&folder, &["init", "--quiet", "--bare", "--initial-branch=main", "."]);
     run(&folder, &["config", "http.receivepack", "true"]);
+    run(&folder, &["config", "uploadpack.allowFilter", "true"]);
     std::fs::write(folder.join("first"), format!("# {full_name}\n")).unwrap();
     let blob = run(&folder, &["hash-object", "-w", "first"]);
     std::fs::remove_file(folder.join("first")).unwrap();

@@ -87,6 +87,7 @@ pub fn decide(set: &PolicySet, case: &Case) -> Decision {
         scope: Scope::parse(&case.request.text()).unwrap(),
         ttl: case.ttl.map(|ttl| Ttl::from_seconds(ttl).unwrap()),
         delivery: if case.gateway { Delivery::Gateway } else { Delivery::Direct },
+        deed: None,
         reason: Words::default(),
     };
     decision::decide(set, standing, &request)

@@ -8,6 +8,7 @@ use super::{About, Subject};
 use crate::{
     approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
     decision::{Delivery, Layer, PolicyId},
+    deed::Moved,
     delegation::Chain,
     grant::DecidedBy,
     id::SessionId,
@@ -222,6 +223,37 @@ pub enum Event {
         reason: Words,
         /// What is known of a credential that may exist.
         upstream: UpstreamRevocation,
+    },
+    /// A push was let through. Durable before the upstream hears of it.
+    Pushed {
+        /// Under which grant.
+        #[serde(flatten)]
+        of: Subject,
+        /// The refs that it moves.
+        refs: Vec<Moved>,
+        /// Objects that it brings.
+        objects: u64,
+        /// Bytes that it brings.
+        bytes: u64,
+    },
+    /// A grant was used through the gateway.
+    Used {
+        /// Which.
+        #[serde(flatten)]
+        of: Subject,
+        /// The method and the path, without what may be secret in it.
+        request: Words,
+        /// What was answered.
+        status: u16,
+        /// Bytes that went to the upstream.
+        sent: u64,
+        /// Bytes that came back.
+        received: u64,
+        /// Milliseconds until the last of them.
+        millis: u64,
+        /// Why it was cut before its end, if it was.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cut: Option<Words>,
     },
     /// A grant was given back.
     Released {
@@ -462,7 +494,7 @@ pub enum Event {
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 38] = [
+    pub const WORDS: [&'static str; 40] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -501,6 +533,8 @@ impl Event {
         "review_asked",
         "review_answered",
         "policy_proposed",
+        "pushed",
+        "used",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -545,6 +579,8 @@ impl Event {
             Self::ReviewAsked { .. } => "review_asked",
             Self::ReviewAnswered { .. } => "review_answered",
             Self::PolicyProposed { .. } => "policy_proposed",
+            Self::Pushed { .. } => "pushed",
+            Self::Used { .. } => "used",
         }
     }
 }

@@ -162,7 +162,9 @@ impl Event {
             Self::Released { of, .. }
             | Self::Expired { of, .. }
             | Self::Lapsed { of }
+            | Self::Pushed { of, .. }
             | Self::UpstreamAnswered { of, .. } => of.facts(),
+            Self::Used { of, cut, .. } => of.facts().went(kept(cut.is_none())),
             Self::Revoked { of, by, .. }
             | Self::ApprovalWithdrawn { of, by, .. }
             | Self::Commented { of, by, .. } => Facts { by: Some(by), ..of.facts() },

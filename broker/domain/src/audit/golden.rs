@@ -4,6 +4,7 @@ use super::{About, ENTRY_VERSION, Entry, Event, Subject};
 use crate::{
     approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
     decision::{Delivery, Layer, PolicyId},
+    deed::{Change, Moved},
     delegation::{Chain, Link},
     grant::DecidedBy,
     id::{GrantId, RequestId, Row, SessionId, Tag},
@@ -221,6 +222,26 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             by: name("oz@acme.dev"),
             reason: words("it was too narrow"),
             policy_hash: "ab".into(),
+        },
+        Event::Pushed {
+            of: of(),
+            refs: vec![Moved {
+                name: "refs/heads/agent/fix-1".into(),
+                old: "0".repeat(40),
+                new: "1".repeat(40),
+                change: Change::Create,
+            }],
+            objects: 3,
+            bytes: 250,
+        },
+        Event::Used {
+            of: of(),
+            request: words("POST git-receive-pack"),
+            status: 200,
+            sent: 420,
+            received: 80,
+            millis: 35,
+            cut: (!chain.is_empty()).then(|| words("the grant was revoked")),
         },
     ]
 }

@@ -3,6 +3,7 @@
 use super::Event;
 use crate::{
     approval::{Breadth, GroupName},
+    deed::Moved,
     session::Words,
     ttl::Timestamp,
 };
@@ -73,6 +74,17 @@ impl Event {
             Self::MintFailed { of, reason, .. } => format!("{}: {}", of.grant, reason.as_str()),
             Self::Released { of, .. } | Self::Expired { of, .. } | Self::Lapsed { of } => {
                 format!("{} {}", of.grant, of.scope)
+            }
+            Self::Pushed { of, refs, .. } => {
+                let moved = |one: &Moved| format!("{} {}", one.change, one.name);
+                let moved: Vec<_> = refs.iter().map(moved).collect();
+                format!("{} {}: {}", of.grant, of.scope.resource, moved.join(", "))
+            }
+            Self::Used { of, request, status, sent, received, cut, .. } => {
+                let cut =
+                    cut.as_ref().map_or_else(String::new, |why| format!("; {}", why.as_str()));
+                let (grant, request) = (of.grant, request.as_str());
+                format!("{grant} {request}: {status}, {sent} bytes out, {received} in{cut}")
             }
             Self::Revoked { of, by, reason, .. } => {
                 format!("{} by {by}: {}", of.grant, reason.as_str())

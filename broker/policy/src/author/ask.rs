@@ -138,6 +138,7 @@ pub fn ask(set: &PolicySet, ask: &Ask) -> Result<Answer, AskError> {
         scope: ask.scope.clone(),
         ttl: ask.ttl,
         delivery: ask.delivery,
+        deed: None,
         reason: Words::default(),
     };
     Ok(decide(set, standing, &request).into())

@@ -58,6 +58,17 @@ fn bounds() -> Vec<String> {
                 context.ttl >= 1 && context.ttl <= {GRANT_TTL_SECONDS} && {passed_on} &&
                 (context.delivery == \"direct\" || context.delivery == \"gateway\") &&
                 (if context has ref then context.ref != \"\" else true) &&
+                (if context has change then
+                    context.delivery == \"gateway\" && context has ref &&
+                    (context.change == \"create\" || context.change == \"update\" ||
+                        context.change == \"delete\" || context.change == \"force\") &&
+                    !(context has method)
+                 else !(context has file) && !(context has author)) &&
+                (context has author) == (context has signed_off) &&
+                (if context has bytes then context has file && context.bytes >= 0 else true) &&
+                (if context has file then !(context has author) else true) &&
+                (context has method) == (context has path) &&
+                (if context has method then context.delivery == \"gateway\" else true) &&
                 principal.trust >= 0 && principal.trust <= 10 &&
                 resource in resource.upstream
             }};"

@@ -121,6 +121,7 @@ proptest! {
             action: scope.actions.iter().next().unwrap(),
             ttl: Ttl::from_seconds(ttl).unwrap(),
             delivery: if gateway { Delivery::Gateway } else { Delivery::Direct },
+            deed: None,
             approvals: &approvals,
             now: Timestamp::from_seconds(1_790_251_200),
         };
@@ -169,6 +170,7 @@ fn what_the_catalogue_says_otherwise_is_outside_of_it() {
         action: scope.actions.iter().next().unwrap(),
         ttl: Ttl::from_seconds(60).unwrap(),
         delivery: Delivery::Direct,
+        deed: None,
         approvals: &BTreeSet::new(),
         now: Timestamp::from_seconds(0),
     };

@@ -4,7 +4,6 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
-    time::Duration,
 };
 
 use tokio::{
@@ -16,7 +15,8 @@ use tokio::{
 use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
-use crate::{identity::peer::Peer, limits::HTTP1_UNANSWERED};
+use super::Bounds;
+use crate::identity::peer::Peer;
 
 /// A greeted connection. Gives its place back when dropped.
 pub struct Connection {
@@ -24,6 +24,7 @@ pub struct Connection {
     peer: Peer,
     silence: Option<Pin<Box<Sleep>>>,
     speaks: Speaks,
+    unanswered: usize,
     _slot: OwnedSemaphorePermit,
 }
 
@@ -43,7 +44,7 @@ enum Speaks {
 
 impl Speaks {
     /// Takes what came in. Tells whether that is more than may be.
-    fn took(&mut self, bytes: &[u8]) -> bool {
+    fn took(&mut self, bytes: &[u8], most: usize) -> bool {
         if let Self::Greeting(said) = *self {
             // Why all of it: a method of HTTP/1.1 may begin the same.
             let rest = PREFACE.get(said..).unwrap_or_default();
@@ -57,7 +58,7 @@ impl Speaks {
         match self {
             Self::Http1(unanswered) => {
                 *unanswered = unanswered.saturating_add(bytes.len());
-                *unanswered > HTTP1_UNANSWERED
+                *unanswered > most
             }
             Self::Greeting(_) | Self::Http2 => false,
         }
@@ -89,18 +90,19 @@ macro_rules! carried {
 }
 
 impl Connection {
-    /// Wraps a connection that must not stay silent longer than `patience`.
+    /// Wraps a connection that must not stay silent longer than its bounds let it.
     pub(super) fn new(
         transport: Transport,
         peer: Peer,
         slot: OwnedSemaphorePermit,
-        patience: Duration,
+        bounds: Bounds,
     ) -> Self {
         Self {
             transport,
             peer,
-            silence: Some(Box::pin(sleep(patience))),
+            silence: Some(Box::pin(sleep(bounds.handshake))),
             speaks: Speaks::Greeting(0),
+            unanswered: bounds.unanswered,
             _slot: slot,
         }
     }
@@ -144,7 +146,8 @@ impl AsyncRead for Connection {
         let before = buffer.filled().len();
         let read = carried!(self.as_mut(), poll_read, cx, buffer);
         let came = buffer.filled().get(before..).unwrap_or_default();
-        if self.speaks.took(came) {
+        let most = self.unanswered;
+        if self.speaks.took(came, most) {
             let words = "the client sent more than a request and waited for no answer";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)));
         }

@@ -18,7 +18,8 @@ use crate::identity::{
     tls::Reload,
 };
 
-const QUICK: Bounds = Bounds { connections: 8, handshake: Duration::from_millis(200) };
+const QUICK: Bounds =
+    Bounds { connections: 8, handshake: Duration::from_millis(200), unanswered: 96 * 1024 };
 
 /// A listener with TLS, and the CA that its clients come from.
 struct World {

@@ -78,6 +78,7 @@ fn permit(person: Option<&str>) -> Permit {
         scope: Scope::parse(SCOPE).unwrap(),
         ttl: Ttl::from_seconds(300),
         delivery: Delivery::Direct,
+        deed: None,
         reason: Words::default(),
     };
     let standing = Standing {

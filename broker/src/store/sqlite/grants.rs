@@ -265,6 +265,7 @@ pub(super) fn push_live(txn: &mut Txn<'_>, grant: &Grant, due: Timestamp, key: O
         phase: grant.state.phase(),
         due,
         target: (grant.scope.upstream.clone(), grant.scope.resource.clone()),
+        delivery: grant.delivery,
         key,
     });
 }

@@ -11,6 +11,7 @@ use std::{
 use jeton_domain::{
     approval::Approval,
     budget::{Spent, Tally},
+    decision::Delivery,
     grant::Phase,
     id::{GrantId, Row, SessionId, Tag},
     review::{Review, ReviewerName},
@@ -30,6 +31,7 @@ pub(super) struct LiveGrant {
     pub phase: Phase,
     pub session: Row,
     pub target: u32,
+    pub delivery: Delivery,
     pub due: Timestamp,
 }
 
@@ -44,6 +46,7 @@ pub(super) enum Effect {
         phase: Phase,
         due: Timestamp,
         target: (Upstream, Resource),
+        delivery: Delivery,
         key: Option<RecentKey>,
     },
     /// A grant ended; perhaps while a credential of it still looks good by itself.
@@ -108,7 +111,7 @@ impl Live {
         for effect in effects {
             match effect {
                 Effect::Session(record, key) => self.session_changed(record, key, recent),
-                Effect::Live { id, session, phase, due, target, key } => {
+                Effect::Live { id, session, phase, due, target, delivery, key } => {
                     let target = self.place(target);
                     self.forget_due(id.row());
                     if let Some(key) = key {
@@ -123,8 +126,10 @@ impl Live {
                         self.waits_no_more(session, id.row());
                     }
                     self.held.insert((session, id.row()));
-                    self.grants
-                        .insert(id.row(), LiveGrant { tag: id.tag(), phase, session, target, due });
+                    self.grants.insert(
+                        id.row(),
+                        LiveGrant { tag: id.tag(), phase, session, target, delivery, due },
+                    );
                 }
                 Effect::Ended(id, early) => {
                     self.forget_due(id.row());
@@ -335,6 +340,20 @@ impl Live {
             .take(most)
             .map(|(row, grant)| GrantId::new(*row, grant.tag))
             .collect()
+    }
+
+    /// Grants of a session for the gateway on one resource: active ones, and those that wait; newest first.
+    pub fn for_gateway(&self, session: SessionId, target: &(Upstream, Resource)) -> Vec<GrantId> {
+        let Some(place) = self.target_places.get(target) else { return vec![] };
+        let live = |row: Row| Some((row, self.grants.get(&row)?));
+        let mine = of(&self.held, session.row()).filter_map(live).filter(|(_, grant)| {
+            grant.target == *place
+                && grant.delivery == Delivery::Gateway
+                && grant.phase != Phase::Minting
+        });
+        let mut found: Vec<_> = mine.map(|(row, grant)| GrantId::new(row, grant.tag)).collect();
+        found.reverse();
+        found
     }
 
     /// How many grants are live.

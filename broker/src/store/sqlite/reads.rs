@@ -80,6 +80,7 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
             phase: grant.state.phase(),
             due,
             target: (grant.scope.upstream.clone(), grant.scope.resource.clone()),
+            delivery: grant.delivery,
             key,
         };
         live.apply(vec![effect], &mut recent);

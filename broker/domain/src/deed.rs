@@ -1,0 +1,116 @@
+//! What is done with a grant through the gateway, as it is seen on the wire.
+//!
+//! A grant says what may be done; a deed is one thing that is done under it. Each enters `decide` like a
+//! request, so that policies can speak about what no forge's token can be limited to.
+
+use std::{fmt, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+/// What a push does to a ref.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// It was not there.
+    Create,
+    /// It goes on from where it stood: a fast-forward.
+    Update,
+    /// It is taken away.
+    Delete,
+    /// It goes elsewhere, and what it held may be lost: no fast-forward, or nobody can tell.
+    Force,
+}
+
+impl Change {
+    /// Every change.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Update, Self::Delete, Self::Force];
+
+    /// The word for it in policies and in the log.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Force => "force",
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())
+    }
+}
+
+/// A ref that a push moves. An id of zeros stands for "not there".
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Moved {
+    /// Its whole name, such as `refs/heads/agent/fix-1`.
+    #[serde(rename = "ref")]
+    pub name: String,
+    /// Where it stood, by the one who pushes.
+    pub old: String,
+    /// Where it goes.
+    pub new: String,
+    /// What that is.
+    pub change: Change,
+}
+
+/// One thing that is done under a grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Deed {
+    /// A ref is moved. Which one stands in the scope.
+    Move(Change),
+    /// A commit is brought along.
+    Commit {
+        /// The change that brings it.
+        change: Change,
+        /// Its author's e-mail address, as the commit says it: nobody has proved it.
+        author: Arc<str>,
+        /// Whether the author, or whoever committed it, signed it off.
+        signed_off: bool,
+    },
+    /// A commit that is brought along adds, changes or removes a file.
+    File {
+        /// The change that brings it.
+        change: Change,
+        /// Its path, segments divided by `/`.
+        path: Arc<str>,
+        /// Its size in bytes; `None` if it is removed, or was there before under another name.
+        bytes: Option<u64>,
+    },
+    /// An API is called.
+    Call {
+        /// The HTTP method, in upper case.
+        method: Arc<str>,
+        /// The path below the API's address, decoded and with one spelling.
+        path: Arc<str>,
+    },
+}
+
+impl Deed {
+    /// What it does to a ref, if it is part of a push.
+    #[must_use]
+    pub fn change(&self) -> Option<Change> {
+        match self {
+            Self::Move(change) | Self::Commit { change, .. } | Self::File { change, .. } => {
+                Some(*change)
+            }
+            Self::Call { .. } => None,
+        }
+    }
+}
+
+/// What it is, for people: behind "refuses".
+impl fmt::Display for Deed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Move(change) => write!(f, "to {change} it"),
+            Self::Commit { author, .. } => write!(f, "a commit by `{author}`"),
+            Self::File { path, .. } => write!(f, "a change of `{path}`"),
+            Self::Call { method, path } => write!(f, "{method} {path}"),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! The gateway: where it listens, what it takes at most, and where upstreams are for it.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use reqwest::Url;
+
+use super::{address, external_url, reader::Section};
+use crate::limits::{FILE_MIB, PUSH_MIB};
+
+/// Bytes of a MiB.
+const MIB: u64 = 1024 * 1024;
+
+/// The gateway.
+pub struct GatewayConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// What clients call it: the start of the URLs in DPoP proofs.
+    pub external_urls: Vec<String>,
+    /// Where pushes wait on disk until they are decided.
+    pub spool: Option<PathBuf>,
+    /// Largest push, in bytes.
+    pub push_bytes: u64,
+    /// Largest file of a push, in bytes.
+    pub file_bytes: u64,
+}
+
+/// Where an upstream is for the gateway.
+#[derive(Debug, Clone, Default)]
+pub struct Reach {
+    /// Its repositories: `URL/owner/name.git`.
+    pub git: Option<Url>,
+    /// Its API.
+    pub api: Option<Url>,
+    /// The CA of its certificates, in PEM; without it those that the web trusts.
+    pub ca: Option<PathBuf>,
+}
+
+pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<GatewayConfig> {
+    if !root.has("gateway") {
+        return None;
+    }
+    let section = root.section("gateway");
+    let listen = section.parse("listen", address);
+    let listen =
+        section.require("listen", listen, "write an address and port, such as \"0.0.0.0:7444\"");
+    let external_urls = section.parse_all("external_urls", external_url);
+    let spool = section.file("spool", folder);
+    let bytes = |key, most: u64| section.number(key).unwrap_or(most).saturating_mul(MIB);
+    let (push_bytes, file_bytes) = (bytes("push_mib", PUSH_MIB), bytes("file_mib", FILE_MIB));
+    if push_bytes == 0 || file_bytes == 0 {
+        section.wrong("push_mib", "nothing could be pushed; leave it out, or write how many MiB");
+    }
+    section.finish();
+    Some(GatewayConfig { listen: listen?, external_urls, spool, push_bytes, file_bytes })
+}
+
+/// Reads where an upstream is. `api` is what is known of that already.
+pub(super) fn reach(section: &Section<'_>, folder: &Path, api: Option<Url>) -> Reach {
+    Reach { git: section.parse("git", base_url), api, ca: section.file("ca", folder) }
+}
+
+/// The address below which something is: https, or a host of this machine.
+pub(super) fn base_url(text: &str) -> Result<Url, String> {
+    let url = super::outside_url(text)?;
+    let bare = url.query().is_none() && url.fragment().is_none();
+    match bare && url.username().is_empty() && url.password().is_none() {
+        true => Ok(url),
+        false => Err(format!("`{text}` must be an address without a user, `?` and `#`")),
+    }
+}

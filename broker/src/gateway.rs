@@ -1,0 +1,105 @@
+//! The gateway: agents call their upstreams through it, and it adds the credential that they never see.
+//!
+//! Each call proves its identity anew, finds a grant of its session or asks for one, is decided with the
+//! policies that hold now, and leaves an entry in the log. What can't be parsed does not pass. A transfer is
+//! cut when its grant ends.
+
+mod door;
+mod git;
+mod leash;
+mod outward;
+mod serve;
+mod words;
+
+use std::{
+    collections::HashMap,
+    fs::DirBuilder,
+    io,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use axum::body::Body;
+use http::{Request, Response, StatusCode};
+use jeton_domain::{id::SessionId, scope::Upstream};
+use tokio::sync::Semaphore;
+
+use self::words::Told;
+pub use self::{outward::Outward, serve::serve};
+use crate::{
+    api::shares::Shares,
+    identity::Authenticator,
+    limits::{PUSHES_AT_ONCE, TRANSFERS_AT_ONCE, TRANSFERS_OF_ONE, UNKNOWN_AT_ONCE},
+    operation::Broker,
+};
+
+/// What may be taken, and where it waits.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// The folder where pushes wait until they are decided.
+    pub spool: PathBuf,
+    /// Largest push, in bytes.
+    pub push_bytes: u64,
+    /// Largest file of a push, in bytes.
+    pub file_bytes: u64,
+}
+
+/// The gateway.
+pub struct Gateway {
+    broker: Arc<Broker>,
+    authenticator: Authenticator,
+    ways: HashMap<Upstream, Outward>,
+    room: Room,
+    transfers: Arc<Semaphore>,
+    sessions: Shares<SessionId>,
+    doorway: Semaphore,
+    pushes: Semaphore,
+}
+
+impl Gateway {
+    /// Puts it together.
+    ///
+    /// # Errors
+    /// When its folder can't be made.
+    pub fn new(
+        broker: Arc<Broker>,
+        authenticator: Authenticator,
+        ways: HashMap<Upstream, Outward>,
+        room: Room,
+    ) -> io::Result<Self> {
+        folder(&room.spool)?;
+        Ok(Self {
+            broker,
+            authenticator,
+            ways,
+            room,
+            transfers: Arc::new(Semaphore::new(TRANSFERS_AT_ONCE)),
+            sessions: Shares::new(TRANSFERS_OF_ONE),
+            doorway: Semaphore::new(UNKNOWN_AT_ONCE),
+            pushes: Semaphore::new(PUSHES_AT_ONCE),
+        })
+    }
+
+    /// Answers one request.
+    async fn answer(self: &Arc<Self>, request: Request<Body>) -> Response<Body> {
+        let (mut parts, body) = request.into_parts();
+        let admitted = match self.admit(&mut parts).await {
+            Ok(admitted) => admitted,
+            Err(refusal) => return Told::plain(refusal).response(),
+        };
+        match parts.uri.path().split('/').nth(1) {
+            Some("git") => git::answer(self, admitted, parts, body).await,
+            _ => {
+                let words = "there is nothing at this path; repositories are at /git/UPSTREAM/OWNER/NAME.git";
+                Told::new(StatusCode::NOT_FOUND, words).response()
+            }
+        }
+    }
+}
+
+fn folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
+        io::Error::new(error.kind(), format!("`{}` can't be made: {error}", path.display()))
+    })
+}

@@ -1,0 +1,148 @@
+//! What a push brings along, told file by file and commit by commit, with what the upstream has beside it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use jeton_domain::deed::{Change, Deed};
+
+use super::{
+    fetch::{Origin, Question},
+    history::{Ancestry, Missing, Untold, folded},
+    name::ObjectId,
+    pack::Objects,
+};
+
+/// Rounds of asking the upstream for what is missing.
+const ROUNDS: usize = 4;
+
+/// Whether a ref goes on from where it stood. When that can't be known, it does not.
+pub(super) async fn change(
+    objects: &Objects,
+    origin: &Origin<'_>,
+    (old, new): (ObjectId, ObjectId),
+) -> Change {
+    let edge = match objects.ancestry(new, old) {
+        Ancestry::Yes => return Change::Update,
+        Ancestry::Unknown(edge) => edge,
+    };
+    if edge.is_empty() {
+        return Change::Force;
+    }
+    let question = Question {
+        want: edge.iter().copied().collect(),
+        have: vec![old],
+        deepen: None,
+        filter: "tree:0",
+    };
+    let Some(more) = origin.fetch(&question).await else { return Change::Force };
+    // What is at the upstream, from each of the edge on; one of them has to lead to where the ref stood.
+    let leads = |id: &ObjectId| more.ancestry(*id, old) == Ancestry::Yes;
+    if edge.iter().any(leads) { Change::Update } else { Change::Force }
+}
+
+/// All that policies may be asked about what a ref brings.
+///
+/// # Errors
+/// When it can't be told.
+pub(super) async fn deeds(
+    objects: &mut Objects,
+    origin: &Origin<'_>,
+    new: ObjectId,
+    change: Change,
+) -> Result<Vec<Deed>, Untold> {
+    let new = objects.peeled(new);
+    if objects.is_no_commit(new) {
+        return Err(Untold::Odd("what is no commit"));
+    }
+    bring_strangers(objects, origin, new).await?;
+    let (commits, _) = objects.brought(new)?;
+    let mut deeds = Vec::new();
+    for (_, commit) in &commits {
+        let author: Arc<str> = commit.author.as_str().into();
+        deeds.push(Deed::Commit { change, author, signed_off: commit.signed_off });
+    }
+    let mut files: BTreeMap<String, BTreeSet<Option<ObjectId>>> = BTreeMap::new();
+    for (_, commit) in &commits {
+        for (path, id) in changes(objects, origin, commit).await? {
+            files.entry(path).or_default().insert(id);
+        }
+        if files.len() > crate::limits::PUSH_FILES {
+            return Err(Untold::TooMuch);
+        }
+    }
+    for (path, ids) in files {
+        let bytes = ids.iter().flatten().filter_map(|id| objects.size(*id)).max();
+        let plain = folded(&path);
+        // Why in both spellings: what a careless file system takes for a file is ruled like it.
+        if plain != path {
+            deeds.push(Deed::File { change, path: plain.into(), bytes });
+        }
+        deeds.push(Deed::File { change, path: path.into(), bytes });
+    }
+    Ok(deeds)
+}
+
+/// Brings in those commits that the upstream has and that none of its branches holds, such as one of somebody's
+/// fork: they are as new to its branches as what the push brings.
+async fn bring_strangers(
+    objects: &mut Objects,
+    origin: &Origin<'_>,
+    new: ObjectId,
+) -> Result<(), Untold> {
+    let (_, edge) = objects.brought(new)?;
+    let missing = |commits: &BTreeSet<ObjectId>| {
+        Untold::Missing(Missing { commits: commits.clone(), trees: BTreeSet::new() })
+    };
+    if edge.is_empty() {
+        return Ok(());
+    }
+    let tips = origin.tips().await.ok_or_else(|| missing(&edge))?;
+    let edge: BTreeSet<ObjectId> = edge.into_iter().filter(|id| !tips.contains(id)).collect();
+    if edge.is_empty() {
+        return Ok(());
+    }
+    let question = Question {
+        want: edge.iter().copied().collect(),
+        have: tips,
+        deepen: None,
+        filter: "blob:none",
+    };
+    let more = origin.fetch(&question).await.ok_or_else(|| missing(&edge))?;
+    objects.add(more);
+    Ok(())
+}
+
+/// The files that a commit changes, with what is missing for that fetched.
+async fn changes(
+    objects: &mut Objects,
+    origin: &Origin<'_>,
+    commit: &super::history::Commit,
+) -> Result<BTreeMap<String, Option<ObjectId>>, Untold> {
+    let mut round = 0;
+    loop {
+        let missing = match objects.changes(commit) {
+            Err(Untold::Missing(missing)) if round < ROUNDS => missing,
+            told => return told,
+        };
+        round += 1;
+        let commits = Question {
+            want: missing.commits.iter().copied().collect(),
+            deepen: Some(1),
+            filter: "blob:none",
+            ..Question::default()
+        };
+        let trees = Question {
+            want: missing.trees.iter().copied().collect(),
+            filter: "blob:none",
+            ..Question::default()
+        };
+        for question in [commits, trees] {
+            if !question.want.is_empty() {
+                let more = origin.fetch(&question).await;
+                objects.add_theirs(more.ok_or_else(|| Untold::Missing(missing.clone()))?);
+            }
+        }
+    }
+}

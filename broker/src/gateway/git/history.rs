@@ -1,0 +1,344 @@
+//! What a push changes: read from the commits and trees that it brings, against what the upstream has.
+//!
+//! Spec: `gitformat-commit` (as `git cat-file -p` shows them); a tree is `MODE NAME\0ID` over and over.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+
+use super::{
+    name::ObjectId,
+    pack::{Kind, Objects},
+};
+use crate::limits::{PUSH_COMMITS, PUSH_FILES, TREE_DEPTH};
+
+/// A commit, as far as rules are about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Commit {
+    /// Its folder.
+    pub tree: ObjectId,
+    /// What it goes on from.
+    pub parents: Vec<ObjectId>,
+    /// The author's e-mail address, as it says.
+    pub author: String,
+    /// Whether it has a line `Signed-off-by` of its author or committer.
+    pub signed_off: bool,
+}
+
+/// What is not here, and stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Missing {
+    /// Commits, with all their folders.
+    pub commits: BTreeSet<ObjectId>,
+    /// Folders.
+    pub trees: BTreeSet<ObjectId>,
+}
+
+/// Why it can't be told what a push changes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Untold {
+    /// These have to be had first.
+    #[error("the push rests on objects that can't be had from the upstream")]
+    Missing(Missing),
+    /// Something in it can't be read.
+    #[error("the push holds {0} that can't be read")]
+    Odd(&'static str),
+    /// A path that does harm.
+    #[error(
+        "the push holds the path `{0}`, which a checkout would take for git's own or for another"
+    )]
+    Path(String),
+    /// Too much.
+    #[error(
+        "the push changes more than {PUSH_FILES} files or brings more than {PUSH_COMMITS} commits; push in parts"
+    )]
+    TooMuch,
+}
+
+/// Whether one commit goes on from another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ancestry {
+    /// It does.
+    Yes,
+    /// Nothing says so: no way leads there from these, whose own history is not here.
+    Unknown(BTreeSet<ObjectId>),
+}
+
+impl Objects {
+    /// A commit.
+    fn commit(&self, id: ObjectId) -> Option<Result<Commit, Untold>> {
+        match self.get(id)? {
+            (Kind::Commit, bytes) => Some(commit(bytes).ok_or(Untold::Odd("a commit"))),
+            (Kind::Tree | Kind::Blob | Kind::Tag, _) => {
+                Some(Err(Untold::Odd("another object for a commit")))
+            }
+        }
+    }
+
+    /// The commit that a tag, or a tag of it, stands for; itself, if it is none or not here.
+    #[must_use]
+    pub fn peeled(&self, mut id: ObjectId) -> ObjectId {
+        for _ in 0..TREE_DEPTH {
+            let Some((Kind::Tag, bytes)) = self.get(id) else { break };
+            let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+            let Some(next) = line.strip_prefix(b"object ").and_then(ObjectId::parse) else { break };
+            id = next;
+        }
+        id
+    }
+
+    /// Whether this is here and no commit.
+    #[must_use]
+    pub fn is_no_commit(&self, id: ObjectId) -> bool {
+        self.get(id).is_some_and(|(kind, _)| kind != Kind::Commit)
+    }
+
+    /// Whether `new` goes on from `old`.
+    #[must_use]
+    pub fn ancestry(&self, new: ObjectId, old: ObjectId) -> Ancestry {
+        let (mut seen, mut next, mut edge) = (HashSet::from([new]), vec![new], BTreeSet::new());
+        while let Some(id) = next.pop() {
+            if id == old {
+                return Ancestry::Yes;
+            }
+            match self.commit(id) {
+                Some(Ok(commit)) => {
+                    next.extend(commit.parents.into_iter().filter(|id| seen.insert(*id)))
+                }
+                Some(Err(_)) => {}
+                None => drop(edge.insert(id)),
+            }
+        }
+        Ancestry::Unknown(edge)
+    }
+
+    /// The commits from `new` on that are here, and those behind them that are not.
+    ///
+    /// # Errors
+    /// When one can't be read, or there are too many.
+    pub fn brought(
+        &self,
+        new: ObjectId,
+    ) -> Result<(Vec<(ObjectId, Commit)>, BTreeSet<ObjectId>), Untold> {
+        let (mut brought, mut edge) = (Vec::new(), BTreeSet::new());
+        let (mut seen, mut next) = (HashSet::from([new]), VecDeque::from([new]));
+        while let Some(id) = next.pop_front() {
+            let Some(commit) = self.commit(id).filter(|_| !self.is_theirs(id)) else {
+                edge.insert(id);
+                continue;
+            };
+            let commit = commit?;
+            next.extend(commit.parents.iter().copied().filter(|id| seen.insert(*id)));
+            brought.push((id, commit));
+            if brought.len() > PUSH_COMMITS {
+                return Err(Untold::TooMuch);
+            }
+        }
+        Ok((brought, edge))
+    }
+
+    /// The files that a commit changes against all that it goes on from, with their contents' names; without
+    /// one where it takes a file away.
+    ///
+    /// Why against all: what a merge takes over from one side is not its own doing.
+    ///
+    /// # Errors
+    /// When it can't be told.
+    pub fn changes(&self, commit: &Commit) -> Result<BTreeMap<String, Option<ObjectId>>, Untold> {
+        let mut missing = Missing::default();
+        let mut changed: Option<BTreeMap<String, Option<ObjectId>>> = None;
+        let mut against = |before: Option<ObjectId>| -> Result<(), Untold> {
+            let mut found = BTreeMap::new();
+            self.differ(before, Some(commit.tree), "", 0, &mut found, &mut missing)?;
+            match &mut changed {
+                None => changed = Some(found),
+                Some(changed) => changed.retain(|path, _| found.contains_key(path)),
+            }
+            Ok(())
+        };
+        let mut unknown = BTreeSet::new();
+        if commit.parents.is_empty() {
+            against(None)?;
+        }
+        for parent in &commit.parents {
+            match self.commit(*parent) {
+                Some(parent) => against(Some(parent?.tree))?,
+                None => drop(unknown.insert(*parent)),
+            }
+        }
+        missing.commits = unknown;
+        if missing != Missing::default() {
+            return Err(Untold::Missing(missing));
+        }
+        Ok(changed.unwrap_or_default())
+    }
+
+    /// Adds the files in which two folders differ.
+    fn differ(
+        &self,
+        before: Option<ObjectId>,
+        after: Option<ObjectId>,
+        path: &str,
+        depth: usize,
+        found: &mut BTreeMap<String, Option<ObjectId>>,
+        missing: &mut Missing,
+    ) -> Result<(), Untold> {
+        if before == after {
+            return Ok(());
+        }
+        if depth > TREE_DEPTH || found.len() > PUSH_FILES {
+            return Err(Untold::TooMuch);
+        }
+        let (Some(old), Some(new)) =
+            (self.entries(before, missing)?, self.entries(after, missing)?)
+        else {
+            return Ok(());
+        };
+        for name in old.keys().chain(new.keys()).collect::<BTreeSet<_>>() {
+            let (was, is) = (old.get(name), new.get(name));
+            if was == is {
+                continue;
+            }
+            if is.is_some() {
+                harmless(name, path)?;
+            }
+            let path = if path.is_empty() { name.clone() } else { format!("{path}/{name}") };
+            let folder =
+                |entry: Option<&Entry>| entry.filter(|entry| entry.folder).map(|entry| entry.id);
+            let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.folder).cloned();
+            let (was_file, is_file) = (file(was), file(is));
+            if was_file != is_file {
+                found.insert(path.clone(), is_file.map(|entry| entry.id));
+            }
+            self.differ(folder(was), folder(is), &path, depth.saturating_add(1), found, missing)?;
+        }
+        Ok(())
+    }
+
+    /// What is in a folder; nothing, if it is not here.
+    fn entries(
+        &self,
+        id: Option<ObjectId>,
+        missing: &mut Missing,
+    ) -> Result<Option<BTreeMap<String, Entry>>, Untold> {
+        let Some(id) = id else { return Ok(Some(BTreeMap::new())) };
+        match self.get(id) {
+            Some((Kind::Tree, bytes)) => entries(bytes).map(Some).ok_or(Untold::Odd("a folder")),
+            Some((Kind::Commit | Kind::Blob | Kind::Tag, _)) => {
+                Err(Untold::Odd("another object for a folder"))
+            }
+            // Every repository may hold it without having it.
+            None if id == EMPTY_TREE => Ok(Some(BTreeMap::new())),
+            None => {
+                missing.trees.insert(id);
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// The name of the folder with nothing in it.
+const EMPTY_TREE: ObjectId = ObjectId([
+    0x4b, 0x82, 0x5d, 0xc6, 0x42, 0xcb, 0x6e, 0xb9, 0xa0, 0x60, 0xe5, 0x4b, 0xf8, 0xd6, 0x92, 0x88,
+    0xfb, 0xee, 0x49, 0x04,
+]);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Entry {
+    folder: bool,
+    /// Mode and all: a file that becomes executable, or a link, is another.
+    mode: Box<[u8]>,
+    id: ObjectId,
+}
+
+fn entries(mut bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
+    let mut found = BTreeMap::new();
+    while !bytes.is_empty() {
+        let space = bytes.iter().position(|byte| *byte == b' ')?;
+        let (mode, rest) = bytes.split_at(space);
+        let rest = rest.get(1..)?;
+        let end = rest.iter().position(|byte| *byte == 0)?;
+        let (name, rest) = rest.split_at(end);
+        let (id, rest) = rest.get(1..)?.split_first_chunk::<20>()?;
+        // Why not otherwise: a name that is no text can't be compared with what rules say.
+        let name =
+            str::from_utf8(name).ok().filter(|name| !name.is_empty() && !name.contains('/'))?;
+        let folder = matches!(mode, b"40000" | b"040000");
+        let entry = Entry { folder, mode: mode.into(), id: ObjectId(*id) };
+        // Why: of two of one name, a rule sees one and a checkout the other.
+        if found.insert(name.to_owned(), entry).is_some() {
+            return None;
+        }
+        bytes = rest;
+    }
+    Some(found)
+}
+
+/// Refuses names that some file system takes for `.git`, or that lead out of the folder.
+fn harmless(name: &str, path: &str) -> Result<(), Untold> {
+    let plain = folded(name);
+    let dots = matches!(plain.as_str(), "" | "." | ".." | ".git" | "git~1");
+    if dots || name.contains('\\') || name.contains(':') && plain.starts_with(".git") {
+        let whole = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+        return Err(Untold::Path(jeton_domain::id::quote(&whole)));
+    }
+    Ok(())
+}
+
+/// A path as the most careless file system sees it: one case, nothing that is not shown, no dots or blanks at
+/// the end of a segment.
+#[must_use]
+pub fn folded(path: &str) -> String {
+    let unseen = |letter: &char| {
+        // Spec: what HFS+ ignores (Apple TN1150), with other letters that are not shown.
+        matches!(u32::from(*letter), 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff | 0xad)
+    };
+    let segment = |segment: &str| {
+        let shown: String = segment.chars().filter(|letter| !unseen(letter)).collect();
+        shown.to_lowercase().trim_end_matches(['.', ' ']).to_owned()
+    };
+    match path {
+        "." | ".." => path.to_owned(),
+        path => path.split('/').map(segment).collect::<Vec<_>>().join("/"),
+    }
+}
+
+/// Reads a commit.
+fn commit(bytes: &[u8]) -> Option<Commit> {
+    let end = bytes.windows(2).position(|two| two == b"\n\n").unwrap_or(bytes.len());
+    let (head, words) = bytes.split_at(end);
+    let mut lines = head.split(|byte| *byte == b'\n');
+    let tree = lines.next()?.strip_prefix(b"tree ").and_then(ObjectId::parse)?;
+    let (mut parents, mut author, mut committer) = (Vec::new(), None, None);
+    for line in lines {
+        if let Some(id) = line.strip_prefix(b"parent ") {
+            // Why only there: git itself reads them as the first lines and nowhere else.
+            if author.is_some() {
+                return None;
+            }
+            parents.push(ObjectId::parse(id)?);
+        } else if let Some(who) = line.strip_prefix(b"author ") {
+            if author.replace(address(who)?).is_some() {
+                return None;
+            }
+        } else if let Some(who) = line.strip_prefix(b"committer ") {
+            committer = committer.or_else(|| address(who));
+        }
+    }
+    let author = author?;
+    let signed = |line: &[u8]| {
+        let who = line.strip_prefix(b"Signed-off-by: ").and_then(address);
+        who.is_some_and(|who| who == author || Some(&who) == committer.as_ref())
+    };
+    let signed_off = words.split(|byte| *byte == b'\n').any(signed);
+    Some(Commit { tree, parents, author, signed_off })
+}
+
+/// What stands between the last `<` and the `>` behind it.
+fn address(who: &[u8]) -> Option<String> {
+    let from = who.iter().rposition(|byte| *byte == b'<')?;
+    let rest = who.get(from.saturating_add(1)..)?;
+    let to = rest.iter().position(|byte| *byte == b'>')?;
+    Some(String::from_utf8_lossy(rest.get(..to)?).into_owned())
+}
+
+#[cfg(test)]
+mod tests;

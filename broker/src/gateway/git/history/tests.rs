@@ -1,0 +1,166 @@
+use super::*;
+use crate::gateway::git::pack::Scanner;
+
+use std::{
+    io::Write,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+fn git(folder: &Path, words: &[&str], input: &[u8]) -> String {
+    String::from_utf8(raw(folder, words, input)).unwrap().trim().to_owned()
+}
+
+fn raw(folder: &Path, words: &[&str], input: &[u8]) -> Vec<u8> {
+    let mut child = Command::new("git")
+        .args(["-c", "user.name=A", "-c", "user.email=a@example.org"])
+        .args(["-c", "init.defaultBranch=main"])
+        .args(words)
+        .current_dir(folder)
+        .env("HOME", folder)
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{words:?}");
+    output.stdout
+}
+
+struct Work(tempfile::TempDir);
+
+impl Work {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        git(folder.path(), &["init", "-q", "."], b"");
+        Self(folder)
+    }
+
+    fn commit(&self, files: &[(&str, &str)], words: &[&str]) -> ObjectId {
+        for (name, text) in files {
+            let path = self.0.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        git(self.0.path(), &["add", "-A"], b"");
+        git(self.0.path(), &[&["commit", "-q", "--allow-empty", "-m", "x"], words].concat(), b"");
+        self.id("HEAD")
+    }
+
+    fn id(&self, name: &str) -> ObjectId {
+        ObjectId::parse(git(self.0.path(), &["rev-parse", name], b"").as_bytes()).unwrap()
+    }
+
+    /// What a push of these brings.
+    fn pack(&self, revisions: &str) -> Objects {
+        let words = ["pack-objects", "--revs", "--stdout", "-q"];
+        let mut scanner = Scanner::new(1 << 20, true);
+        scanner.feed(&raw(self.0.path(), &words, revisions.as_bytes())).unwrap();
+        scanner.finish().unwrap()
+    }
+}
+
+#[test]
+fn a_ref_goes_on_only_if_a_way_leads_back_to_where_it_stood() {
+    let work = Work::new();
+    let one = work.commit(&[("a", "1")], &[]);
+    let two = work.commit(&[("a", "2")], &[]);
+    let three = work.commit(&[("a", "3")], &[]);
+    let all = work.pack("HEAD\n");
+    assert_eq!(all.ancestry(three, one), Ancestry::Yes);
+    assert_eq!(all.ancestry(one, three), Ancestry::Unknown(BTreeSet::new()));
+    let part = work.pack(&format!("HEAD\n^{two}\n"));
+    assert_eq!(part.ancestry(three, two), Ancestry::Yes);
+    assert_eq!(part.ancestry(three, one), Ancestry::Unknown([two].into()));
+}
+
+#[test]
+fn a_merge_changes_only_what_neither_side_had() {
+    let work = Work::new();
+    work.commit(&[("a", "1"), (".github/workflows/ci", "x")], &[]);
+    git(work.0.path(), &["checkout", "-q", "-b", "side"], b"");
+    work.commit(&[(".github/workflows/ci", "changed by people")], &[]);
+    git(work.0.path(), &["checkout", "-q", "main"], b"");
+    work.commit(&[("a", "2")], &[]);
+    git(work.0.path(), &["merge", "-q", "--no-commit", "side"], b"");
+    let merge = work.commit(&[("b", "with the merge")], &[]);
+    let objects = work.pack("HEAD\n");
+    let commit = objects.commit(merge).unwrap().unwrap();
+    assert_eq!(commit.parents.len(), 2);
+    let changed = objects.changes(&commit).unwrap();
+    assert_eq!(changed.keys().collect::<Vec<_>>(), ["b"]);
+}
+
+#[test]
+fn files_that_come_go_move_or_change_their_mode_are_told_and_others_are_not() {
+    let work = Work::new();
+    let many = [("a/b/c", "1"), ("a/b/d", "1"), ("e", "1"), ("f", "1"), ("g/h", "1")];
+    work.commit(&many, &[]);
+    git(work.0.path(), &["rm", "-q", "e"], b"");
+    git(work.0.path(), &["mv", "g", "i"], b"");
+    git(work.0.path(), &["update-index", "--chmod=+x", "f"], b"");
+    git(work.0.path(), &["commit", "-q", "-m", "x"], b"");
+    let after = work.id("HEAD");
+    std::fs::write(work.0.path().join("a/b/c"), "2").unwrap();
+    let objects = work.pack("HEAD\n");
+    let changed = objects.changes(&objects.commit(after).unwrap().unwrap()).unwrap();
+    let told: Vec<_> = changed.iter().map(|(path, id)| (path.as_str(), id.is_some())).collect();
+    assert_eq!(told, [("e", false), ("f", true), ("g/h", false), ("i/h", true)]);
+}
+
+#[test]
+fn what_is_not_here_is_named() {
+    let work = Work::new();
+    let one = work.commit(&[("a/b", "1"), ("c", "1")], &[]);
+    let two = work.commit(&[("c", "2")], &[]);
+    let part = work.pack(&format!("HEAD\n^{one}\n"));
+    let commit = part.commit(two).unwrap().unwrap();
+    let Err(Untold::Missing(missing)) = part.changes(&commit) else { panic!() };
+    assert_eq!(missing.commits, [one].into());
+    let mut whole = part;
+    whole.add_theirs(work.pack(&format!("{one}\n")));
+    assert_eq!(whole.changes(&commit).unwrap().keys().collect::<Vec<_>>(), ["c"]);
+    let (brought, edge) = whole.brought(two).unwrap();
+    assert_eq!((brought.len(), edge), (1, [one].into()), "what the upstream has is not brought");
+}
+
+#[test]
+fn authors_and_their_lines_are_read() {
+    let work = Work::new();
+    let plain = work.commit(&[("a", "1")], &["--author", "E V <eve@evil.org>"]);
+    let signed = work.commit(&[("a", "2")], &["-s"]);
+    let other = work.commit(&[("a", "3")], &["-m", "Signed-off-by: B <b@example.org>"]);
+    let objects = work.pack("HEAD\n");
+    let commit = |id| objects.commit(id).unwrap().unwrap();
+    assert_eq!((commit(plain).author.as_str(), commit(plain).signed_off), ("eve@evil.org", false));
+    assert!(commit(signed).signed_off);
+    assert!(!commit(other).signed_off, "signed off by somebody else");
+}
+
+#[test]
+fn paths_that_a_checkout_takes_for_gits_own_are_refused() {
+    for name in
+        [".git", ".GIT", ".git ", ".git.", ".g\u{200c}it", "git~1", "..", "a\\b", ".git::$DATA"]
+    {
+        assert!(harmless(name, "").is_err(), "{name:?}");
+    }
+    for name in [".github", ".gitignore", "git", "a.git", "..a"] {
+        assert_eq!(harmless(name, ""), Ok(()), "{name:?}");
+    }
+    assert_eq!(folded(".GitHub/Work\u{200b}flows./x"), ".github/workflows/x");
+}
+
+#[test]
+fn a_folder_with_two_of_one_name_or_with_odd_bytes_is_none() {
+    let entry = |name: &[u8]| [b"100644 ", name, b"\0", &[7; 20]].concat();
+    assert_eq!(entries(&entry(b"a")).unwrap().len(), 1);
+    assert_eq!(entries(&[entry(b"a"), entry(b"a")].concat()), None);
+    for bad in
+        [entry(b"a/b"), entry(b""), entry(b"\xff"), b"100644 a\0short".to_vec(), b"x".to_vec()]
+    {
+        assert_eq!(entries(&bad), None, "{bad:?}");
+    }
+}

@@ -1,0 +1,413 @@
+//! A push: what it moves is decided ref by ref, what it brings is read, and only what may be goes on.
+
+use std::collections::BTreeMap;
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use http::{
+    HeaderValue, Response, StatusCode,
+    header::{CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE},
+};
+use jeton_domain::{
+    decision::Denial,
+    deed::{Change, Deed, Moved},
+    scope::Scope,
+};
+use tokio_stream::{Stream, StreamExt};
+
+use super::{
+    Asked,
+    commands::{Commands, Update},
+    content,
+    fetch::Origin,
+    pack::Objects,
+    report::{self, Refused},
+    spool::{Most, SpoolError, Spooled, spool},
+    unreadable,
+};
+use crate::{
+    gateway::{
+        leash::Transfer,
+        words::{Told, of_ref},
+    },
+    limits::{ANSWER_BYTES, REFUSED_BYTES},
+    operation::{
+        pass::Pass,
+        under_grant::{Under, pushed},
+    },
+};
+
+/// What answers to pushes are sent as.
+const RESULT: &str = "application/x-git-receive-pack-result";
+
+/// A ref of a push, and how it stands.
+struct Fate {
+    update: Update,
+    scope: Scope,
+    change: Change,
+    /// Why it is not moved, in one line; `None` while it may be.
+    refused: Option<String>,
+}
+
+impl Fate {
+    fn may(&self) -> bool {
+        self.refused.is_none()
+    }
+}
+
+/// A push whose front is read.
+struct Push {
+    commands: Commands,
+    fates: Vec<Fate>,
+}
+
+/// What stands behind the front.
+type Rest = std::pin::Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
+
+impl Asked<'_> {
+    /// Takes a push.
+    pub(super) async fn push(&self, body: Body) -> Result<Response<Body>, Told> {
+        if self.headers.contains_key(CONTENT_ENCODING) {
+            return Err(Told::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "a push can't be read through a content encoding; send it plain",
+            ));
+        }
+        let mut body = body.into_data_stream();
+        let (commands, rest) = match front(&mut body).await {
+            Ok(read) => read,
+            Err(error) => {
+                drain(body).await;
+                return Ok(fatal(&unreadable(&error.to_string())));
+            }
+        };
+        let rest: Rest = Box::pin(tokio_stream::once(Ok(rest)).chain(body));
+        // git asks with nothing to move, before a long push, whether it will be heard at all.
+        if commands.updates.is_empty() {
+            return Ok(result(Body::empty()));
+        }
+        let fates = self.fates(&commands)?;
+        let mut push = Push { commands, fates };
+        let record = self.record()?;
+        let scopes = self.covering(&push.fates);
+        let pass = match self.pass(&scopes).await {
+            Ok(pass) => pass,
+            Err(told) => {
+                push.refuse_all(told.first());
+                drain(rest).await;
+                return Ok(push.answer(&told.text()));
+            }
+        };
+        let under =
+            Under::new(&self.gateway.broker, record, Some(&pass.grant)).map_err(Told::of)?;
+        self.decide_moves(&mut push, &under, false).await?;
+        push.settle();
+        if !push.fates.iter().any(Fate::may) {
+            drain(rest).await;
+            return Ok(push.answer(&push.words()));
+        }
+        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        // A push that only takes refs away brings nothing.
+        let brings = push.fates.iter().any(|fate| !fate.update.new.is_none());
+        let spooled = match brings {
+            false => None,
+            true => self.look_into(&mut push, &under, &pass, &transfer, rest).await?,
+        };
+        push.settle();
+        let going: Vec<_> = push.fates.iter().filter(|fate| fate.may()).collect();
+        if going.is_empty() {
+            transfer.cut("nothing of the push may be done");
+            return Ok(push.answer(&push.words()));
+        }
+        let moved = going.iter().map(|fate| fate.moved()).collect();
+        let (count, bytes) =
+            spooled.as_ref().map_or((0, 0), |(count, spooled)| (*count, spooled.bytes));
+        pushed(&self.gateway.broker, &pass.grant, moved, (count, bytes)).await.map_err(Told::of)?;
+        self.go_on(&push, &pass, &transfer, spooled.map(|(_, spooled)| spooled)).await
+    }
+
+    /// Each ref with the scope that moving it needs.
+    fn fates(&self, commands: &Commands) -> Result<Vec<Fate>, Told> {
+        let actions = self.wanted.actions().ok_or_else(|| unreadable("no action"))?;
+        let fate = |update: &Update| {
+            let pattern = update.name.pattern();
+            let pattern = pattern.ok_or_else(|| unreadable("a ref that no scope can name"))?;
+            let change = match (update.old.is_none(), update.new.is_none()) {
+                (true, _) => Change::Create,
+                (false, true) => Change::Delete,
+                // A tag does not go on; it is another one.
+                (false, false) if !update.name.as_str().starts_with("refs/heads/") => Change::Force,
+                (false, false) => Change::Update,
+            };
+            let scope = Scope {
+                upstream: self.wanted.upstream.clone(),
+                resource: self.wanted.resource.clone(),
+                actions: actions.clone(),
+                git_ref: Some(pattern),
+            };
+            Ok(Fate { update: update.clone(), scope, change, refused: None })
+        };
+        commands.updates.iter().map(fate).collect()
+    }
+
+    /// The scopes to ask for, those that cover most of the refs first.
+    fn covering(&self, fates: &[Fate]) -> Vec<Scope> {
+        let Some(record) = self.caller.session.as_deref() else { return vec![] };
+        let mut scopes = self.wanted.scopes(record);
+        let covered = |scope: &Scope| fates.iter().filter(|fate| scope.holds(&fate.scope)).count();
+        scopes.sort_by_key(|scope| std::cmp::Reverse(covered(scope)));
+        scopes
+    }
+
+    /// Decides of each ref that still may be whether it may be moved so; or of the forced ones alone, once
+    /// it is known which those are.
+    async fn decide_moves(
+        &self,
+        push: &mut Push,
+        under: &Under<'_>,
+        only_forced: bool,
+    ) -> Result<(), Told> {
+        let bounds = self.record().map(|record| self.wanted.scopes(record))?;
+        for fate in push.fates.iter_mut().filter(|fate| fate.may()) {
+            if only_forced && fate.change != Change::Force {
+                continue;
+            }
+            let deed = Deed::Move(fate.change);
+            if let Err(denial) = under.may(&fate.scope, Some(&deed)) {
+                let name = match fate.change {
+                    Change::Create | Change::Update => fate.update.name.to_string(),
+                    Change::Delete => format!("deleting {}", fate.update.name),
+                    Change::Force => format!("forcing {}", fate.update.name),
+                };
+                fate.refused = Some(of_ref(&name, &denial, &bounds));
+                self.record_refusal(under, fate, deed, denial).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn record_refusal(
+        &self,
+        under: &Under<'_>,
+        fate: &Fate,
+        deed: Deed,
+        denial: Denial,
+    ) -> Result<(), Told> {
+        match under.refuse(fate.scope.clone(), Some(deed), denial).await {
+            Ok(()) | Err(crate::operation::Refusal::Denied(_)) => Ok(()),
+            Err(other) => Err(Told::of(other)),
+        }
+    }
+
+    /// Takes the pack in and decides what can be told only by it: whether refs are forced, and what is in it.
+    /// One that is not taken refuses all.
+    async fn look_into(
+        &self,
+        push: &mut Push,
+        under: &Under<'_>,
+        pass: &Pass,
+        transfer: &std::sync::Arc<Transfer>,
+        rest: Rest,
+    ) -> Result<Option<(u64, Spooled)>, Told> {
+        let _turn =
+            self.gateway.pushes.acquire().await.map_err(|_| unreadable("the gateway stops"))?;
+        let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
+        let room = &self.gateway.room;
+        let most = Most { bytes: room.push_bytes, file: room.file_bytes };
+        let mut rest = transfer.out(rest);
+        let (mut objects, spooled) = match spool(&room.spool, &mut rest, most, reads).await {
+            Ok(spooled) => spooled,
+            Err(error) => {
+                let words = error.to_string();
+                transfer.cut("the push was not taken");
+                drain(rest).await;
+                if let SpoolError::Disk(error) = error {
+                    tracing::error!(%error, "a push could not be written to disk");
+                }
+                push.refuse_all(&words);
+                return Ok(None);
+            }
+        };
+        let origin =
+            Origin { way: self.way, resource: &self.wanted.resource, credential: &pass.credential };
+        for fate in push.fates.iter_mut().filter(|fate| fate.may()) {
+            if fate.change == Change::Update {
+                let ends = (fate.update.old, fate.update.new);
+                fate.change = content::change(&objects, &origin, ends).await;
+            }
+        }
+        self.decide_moves(push, under, true).await?;
+        if reads {
+            self.decide_content(push, under, &origin, &mut objects).await?;
+        }
+        Ok(Some((objects.count, spooled)))
+    }
+
+    /// Decides every commit and every file that the refs bring.
+    async fn decide_content(
+        &self,
+        push: &mut Push,
+        under: &Under<'_>,
+        origin: &Origin<'_>,
+        objects: &mut Objects,
+    ) -> Result<(), Told> {
+        for fate in push.fates.iter_mut().filter(|fate| fate.may() && !fate.update.new.is_none()) {
+            let deeds = match content::deeds(objects, origin, fate.update.new, fate.change).await {
+                Ok(deeds) => deeds,
+                Err(error) => {
+                    fate.refused = Some(format!("{}: {error}", fate.update.name));
+                    continue;
+                }
+            };
+            for (place, deed) in deeds.into_iter().enumerate() {
+                // Why now and then: thousands of decisions must not hold others up.
+                if place % 64 == 63 {
+                    tokio::task::yield_now().await;
+                }
+                if let Err(denial) = under.may(&fate.scope, Some(&deed)) {
+                    let name = format!("{}: {deed}", fate.update.name);
+                    fate.refused = Some(of_ref(&name, &denial, &[]));
+                    self.record_refusal(under, fate, deed, denial).await?;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends on what may be done, and tells the client what became of all of it.
+    async fn go_on(
+        &self,
+        push: &Push,
+        pass: &Pass,
+        transfer: &std::sync::Arc<Transfer>,
+        spooled: Option<Spooled>,
+    ) -> Result<Response<Body>, Told> {
+        let updates: Vec<_> =
+            push.fates.iter().filter(|fate| fate.may()).map(|fate| fate.update.clone()).collect();
+        let front = Bytes::from(push.commands.with_only(&updates));
+        let deletes = updates.iter().all(|update| update.new.is_none());
+        let front = tokio_stream::once(std::io::Result::Ok(front));
+        let body = match spooled.filter(|_| !deletes) {
+            Some(spooled) => reqwest::Body::wrap_stream(front.chain(spooled.stream())),
+            None => reqwest::Body::wrap_stream(front),
+        };
+        let answer = self.call(pass, transfer, Some(body)).await?;
+        if push.fates.iter().all(Fate::may) {
+            return Ok(self.back(answer, transfer));
+        }
+        let mut bytes = transfer.back(answer.bytes_stream());
+        let mut taken = Vec::new();
+        while let Some(piece) = bytes.next().await {
+            let piece =
+                piece.map_err(|error| Told::new(StatusCode::BAD_GATEWAY, &error.to_string()))?;
+            taken.extend_from_slice(&piece);
+            if taken.len() > ANSWER_BYTES {
+                break;
+            }
+        }
+        let (refused, words) = (push.refused(), push.words());
+        let told = report::beside(&push.commands, &taken, &refused, &words);
+        // Why as it is: the refs were moved, and what was not is not in it.
+        Ok(result(Body::from(told.unwrap_or(taken))))
+    }
+}
+
+impl Fate {
+    fn moved(&self) -> Moved {
+        Moved {
+            name: self.update.name.to_string(),
+            old: self.update.old.to_string(),
+            new: self.update.new.to_string(),
+            change: self.change,
+        }
+    }
+}
+
+impl Push {
+    fn refuse_all(&mut self, why: &str) {
+        for fate in self.fates.iter_mut().filter(|fate| fate.may()) {
+            fate.refused = Some(why.to_owned());
+        }
+    }
+
+    /// Of an atomic push, nothing is moved if one ref is not.
+    fn settle(&mut self) {
+        let refused = self.fates.iter().find(|fate| !fate.may());
+        if let Some(name) = refused.map(|fate| fate.update.name.to_string())
+            && self.commands.atomic
+        {
+            self.refuse_all(&format!("the push is atomic, and {name} was refused"));
+        }
+    }
+
+    fn refused(&self) -> Vec<Refused<'_>> {
+        let mut refused = Vec::new();
+        for Fate { update, refused: why, .. } in &self.fates {
+            refused.extend(why.as_deref().map(|why| Refused { name: &update.name, why }));
+        }
+        refused
+    }
+
+    /// The words beside the outcome, each once.
+    fn words(&self) -> String {
+        let mut seen = BTreeMap::new();
+        for (place, why) in self.fates.iter().filter_map(|fate| fate.refused.as_deref()).enumerate()
+        {
+            seen.entry(why).or_insert(place);
+        }
+        let mut lines: Vec<_> = seen.into_iter().collect();
+        lines.sort_by_key(|(_, place)| *place);
+        lines.iter().map(|(why, _)| format!("jeton: {why}\n")).collect()
+    }
+
+    fn answer(&self, words: &str) -> Response<Body> {
+        if !self.commands.side_band && !self.commands.reports {
+            return Told::new(StatusCode::FORBIDDEN, words.trim_end()).response();
+        }
+        result(Body::from(report::nothing(&self.commands, &self.refused(), words)))
+    }
+}
+
+/// Reads up to the end of the commands. Gives what has come behind them too.
+async fn front(
+    body: &mut BodyDataStream,
+) -> Result<(Commands, Bytes), super::commands::Unreadable> {
+    use super::commands::Unreadable;
+    let mut taken = Vec::new();
+    loop {
+        if let Some((commands, length)) = Commands::parse(&taken)? {
+            let rest = taken.split_off(length.min(taken.len()));
+            return Ok((commands, Bytes::from(rest)));
+        }
+        match body.next().await {
+            Some(Ok(piece)) => taken.extend_from_slice(&piece),
+            Some(Err(_)) | None => return Err(Unreadable::Short),
+        }
+    }
+}
+
+/// Reads over what a refused client still sends: else it might not see the answer.
+async fn drain<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin) {
+    let mut read = 0_usize;
+    while let Some(Ok(piece)) = rest.next().await {
+        read = read.saturating_add(piece.len());
+        if read > REFUSED_BYTES {
+            return;
+        }
+    }
+}
+
+fn result(body: Body) -> Response<Body> {
+    let mut answer = Response::new(body);
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(RESULT));
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    answer
+}
+
+/// The end of a push that is not understood: on the band that git takes for an error.
+fn fatal(told: &Told) -> Response<Body> {
+    let mut out = Vec::new();
+    super::commands::line(&mut out, &[b"\x03", told.text().as_bytes()].concat());
+    out.extend_from_slice(b"0000");
+    result(Body::from(out))
+}

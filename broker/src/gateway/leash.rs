@@ -1,0 +1,202 @@
+//! A transfer on the leash of its grant: when that ends the transfer is cut, and when the transfer ends it
+//! leaves an entry in the log.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use axum::body::Bytes;
+use jeton_domain::{grant::Grant, session::Words};
+use tokio::time::{Sleep, sleep};
+use tokio_stream::Stream;
+
+use crate::{
+    limits::TRANSFER_SILENCE,
+    operation::{
+        Broker,
+        under_grant::{Use, used},
+    },
+};
+
+/// How often a transfer looks at its grant without being told.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// One use of a grant, from its beginning to its end. Dropped, it is told to the log.
+pub(super) struct Transfer {
+    broker: Arc<Broker>,
+    grant: Grant,
+    request: Words,
+    began: Instant,
+    sent: AtomicU64,
+    received: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    status: u16,
+    cut: Option<&'static str>,
+    whole: bool,
+}
+
+impl Transfer {
+    /// Begins.
+    pub fn new(broker: &Arc<Broker>, grant: &Grant, request: &str) -> Arc<Self> {
+        Arc::new(Self {
+            broker: Arc::clone(broker),
+            grant: grant.clone(),
+            request: Words::new(request),
+            began: Instant::now(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            state: Mutex::default(),
+        })
+    }
+
+    /// The upstream answered.
+    pub fn answered(&self, status: u16) {
+        self.with(|state| state.status = status);
+    }
+
+    /// It was cut.
+    pub fn cut(&self, why: &'static str) {
+        self.with(|state| state.cut = state.cut.or(Some(why)));
+    }
+
+    /// It came to its end.
+    pub fn ended(&self) {
+        self.with(|state| state.whole = true);
+    }
+
+    fn with(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What goes to the upstream.
+    pub fn out<S>(self: &Arc<Self>, inner: S) -> Flow<S> {
+        Flow::new(Arc::clone(self), inner, Way::Out)
+    }
+
+    /// What comes back.
+    pub fn back<S>(self: &Arc<Self>, inner: S) -> Flow<S> {
+        Flow::new(Arc::clone(self), inner, Way::Back)
+    }
+
+    /// Waits until the grant is good no more.
+    pub async fn snapped(self: Arc<Self>) -> &'static str {
+        let mut endings = self.broker.store.endings();
+        while self.broker.store.is_active(self.grant.id, self.broker.clock.now()) {
+            tokio::select! {
+                changed = endings.changed() => if changed.is_err() {
+                    return "the store has stopped";
+                },
+                () = sleep(LOOK) => {}
+            }
+        }
+        "the grant ended"
+    }
+}
+
+impl Drop for Transfer {
+    fn drop(&mut self) {
+        let state = std::mem::take(self.state.get_mut().unwrap_or_else(PoisonError::into_inner));
+        let cut = match (state.cut, state.whole) {
+            (Some(why), _) => Some(Words::new(why)),
+            (None, true) => None,
+            (None, false) => Some(Words::new("the connection ended early")),
+        };
+        let done = Use {
+            request: self.request.clone(),
+            status: state.status,
+            sent: self.sent.load(Ordering::Relaxed),
+            received: self.received.load(Ordering::Relaxed),
+            millis: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cut,
+        };
+        let (broker, grant) = (Arc::clone(&self.broker), self.grant.clone());
+        self.broker.metrics.passed(done.sent, done.received);
+        let record = async move {
+            if let Err(error) = used(&broker, &grant, done).await {
+                tracing::error!(grant = %grant.id, %error, "the use of a grant could not be recorded");
+            }
+        };
+        self.broker.uses.spawn(record);
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Way {
+    Out,
+    Back,
+}
+
+/// Bytes on their way, counted, cut when the grant ends or nothing comes for long.
+pub(super) struct Flow<S> {
+    inner: S,
+    transfer: Arc<Transfer>,
+    way: Way,
+    leash: Pin<Box<dyn Future<Output = &'static str> + Send>>,
+    silence: Pin<Box<Sleep>>,
+}
+
+impl<S> Flow<S> {
+    fn new(transfer: Arc<Transfer>, inner: S, way: Way) -> Self {
+        let leash = Box::pin(Arc::clone(&transfer).snapped());
+        Self { inner, transfer, way, leash, silence: Box::pin(sleep(TRANSFER_SILENCE)) }
+    }
+}
+
+impl<S, E> Stream for Flow<S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let cut = |why: &'static str| Poll::Ready(Some(Err(io::Error::other(why))));
+        if let Poll::Ready(why) = self.leash.as_mut().poll(cx) {
+            self.transfer.cut(why);
+            return cut(why);
+        }
+        match Pin::new(&mut self.inner).poll_next(cx) {
+            Poll::Ready(Some(Ok(bytes))) => {
+                let count = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+                match self.way {
+                    Way::Out => self.transfer.sent.fetch_add(count, Ordering::Relaxed),
+                    Way::Back => self.transfer.received.fetch_add(count, Ordering::Relaxed),
+                };
+                let wake = tokio::time::Instant::now().checked_add(TRANSFER_SILENCE);
+                if let Some(wake) = wake {
+                    self.silence.as_mut().reset(wake);
+                }
+                Poll::Ready(Some(Ok(bytes)))
+            }
+            Poll::Ready(Some(Err(error))) => {
+                tracing::debug!(%error, "a transfer broke");
+                self.transfer.cut("the connection broke");
+                cut("the connection broke")
+            }
+            Poll::Ready(None) => {
+                if let Way::Back = self.way {
+                    self.transfer.ended();
+                }
+                Poll::Ready(None)
+            }
+            Poll::Pending => match self.silence.as_mut().poll(cx) {
+                Poll::Ready(()) => {
+                    self.transfer.cut("it stood still for too long");
+                    cut("the transfer stood still for too long")
+                }
+                Poll::Pending => Poll::Pending,
+            },
+        }
+    }
+}
