@@ -4,9 +4,11 @@
 //! policies that hold now, and leaves an entry in the log. What can't be parsed does not pass. A transfer is
 //! cut when its grant ends.
 
+mod api;
 mod door;
 mod git;
 mod leash;
+mod mask;
 mod outward;
 mod serve;
 mod words;
@@ -90,8 +92,9 @@ impl Gateway {
         };
         match parts.uri.path().split('/').nth(1) {
             Some("git") => git::answer(self, admitted, parts, body).await,
+            Some("api") => api::answer(self, admitted, parts, body).await,
             _ => {
-                let words = "there is nothing at this path; repositories are at /git/UPSTREAM/OWNER/NAME.git";
+                let words = "there is nothing at this path; repositories are at /git/UPSTREAM/OWNER/NAME.git, APIs at /api/UPSTREAM/…";
                 Told::new(StatusCode::NOT_FOUND, words).response()
             }
         }

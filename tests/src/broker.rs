@@ -260,6 +260,20 @@ impl Broker {
     }
 }
 
+impl Broker {
+    /// The same for a person. Gives the agent alone.
+    pub async fn agent_for(&self, person: &str, envelope: &[&str]) -> Caller {
+        let orchestrator = self.as_("orchestrator").await;
+        let mut request = opening(envelope);
+        request.person = person.to_owned();
+        request.binding = Some(Binding::CertificateSha256(self.thumbprint("agent")));
+        let opened = orchestrator.sessions().open_session(request).await.unwrap().into_inner();
+        let mut agent = self.as_("agent").await;
+        agent.handle = Some(opened.handle);
+        agent
+    }
+}
+
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();

@@ -99,6 +99,24 @@ impl GitHost {
         repositories::tip(&self.root, full_name, name)
     }
 
+    /// All refs of a repository, in order, with their commits.
+    pub fn refs(&self, full_name: &str) -> Vec<(String, String)> {
+        repositories::refs(&self.root, full_name)
+    }
+
+    /// Puts a file on top of a branch. Gives the commit.
+    pub fn commit(&self, full_name: &str, name: &str, file: &str, content: &[u8]) -> String {
+        repositories::commit(&self.root, full_name, name, file, content)
+    }
+
+    /// Puts so many bytes on `main` that no packing makes smaller.
+    pub fn fill(&self, full_name: &str, bytes: usize) {
+        let mut content = vec![0; bytes];
+        let random = ring::rand::SystemRandom::new();
+        ring::rand::SecureRandom::fill(&random, &mut content).unwrap();
+        self.commit(full_name, "refs/heads/main", "large", &content);
+    }
+
     /// `http://127.0.0.1:PORT`, without a slash at the end.
     pub fn url(&self) -> String {
         self.server.url()

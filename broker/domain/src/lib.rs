@@ -19,6 +19,7 @@ pub mod permit;
 pub mod principal;
 pub mod review;
 pub mod revocation;
+pub mod route;
 pub mod scope;
 pub mod secret;
 pub mod session;

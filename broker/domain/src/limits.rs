@@ -46,3 +46,7 @@ pub const BUDGETS: usize = 64;
 pub const EMERGENCY_SECONDS: u32 = 3600;
 /// Grants of one emergency. Why: one that needs more is a way of working.
 pub const EMERGENCY_GRANTS: u32 = 100;
+/// Segments of an API's path that is looked at.
+pub const ROUTE_SEGMENTS: usize = 32;
+/// Longest such path, in bytes.
+pub const ROUTE_TEXT: usize = 2048;

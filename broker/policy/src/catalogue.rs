@@ -17,6 +17,7 @@ use jeton_domain::{
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId, PrincipalKind},
     review::{Bounds, ReviewerName},
+    route::{PlainPath, Route},
     scope::{Action, Resource, Upstream},
 };
 
@@ -34,6 +35,7 @@ pub struct Catalogue {
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) glasses: Vec<Glass>,
     pub(super) reviewers: BTreeMap<ReviewerName, Bounds>,
+    pub(super) routes: Vec<Route>,
 }
 
 /// People who lift guards.
@@ -129,6 +131,18 @@ pub struct AgentFacts {
 }
 
 impl Catalogue {
+    /// What a call of an upstream's API is: the first route that takes it, and the resource that it is about.
+    #[must_use]
+    pub fn route(
+        &self,
+        upstream: &Upstream,
+        method: &str,
+        path: &PlainPath,
+    ) -> Option<(&Route, Resource)> {
+        let of = self.routes.iter().filter(|route| route.upstream == *upstream);
+        of.into_iter().find_map(|route| Some((route, route.takes(method, path)?)))
+    }
+
     /// What is known about an agent. Of several entries that match, the teams add up and the
     /// lowest trust counts.
     #[must_use]

@@ -3,6 +3,7 @@
 mod budgets;
 mod emergencies;
 mod reviewers;
+mod routes;
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -38,6 +39,7 @@ struct RawCatalogue {
     budget: Vec<Spanned<Value>>,
     break_glass: Vec<Spanned<Value>>,
     reviewer: Vec<Spanned<Value>>,
+    route: Vec<Spanned<Value>>,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +135,7 @@ pub(super) fn read(source: &Source, problems: &mut Vec<PolicyProblem>) -> Option
     reading.entries(raw.group, Reading::group);
     reading.entries(raw.budget, Reading::budget);
     reading.entries(raw.break_glass, Reading::glass);
+    reading.entries(raw.route, Reading::route);
     Some(reading.catalogue)
 }
 

@@ -16,6 +16,8 @@ pub const FILES: usize = 1_000;
 pub const POLICIES: usize = 10_000;
 /// Scopes that one reviewer may approve within. Why: as many as an envelope has.
 pub const REVIEWER_SCOPES: usize = 64;
+/// Routes of APIs. Why: each call is held against those of its upstream, one by one.
+pub const ROUTES: usize = 2_000;
 /// Characters of an `@id`. Why: each decision writes the ids that made it into the log.
 pub const POLICY_ID_CHARS: usize = 64;
 /// Problems that one load tells. Why: after so many, the first ones are what to fix.

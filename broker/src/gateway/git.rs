@@ -31,6 +31,7 @@ use super::{
     Gateway,
     door::Admitted,
     leash::Transfer,
+    mask::{Masked, marks},
     outward::{Call, Outward, only},
     words::Told,
 };
@@ -42,6 +43,7 @@ use crate::{
         under_grant::Under,
     },
     store::SessionRecord,
+    upstream::Credential,
 };
 
 /// Which version of the protocol the client speaks.
@@ -251,7 +253,7 @@ impl Asked<'_> {
             Service::ReadAdvert | Service::PushAdvert | Service::Push => None,
         };
         let answer = self.call(&pass, &transfer, body).await?;
-        Ok(self.back(answer, &transfer))
+        Ok(self.back(answer, &transfer, &pass.credential))
     }
 
     /// What a push hears first: what there is, and what the upstream and the gateway can.
@@ -352,10 +354,15 @@ impl Asked<'_> {
     }
 
     /// The upstream's answer on its way back.
-    fn back(&self, answer: reqwest::Response, transfer: &Arc<Transfer>) -> Response<Body> {
+    fn back(
+        &self,
+        answer: reqwest::Response,
+        transfer: &Arc<Transfer>,
+        credential: &Credential,
+    ) -> Response<Body> {
         let headers = only(answer.headers(), &BACK);
-        let bytes = transfer.back(answer.bytes_stream());
-        let mut answer = Response::new(Body::from_stream(bytes));
+        let bytes = Masked::new(answer.bytes_stream(), marks(credential));
+        let mut answer = Response::new(Body::from_stream(transfer.back(bytes)));
         *answer.headers_mut() = headers;
         answer
     }

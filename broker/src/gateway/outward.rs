@@ -67,6 +67,14 @@ impl Outward {
         Url::parse(&format!("{base}/{resource}.git/{service}")).ok()
     }
 
+    /// Where a call of the API goes. `None` if there is no API here.
+    pub(super) fn api(&self, target: &str) -> Option<Url> {
+        let base = self.reach.api.as_ref()?.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{base}{target}")).ok()?;
+        // Why: what was decided goes out, and nothing that a parser made of it.
+        url.as_str().ends_with(target).then_some(url)
+    }
+
     /// Calls, and gives the answer as soon as it begins.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Response, reqwest::Error> {
         let Call { method, url, mut headers, credential, body } = call;

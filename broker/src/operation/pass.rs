@@ -87,11 +87,10 @@ pub async fn pass(
                 }
             }
         };
-        match granted.state.phase() {
-            Phase::Active => return open(broker, granted.id).await,
-            _ if refused.is_none() => refused = Some(Refusal::Waits(Box::new(granted))),
-            _ => {}
+        if granted.state.phase() == Phase::Active {
+            return open(broker, granted.id).await;
         }
+        refused = refused.or(Some(Refusal::Waits(Box::new(granted))));
     }
     Err(refused.unwrap_or(Refusal::NotFound("scope")))
 }

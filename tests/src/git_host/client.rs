@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 /// A git client with a home of its own and no way to ask anybody for a password.
 pub struct GitClient {
+    program: String,
     home: PathBuf,
     config: Vec<(String, String)>,
 }
@@ -29,7 +30,7 @@ impl GitClient {
             ("credential.helper", ""),
         ];
         let config = config.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { home: home.to_owned(), config }
+        Self { program: "git".to_owned(), home: home.to_owned(), config }
     }
 
     /// Adds a setting, as `git -c key=value` does.
@@ -37,6 +38,12 @@ impl GitClient {
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.config.push((key.to_owned(), value.to_owned()));
         self
+    }
+
+    /// The same by another program, such as an older git.
+    #[must_use]
+    pub fn by(self, program: &str) -> Self {
+        Self { program: program.to_owned(), ..self }
     }
 
     /// Sends this token as `Authorization: Bearer` with every request.
@@ -47,7 +54,7 @@ impl GitClient {
 
     /// Runs `git` with these words in a folder below the home.
     pub async fn run(&self, folder: &str, words: &[&str]) -> GitRun {
-        let mut command = Command::new("git");
+        let mut command = Command::new(&self.program);
         for (key, value) in &self.config {
             command.arg("-c").arg(format!("{key}={value}"));
         }

@@ -29,6 +29,35 @@ pub(super) fn tip(root: &Path, full_name: &str, name: &str) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
+/// All refs, in order, with their commits.
+pub(super) fn refs(root: &Path, full_name: &str) -> Vec<(String, String)> {
+    let told =
+        run(&folder(root, full_name), &["for-each-ref", "--format=%(refname) %(objectname)"]);
+    let pair = |line: &str| line.split_once(' ').map(|(name, id)| (name.to_owned(), id.to_owned()));
+    told.lines().filter_map(pair).collect()
+}
+
+/// Puts a file on top of a branch. Gives the commit.
+pub(super) fn commit(
+    root: &Path,
+    full_name: &str,
+    name: &str,
+    file: &str,
+    content: &[u8],
+) -> String {
+    let folder = folder(root, full_name);
+    let draft = folder.join("draft");
+    std::fs::write(&draft, content).unwrap();
+    let blob = run(&folder, &["hash-object", "-w", "draft"]);
+    std::fs::remove_file(draft).unwrap();
+    run(&folder, &["read-tree", name]);
+    run(&folder, &["update-index", "--add", "--cacheinfo", &format!("100644,{blob},{file}")]);
+    let tree = run(&folder, &["write-tree"]);
+    let commit = run(&folder, &["commit-tree", &tree, "-p", name, "-m", "By the host"]);
+    run(&folder, &["update-ref", name, &commit]);
+    commit
+}
+
 fn folder(root: &Path, full_name: &str) -> PathBuf {
     root.join(format!("{full_name}.git"))
 }

@@ -128,6 +128,10 @@ fn facts(set: &PolicySet) -> BTreeMap<String, String> {
         let text = joined(&mut within.chain([life]).chain(often));
         facts.insert(format!("reviewer `{name}`"), text);
     }
+    for route in &catalogue.routes {
+        let name = format!("route {} `{}`", route.upstream, route.text());
+        facts.insert(name, route.meaning());
+    }
     facts
 }
 

@@ -59,12 +59,12 @@ pub(super) async fn deeds(
     bring_strangers(objects, origin, new).await?;
     let (commits, _) = objects.brought(new)?;
     let mut deeds = Vec::new();
-    for (_, commit) in &commits {
+    for commit in &commits {
         let author: Arc<str> = commit.author.as_str().into();
         deeds.push(Deed::Commit { change, author, signed_off: commit.signed_off });
     }
     let mut files: BTreeMap<String, BTreeSet<Option<ObjectId>>> = BTreeMap::new();
-    for (_, commit) in &commits {
+    for commit in &commits {
         for (path, id) in changes(objects, origin, commit).await? {
             files.entry(path).or_default().insert(id);
         }

@@ -114,10 +114,7 @@ impl Objects {
     ///
     /// # Errors
     /// When one can't be read, or there are too many.
-    pub fn brought(
-        &self,
-        new: ObjectId,
-    ) -> Result<(Vec<(ObjectId, Commit)>, BTreeSet<ObjectId>), Untold> {
+    pub fn brought(&self, new: ObjectId) -> Result<(Vec<Commit>, BTreeSet<ObjectId>), Untold> {
         let (mut brought, mut edge) = (Vec::new(), BTreeSet::new());
         let (mut seen, mut next) = (HashSet::from([new]), VecDeque::from([new]));
         while let Some(id) = next.pop_front() {
@@ -127,7 +124,7 @@ impl Objects {
             };
             let commit = commit?;
             next.extend(commit.parents.iter().copied().filter(|id| seen.insert(*id)));
-            brought.push((id, commit));
+            brought.push(commit);
             if brought.len() > PUSH_COMMITS {
                 return Err(Untold::TooMuch);
             }

@@ -118,7 +118,7 @@ enum Base {
 enum Part {
     Header,
     Entry,
-    Body(Body),
+    Body(Box<Body>),
     Trailer,
     End,
 }
@@ -277,7 +277,8 @@ impl Scanner {
             What::Whole(_) | What::Delta(_) => None,
         };
         self.inflate.reset(true);
-        self.part = Part::Body(Body { at, what, left: size, size, kept: Vec::new(), name });
+        self.part =
+            Part::Body(Box::new(Body { at, what, left: size, size, kept: Vec::new(), name }));
         Ok(rest)
     }
 
@@ -320,7 +321,7 @@ impl Scanner {
                 return Err(PackError::Odd("an object is shorter than it says"));
             }
             Status::StreamEnd => {
-                self.done(body)?;
+                self.done(*body)?;
                 self.left = self.left.saturating_sub(1);
                 self.part = if self.left == 0 { Part::Trailer } else { Part::Entry };
             }

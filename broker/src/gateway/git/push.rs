@@ -293,7 +293,7 @@ impl Asked<'_> {
         };
         let answer = self.call(pass, transfer, Some(body)).await?;
         if push.fates.iter().all(Fate::may) {
-            return Ok(self.back(answer, transfer));
+            return Ok(self.back(answer, transfer, &pass.credential));
         }
         let mut bytes = transfer.back(answer.bytes_stream());
         let mut taken = Vec::new();

@@ -56,7 +56,7 @@ fn every_commit_tree_and_tag_of_a_real_pack_is_kept_as_git_has_it() {
         let list = String::from_utf8(list).unwrap();
         for piece in [1, 7, 4096, pack.len()] {
             let objects = read(&pack, piece).unwrap();
-            assert_eq!(objects.count, list.lines().count() as u64);
+            assert_eq!(objects.count, u64::try_from(list.lines().count()).unwrap());
             let (mut kept, mut sized) = (0, 0);
             for line in list.lines() {
                 let mut words = line.split(' ');

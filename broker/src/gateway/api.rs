@@ -1,0 +1,337 @@
+//! Calls of APIs: each is looked up among the catalogue's routes, decided, and sent on with the credential.
+//!
+//! What no route names does not pass. The path goes out as it was decided, byte for byte; headers that would
+//! make an upstream read another call than that are left out; what comes back is looked through for the
+//! credential.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::body::Body;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    header::{
+        ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED,
+        HOST, LOCATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+    },
+    request::Parts,
+};
+use jeton_domain::{
+    deed::Deed,
+    id::quote,
+    route::{PlainPath, Route},
+    scope::{Actions, Resource, Scope, Upstream},
+};
+use reqwest::Url;
+use tokio_stream::StreamExt;
+
+use super::{Gateway, door::Admitted, leash::Transfer, outward::Call, words::Told};
+use crate::{
+    operation::{
+        Caller, Refusal,
+        pass::{Pass, pass},
+        under_grant::Under,
+    },
+    upstream::Credential,
+};
+
+/// Headers that are about one connection only, or say who calls, and so never go on. Why the overrides: an
+/// upstream that follows them does another thing than was decided.
+const STAY: [HeaderName; 24] = [
+    CONNECTION,
+    HOST,
+    COOKIE,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    EXPECT,
+    FORWARDED,
+    CONTENT_LENGTH,
+    ACCEPT_ENCODING,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("x-forwarded-for"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-real-ip"),
+    HeaderName::from_static("x-original-url"),
+    HeaderName::from_static("x-rewrite-url"),
+    HeaderName::from_static("x-http-method"),
+    HeaderName::from_static("x-http-method-override"),
+    HeaderName::from_static("x-method-override"),
+    HeaderName::from_static("x-api-key"),
+    HeaderName::from_static("http2-settings"),
+];
+/// Headers that never come back. Why cookies: they are credentials of their own.
+const KEPT: [HeaderName; 9] = [
+    CONNECTION,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    SET_COOKIE,
+    WWW_AUTHENTICATE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("alt-svc"),
+];
+
+/// One call, understood.
+struct Wanted {
+    upstream: Upstream,
+    scope: Scope,
+    deed: Deed,
+    /// What goes out, from the first slash on.
+    target: String,
+    /// What the log calls it: without what may be secret in it.
+    line: String,
+}
+
+/// Answers one call.
+pub(super) async fn answer(
+    gateway: &Arc<Gateway>,
+    admitted: Admitted,
+    parts: Parts,
+    body: Body,
+) -> Response<Body> {
+    let headers = parts.headers.clone();
+    let answered = called(gateway, &admitted.caller, parts, body).await;
+    let answer = answered.unwrap_or_else(|told| told.answer(&headers));
+    // Why with the body: its place is taken until the last byte went out.
+    answer.map(|body| {
+        Body::from_stream(body.into_data_stream().map(move |bytes| {
+            let _ = &admitted;
+            bytes
+        }))
+    })
+}
+
+async fn called(
+    gateway: &Arc<Gateway>,
+    caller: &Arc<Caller>,
+    parts: Parts,
+    body: Body,
+) -> Result<Response<Body>, Told> {
+    let wanted = Wanted::of(gateway, &parts)?;
+    let way = gateway.ways.get(&wanted.upstream);
+    let way = way.ok_or_else(|| no_such(&wanted.upstream))?;
+    let url = way.api(&wanted.target).ok_or_else(|| no_such(&wanted.upstream))?;
+    let record = caller.session.as_deref().ok_or_else(|| Told::of(Refusal::NoHandle))?;
+    let broker = &gateway.broker;
+    let scopes = [wanted.scope.clone()];
+    let Pass { grant, credential } =
+        pass(broker, caller, &scopes, &wanted.line).await.map_err(Told::of)?;
+    let under = Under::new(broker, record, Some(&grant)).map_err(Told::of)?;
+    if let Err(denial) = under.may(&wanted.scope, Some(&wanted.deed)) {
+        let refused = under.refuse(wanted.scope, Some(wanted.deed), denial).await;
+        return Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))));
+    }
+    let transfer = Transfer::new(broker, &grant, &wanted.line);
+    let headers = out(&parts.headers);
+    let sends = parts.headers.contains_key(CONTENT_LENGTH)
+        || parts.headers.contains_key(TRANSFER_ENCODING)
+        || !matches!(parts.method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS");
+    let body = sends.then(|| reqwest::Body::wrap_stream(transfer.out(body.into_data_stream())));
+    let method = parts.method;
+    let call = Call { method, url, headers, credential: &credential, body };
+    let answer = tokio::select! {
+        answer = way.call(call) => answer,
+        why = Arc::clone(&transfer).snapped() => {
+            transfer.cut(why);
+            return Err(Told::new(StatusCode::FORBIDDEN, why));
+        }
+    };
+    let answer = answer.map_err(|error| {
+        let upstream = &wanted.upstream;
+        tracing::warn!(%upstream, error = %error.without_url(), "the upstream can't be reached");
+        transfer.cut("the upstream can't be reached");
+        Told::new(StatusCode::BAD_GATEWAY, &format!("the upstream `{upstream}` can't be reached"))
+    })?;
+    transfer.answered(answer.status().as_u16());
+    back(answer, &transfer, &credential, way.api("/").as_ref(), &wanted.upstream)
+}
+
+fn no_such(upstream: &Upstream) -> Told {
+    let words = format!("`{upstream}` has no API here: it is not configured, or its `api` is not");
+    Told::new(StatusCode::NOT_FOUND, &words)
+}
+
+impl Wanted {
+    /// Finds out what a call is.
+    fn of(gateway: &Gateway, parts: &Parts) -> Result<Self, Told> {
+        let odd = |words: &str| Told::new(StatusCode::BAD_REQUEST, words);
+        let (whole, query) = (parts.uri.path(), parts.uri.query());
+        let rest = whole.strip_prefix("/api/").unwrap_or_default();
+        let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let upstream = Upstream::parse(name).map_err(|error| odd(&error.to_string()))?;
+        let path = PlainPath::parse(below).map_err(|error| odd(&error.to_string()))?;
+        let rules = gateway.broker.policies.current();
+        let method = parts.method.as_str();
+        let found = rules.catalogue().route(&upstream, method, &path);
+        let Some((route, resource)) = found else {
+            let words = format!(
+                "no route of the catalogue names {method} {} of `{upstream}`, so nobody can say what it does; the platform team adds one ([[route]])",
+                quote(below)
+            );
+            return Err(Told::new(StatusCode::FORBIDDEN, &words));
+        };
+        let keys = keys(query.unwrap_or_default());
+        if let Some(key) = route.refuses(keys.iter().map(String::as_str)) {
+            let words =
+                format!("the query key `{}` is not allowed for {}", quote(&key), route.text());
+            return Err(Told::new(StatusCode::FORBIDDEN, &words));
+        }
+        let target = match query {
+            None => below.to_owned(),
+            Some(query) => format!("{below}?{query}"),
+        };
+        let (method, path) = (method.into(), path.as_str().into());
+        Ok(Self {
+            scope: scope(&upstream, resource, route)?,
+            deed: Deed::Call { method, path },
+            target,
+            line: format!("{} {}", parts.method, template(route)),
+            upstream,
+        })
+    }
+}
+
+fn scope(upstream: &Upstream, resource: Resource, route: &Route) -> Result<Scope, Told> {
+    let actions = Actions::new([route.action.clone()]);
+    let actions = actions.map_err(|error| Told::new(StatusCode::FORBIDDEN, &error.to_string()))?;
+    Ok(Scope { upstream: upstream.clone(), resource, actions, git_ref: None })
+}
+
+/// The path of a route, without its methods.
+fn template(route: &Route) -> &str {
+    route.text().split_once(' ').map_or("", |(_, path)| path)
+}
+
+/// The keys of a query, decoded.
+fn keys(query: &str) -> BTreeSet<String> {
+    form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key.into_owned()).collect()
+}
+
+/// What goes out of what came.
+fn out(headers: &HeaderMap) -> HeaderMap {
+    // Spec: RFC 9110 §7.6.1: what `Connection` names is about this connection too.
+    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    let named: BTreeSet<String> =
+        named.flat_map(|all| all.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
+    let stays = |name: &HeaderName| STAY.contains(name) || named.contains(name.as_str());
+    let mut out = HeaderMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !stays(name)) {
+        out.append(name, value.clone());
+    }
+    // Why: what is packed can't be looked through.
+    out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    out
+}
+
+/// What comes back of what the upstream said.
+fn back(
+    answer: reqwest::Response,
+    transfer: &Arc<Transfer>,
+    credential: &Credential,
+    base: Option<&Url>,
+    upstream: &Upstream,
+) -> Result<Response<Body>, Told> {
+    let marks = super::mask::marks(credential);
+    let mut headers = HeaderMap::new();
+    for (name, value) in answer.headers() {
+        if KEPT.contains(name) {
+            continue;
+        }
+        if marks.are_in(value.as_bytes()) {
+            transfer.cut("a header of the answer held the credential");
+            let words = format!(
+                "`{upstream}` sent the credential back in `{name}`; the answer is kept here"
+            );
+            return Err(Told::new(StatusCode::BAD_GATEWAY, &words));
+        }
+        headers.append(name, value.clone());
+    }
+    if headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
+        transfer.cut("the answer was packed");
+        let words = format!(
+            "`{upstream}` packed its answer although it was not asked to; it can't be looked through"
+        );
+        return Err(Told::new(StatusCode::BAD_GATEWAY, &words));
+    }
+    if let Some(place) = headers.get(LOCATION).cloned().as_ref() {
+        if let Some(own) = moved(place, answer.url(), base, upstream) {
+            headers.insert(LOCATION, own);
+        }
+    }
+    let status = answer.status();
+    // Why without a length: what is masked keeps it, but a lie about it would cut the connection.
+    headers.remove(CONTENT_LENGTH);
+    let bytes = super::mask::Masked::new(answer.bytes_stream(), marks);
+    let mut told = Response::new(Body::from_stream(transfer.back(bytes)));
+    *told.status_mut() = status;
+    *told.headers_mut() = headers;
+    Ok(told)
+}
+
+/// Where a redirect leads, if that is the same upstream: to the gateway again, for elsewhere the credential
+/// does not go.
+fn moved(
+    place: &HeaderValue,
+    at: &Url,
+    base: Option<&Url>,
+    upstream: &Upstream,
+) -> Option<HeaderValue> {
+    let to = at.join(place.to_str().ok()?).ok()?;
+    let base = base?;
+    if to.origin() != base.origin() {
+        return None;
+    }
+    let below = to.as_str().strip_prefix(base.as_str().trim_end_matches('/'))?;
+    HeaderValue::from_str(&format!("/api/{upstream}{below}")).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_would_make_another_call_of_it_stays_here() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, X-Secret"),
+            ("x-secret", "1"),
+            ("x-http-method-override", "DELETE"),
+            ("cookie", "a=b"),
+            ("host", "evil"),
+            ("accept-encoding", "gzip"),
+            ("x-github-api-version", "2022-11-28"),
+            ("content-type", "application/json"),
+        ] {
+            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        let out = out(&headers);
+        let names: BTreeSet<_> = out.keys().map(HeaderName::as_str).collect();
+        assert_eq!(
+            names,
+            BTreeSet::from(["accept-encoding", "content-type", "x-github-api-version"])
+        );
+        assert_eq!(out.get(ACCEPT_ENCODING).unwrap(), "identity");
+    }
+
+    #[test]
+    fn a_redirect_leads_through_the_gateway_or_loses_the_credential() {
+        let url = |text: &str| Url::parse(text).unwrap();
+        let (at, base) = (url("https://h/api/v3/a/b"), url("https://h/api/v3/"));
+        let upstream = Upstream::parse("github").unwrap();
+        let to = |place: &'static str| {
+            let moved = moved(&HeaderValue::from_static(place), &at, Some(&base), &upstream);
+            moved.map(|value| value.to_str().unwrap().to_owned())
+        };
+        assert_eq!(to("/api/v3/c?x=1").as_deref(), Some("/api/github/c?x=1"));
+        assert_eq!(to("d").as_deref(), Some("/api/github/a/d"));
+        for elsewhere in
+            ["https://other/a", "http://h/api/v3/a", "https://h:8443/api/v3/a", "/login"]
+        {
+            assert_eq!(to(elsewhere), None, "{elsewhere}");
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! Looks for the credential in what comes back, and puts stars in its place.
+
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use axum::body::Bytes;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use tokio_stream::Stream;
+use zeroize::Zeroizing;
+
+use crate::upstream::Credential;
+
+/// The ways in which a credential may be written.
+pub(super) struct Marks(Vec<Zeroizing<Vec<u8>>>);
+
+/// The credential as it is, and as it is sent in `Basic`.
+pub(super) fn marks(credential: &Credential) -> Marks {
+    let secret = credential.secret.expose();
+    let pair = Zeroizing::new(format!("x-access-token:{secret}"));
+    let ways = [
+        Zeroizing::new(secret.as_bytes().to_vec()),
+        Zeroizing::new(STANDARD.encode(pair.as_bytes()).into_bytes()),
+        Zeroizing::new(STANDARD.encode(secret.as_bytes()).into_bytes()),
+    ];
+    // Why: nothing can be told of an empty one, and of a short one everything.
+    Marks(ways.into_iter().filter(|way| way.len() >= SHORTEST).collect())
+}
+
+/// Shortest text that is looked for.
+const SHORTEST: usize = 8;
+
+impl Marks {
+    /// Whether one of them stands there.
+    pub fn are_in(&self, bytes: &[u8]) -> bool {
+        self.0.iter().any(|mark| bytes.windows(mark.len()).any(|part| part == mark.as_slice()))
+    }
+
+    fn longest(&self) -> usize {
+        self.0.iter().map(|mark| mark.len()).max().unwrap_or(0)
+    }
+
+    /// Puts stars in the place of each.
+    fn cover(&self, bytes: &mut [u8]) {
+        for mark in &self.0 {
+            let mut from = 0_usize;
+            while let Some(at) = find(bytes.get(from..).unwrap_or_default(), mark) {
+                let start = from.saturating_add(at);
+                let end = start.saturating_add(mark.len());
+                bytes.get_mut(start..end).unwrap_or_default().fill(b'*');
+                from = end;
+            }
+        }
+    }
+}
+
+/// Where a text begins in another. Why by its first byte: credentials are rare, and this is fast.
+fn find(bytes: &[u8], mark: &[u8]) -> Option<usize> {
+    let first = *mark.first()?;
+    let mut from = 0_usize;
+    loop {
+        let at = memchr::memchr(first, bytes.get(from..)?)?;
+        let start = from.saturating_add(at);
+        if bytes.get(start..)?.starts_with(mark) {
+            return Some(start);
+        }
+        from = start.saturating_add(1);
+    }
+}
+
+/// A stream in which the credential is covered, also where it is cut between two pieces.
+pub(super) struct Masked<S> {
+    inner: S,
+    marks: Marks,
+    /// The end of what came, which may be the beginning of a credential.
+    held: Vec<u8>,
+    over: bool,
+}
+
+impl<S> Masked<S> {
+    /// Looks through this.
+    pub fn new(inner: S, marks: Marks) -> Self {
+        Self { inner, marks, held: Vec::new(), over: false }
+    }
+
+    /// How much of the end might be the beginning of a mark.
+    fn open_end(&self, bytes: &[u8]) -> usize {
+        let most = self.marks.longest().saturating_sub(1).min(bytes.len());
+        let tail = bytes.get(bytes.len().saturating_sub(most)..).unwrap_or_default();
+        let begins = |at: &usize| {
+            let end = tail.get(*at..).unwrap_or_default();
+            self.marks.0.iter().any(|mark| mark.starts_with(end))
+        };
+        (0..tail.len()).find(begins).map_or(0, |at| tail.len().saturating_sub(at))
+    }
+}
+
+impl<S, E> Stream for Masked<S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    type Item = io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.over {
+                return Poll::Ready(None);
+            }
+            match Pin::new(&mut self.inner).poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Err(error))) => {
+                    return Poll::Ready(Some(Err(io::Error::other(error))));
+                }
+                Poll::Ready(None) => {
+                    self.over = true;
+                    let mut rest = std::mem::take(&mut self.held);
+                    self.marks.cover(&mut rest);
+                    return Poll::Ready((!rest.is_empty()).then(|| Ok(Bytes::from(rest))));
+                }
+                Poll::Ready(Some(Ok(piece))) => {
+                    let mut bytes = std::mem::take(&mut self.held);
+                    bytes.extend_from_slice(&piece);
+                    self.marks.cover(&mut bytes);
+                    let open = self.open_end(&bytes);
+                    let rest = bytes.split_off(bytes.len().saturating_sub(open));
+                    self.held = rest;
+                    if !bytes.is_empty() {
+                        return Poll::Ready(Some(Ok(Bytes::from(bytes))));
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jeton_domain::{secret::Secret, ttl::Timestamp};
+    use proptest::prelude::*;
+    use tokio_stream::StreamExt;
+
+    use super::*;
+    use crate::upstream::CredentialKind;
+
+    fn credential(secret: &str) -> Credential {
+        Credential {
+            secret: Secret::new(secret.to_owned()),
+            kind: CredentialKind::SignedJwt,
+            dies: Timestamp::from_seconds(0),
+        }
+    }
+
+    fn masked(pieces: Vec<Vec<u8>>, secret: &str) -> Vec<u8> {
+        let pieces = pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
+        let stream = Masked::new(tokio_stream::iter(pieces), marks(&credential(secret)));
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let pieces = runtime.block_on(stream.map(Result::unwrap).collect::<Vec<_>>());
+        pieces.concat()
+    }
+
+    #[test]
+    fn a_credential_is_covered_wherever_it_is_cut() {
+        let text = b"before canary-secret after canary-secrecanary-secret";
+        for cut in 0..text.len() {
+            let (one, two) = text.split_at(cut);
+            let told = masked(vec![one.to_vec(), two.to_vec()], "canary-secret");
+            let wanted = "before ************* after canary-secre*************";
+            assert_eq!(String::from_utf8(told).unwrap(), wanted, "{cut}");
+        }
+        let basic = STANDARD.encode("x-access-token:canary-secret");
+        let told = masked(vec![format!("Basic {basic}").into_bytes()], "canary-secret");
+        assert_eq!(told, format!("Basic {}", "*".repeat(basic.len())).into_bytes());
+    }
+
+    proptest! {
+        #[test]
+        fn what_holds_no_credential_stays_as_it_is(pieces in proptest::collection::vec(proptest::collection::vec(b'a'..b'e', 0..6), 0..8)) {
+            prop_assert_eq!(masked(pieces.clone(), "abcdabcdX"), pieces.concat());
+            let covered = masked(pieces, "abcdabcd");
+            prop_assert!(!marks(&credential("abcdabcd")).are_in(&covered));
+        }
+    }
+}
