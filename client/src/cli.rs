@@ -7,12 +7,14 @@ mod exec;
 mod exit;
 mod failure;
 mod git_credential;
+mod git_handle;
 mod git_protocol;
 mod git_setup;
 mod grant;
 mod output;
 #[cfg(feature = "policy")]
 mod policy;
+mod proxy;
 mod secret_file;
 mod session;
 mod shell;
@@ -61,6 +63,9 @@ struct Global {
     /// The session file; goes before JETON_SESSION too [env: JETON_SESSION_FILE]
     #[arg(long, global = true, value_name = "FILE")]
     session_file: Option<PathBuf>,
+    /// The gateway, as https://host:port [env: JETON_GATEWAY]
+    #[arg(long, global = true, value_name = "URL")]
+    gateway: Option<String>,
 }
 
 #[derive(Subcommand)]
@@ -78,6 +83,10 @@ enum Command {
     Exec(exec::Exec),
     /// Answer git as its credential helper; `jeton git setup` puts it in place.
     GitCredential(git_credential::GitCredential),
+    /// Answer git as its credential helper for the gateway; `jeton git setup --gateway` puts it in place.
+    GitHandle(git_handle::GitHandle),
+    /// Run a command whose calls go through the gateway, so that it needs no secret at all.
+    Proxy(proxy::Proxy),
     /// Set git up.
     #[command(subcommand)]
     Git(git_setup::Command),
@@ -116,6 +125,7 @@ impl Global {
             identity_token_file: self.identity_token_file.clone().or(env.identity_token_file),
             session_file: self.session_file.clone().or(env.session_file),
             handle,
+            gateway: self.gateway.clone().or(env.gateway),
         }
     }
 
@@ -190,6 +200,8 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Approval(command) => approval::run(&global, command).await?,
         Command::Exec(exec) => return exec::run(&global, exec).await,
         Command::GitCredential(helper) => git_credential::run(&global, &helper).await,
+        Command::GitHandle(helper) => git_handle::run(&global, &helper),
+        Command::Proxy(proxy) => return proxy::run(&global, proxy).await,
         Command::Git(command) => git_setup::run(&global, &command)?,
         Command::Audit(command) => audit::run(&global, *command).await?,
         #[cfg(feature = "policy")]

@@ -46,6 +46,8 @@ pub struct Settings {
     pub session_file: Option<PathBuf>,
     /// A session's handle, instead of a file.
     pub handle: Option<Secret>,
+    /// The gateway, `https://host:port`.
+    pub gateway: Option<String>,
 }
 
 /// A connection to a broker. Cheap to clone.

@@ -7,7 +7,7 @@ use jeton_domain::secret::Secret;
 use crate::connect::Settings;
 
 /// The variables that say where the broker is, who calls, and whose log is believed.
-pub const ENVIRONMENT: [&str; 8] = [
+pub const ENVIRONMENT: [&str; 9] = [
     "JETON_ENDPOINT",
     "JETON_CA",
     "JETON_CERT",
@@ -16,6 +16,7 @@ pub const ENVIRONMENT: [&str; 8] = [
     "JETON_SESSION_FILE",
     "JETON_SESSION",
     "JETON_LOG_KEY",
+    "JETON_GATEWAY",
 ];
 
 /// The public key of the broker's log, NAME+ID+BASE64, or the path of a file that holds it.
@@ -37,6 +38,7 @@ impl Settings {
             identity_token_file: path("JETON_IDENTITY_TOKEN_FILE"),
             session_file: path("JETON_SESSION_FILE"),
             handle: read("JETON_SESSION").map(Secret::new),
+            gateway: read("JETON_GATEWAY"),
         }
     }
 }

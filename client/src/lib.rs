@@ -36,6 +36,7 @@ mod dpop;
 mod emergencies;
 mod env;
 mod error;
+mod gateway;
 mod grants;
 pub mod log;
 mod policies;
@@ -60,6 +61,7 @@ pub use self::{
     emergencies::{Emergency, EmergencyInfo},
     env::{ENVIRONMENT, log_key, no_color, solver},
     error::{Error, ErrorKind},
+    gateway::Gateway,
     grants::{Ask, GrantFilter, Matching, Revocation},
     policies::{
         KeptPolicies, PoliciesInfo, PolicyAnswer, PolicyQuestion, PolicyRow, ReloadedPolicies,

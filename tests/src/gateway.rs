@@ -31,6 +31,8 @@ pub struct Scene {
     pub broker: Broker,
     /// The host behind the gateway.
     pub host: GitHost,
+    /// What it lets in.
+    pub gate: Arc<ByBroker>,
     /// The folder of the agent's git.
     pub home: TempDir,
     _repositories: TempDir,
@@ -67,7 +69,7 @@ impl Scene {
         });
         gate.know(broker.client("git-host").await);
         host.create_repo("acme/api");
-        Self { broker, host, home: tempfile::tempdir().unwrap(), _repositories: repositories }
+        Self { broker, host, gate, home: tempfile::tempdir().unwrap(), _repositories: repositories }
     }
 
     /// A session with this envelope, and a git that proves it.

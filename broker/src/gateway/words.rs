@@ -112,7 +112,7 @@ pub(super) fn of_ref(name: &str, denial: &Denial, bounds: &[Scope]) -> String {
     };
     let instead = match (denial.layer, denial.requestable.first(), refs.first()) {
         (Layer::Policy, Some(scope), _) => {
-            format!("; ask with: jeton grant request --gateway '{scope}'")
+            format!("; ask with: jeton grant request --for-gateway '{scope}'")
         }
         (Layer::Envelope, _, Some(pattern)) => {
             format!(

@@ -3,7 +3,7 @@
 //! Invariants: the grant is given back however the command ends; the command does not learn how to
 //! reach the broker as its caller unless it is told to (`--keep-session`).
 
-mod child;
+pub(super) mod child;
 mod fresh;
 
 use std::{ffi::OsString, path::PathBuf, time::Duration};

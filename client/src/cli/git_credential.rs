@@ -133,7 +133,7 @@ fn words(issued: &IssuedSecret, end: Option<i64>) -> Answer<'_> {
 }
 
 /// Reads what git sent, up to one byte more than is understood.
-fn question() -> Result<Zeroizing<Vec<u8>>, Failure> {
+pub(super) fn question() -> Result<Zeroizing<Vec<u8>>, Failure> {
     let most = u64::try_from(BYTES).unwrap_or(u64::MAX).saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::new());
     io::stdin()
@@ -144,7 +144,7 @@ fn question() -> Result<Zeroizing<Vec<u8>>, Failure> {
     Ok(bytes)
 }
 
-fn site(url: &str) -> Result<Site, String> {
+pub(super) fn site(url: &str) -> Result<Site, String> {
     Site::parse(url)
         .ok_or_else(|| "write https://host or http://host:port, and nothing else".to_owned())
 }

@@ -10,6 +10,7 @@ use super::{
     exit::{self, Exit},
     failure::Failure,
     git_credential::Repositories,
+    git_protocol::Site,
     output::note,
     shell, text,
 };
@@ -26,6 +27,10 @@ pub enum Command {
 pub struct Setup {
     #[command(flatten)]
     repositories: Repositories,
+    /// Send everything through the gateway at this address, as https://host:port: git gets no credential of
+    /// the server at all.
+    #[arg(long, value_parser = super::git_credential::site, value_name = "URL")]
+    through_gateway: Option<Site>,
     #[command(flatten)]
     place: Place,
 }
@@ -50,16 +55,23 @@ struct Place {
 /// # Errors
 /// When the scope would be none, or git refuses.
 pub fn run(global: &Global, Command::Setup(setup): &Command) -> Result<Exit, Failure> {
-    let Setup { repositories, place } = setup;
+    let Setup { repositories, place, through_gateway: gateway } = setup;
+    let gateway = gateway.as_ref();
     // Why here: a scope that is none is better told now than at each `git fetch`.
     ask::scope(&repositories.scope("owner/repo"))?;
     let exe = env::current_exe().map_err(|error| {
         Failure::Broken(format!("the path of this program is unknown: {error}"))
     })?;
-    let helper = helper(&text(exe.into_os_string())?, &global.words()?, repositories);
-    let commands =
-        commands(if place.global { "--global" } else { "--local" }, repositories, &helper);
-    if repositories.url.is_clear() {
+    let (exe, words) = (text(exe.into_os_string())?, global.words()?);
+    let place_word = if place.global { "--global" } else { "--local" };
+    let commands = match gateway {
+        None => {
+            let helper = helper(&exe, &words, repositories);
+            commands(place_word, repositories, &helper).to_vec()
+        }
+        Some(gateway) => through(place_word, global, gateway, repositories, &exe, &words)?,
+    };
+    if repositories.url.is_clear() && gateway.is_none() {
         let url = &repositories.url;
         note(&format!(
             "jeton: {url} is not encrypted; whoever is on the way reads the credentials\n"
@@ -74,7 +86,10 @@ pub fn run(global: &Global, Command::Setup(setup): &Command) -> Result<Exit, Fai
         .print
     {
         true => lines.iter().map(|line| format!("{line}\n")).collect(),
-        false => format!("git asks jeton for credentials of {}\n", repositories.url),
+        false => match gateway {
+            None => format!("git asks jeton for credentials of {}\n", repositories.url),
+            Some(gateway) => format!("git reaches {} through {gateway}\n", repositories.url),
+        },
     })?;
     Ok(exit::OK)
 }
@@ -105,6 +120,44 @@ fn commands(place: &str, repositories: &Repositories, helper: &str) -> [Vec<Stri
         config(["--add", &key("helper"), helper]),
         config(["--replace-all", &key("useHttpPath"), "true"]),
     ]
+}
+
+/// What sends git through the gateway: another address, the session's own proofs for that, and nothing else.
+fn through(
+    place: &str,
+    global: &Global,
+    gateway: &Site,
+    repositories: &Repositories,
+    exe: &str,
+    words: &[String],
+) -> Result<Vec<Vec<String>>, Failure> {
+    let config = |words: [&str; 3]| {
+        ["git", "config", place].into_iter().chain(words).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let helper = {
+        let url = gateway.to_string();
+        let own = words.iter().map(String::as_str);
+        let helper = [exe].into_iter().chain(own).chain(["git-handle", "--url", &url]);
+        format!("!{}", shell::join(helper))
+    };
+    let address = format!("url.{gateway}/git/{}/.insteadOf", repositories.upstream);
+    let key = format!("credential.{gateway}.helper");
+    let mut commands = vec![
+        config(["--replace-all", &address, &format!("{}/", repositories.url)]),
+        config(["--replace-all", &key, ""]),
+        config(["--add", &key, &helper]),
+    ];
+    let settings = global.settings();
+    let files =
+        [("sslCAInfo", settings.ca), ("sslCert", settings.certificate), ("sslKey", settings.key)];
+    for (name, file) in files {
+        let Some(file) = file else { continue };
+        let path = std::path::absolute(&file)
+            .map_err(|error| Failure::config(format!("`{}`: {error}", file.display())))?;
+        let name = format!("http.{gateway}/.{name}");
+        commands.push(config(["--replace-all", &name, &text(path.into_os_string())?]));
+    }
+    Ok(commands)
 }
 
 fn git(words: &[String]) -> Result<(), Failure> {

@@ -34,8 +34,8 @@ pub enum Command {
         #[arg(long, value_parser = span::parse, value_name = "SPAN")]
         wait: Option<Duration>,
         /// For use through the gateway: you get no credential, the gateway adds it to your calls.
-        #[arg(long, conflicts_with_all = ["show_secret", "secret_file"])]
-        gateway: bool,
+        #[arg(long = "for-gateway", conflicts_with_all = ["show_secret", "secret_file"])]
+        for_gateway: bool,
         #[command(flatten)]
         to: To,
     },
@@ -215,11 +215,11 @@ pub struct Stopped {
 pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
     let output = global.output();
     match command {
-        Command::Request { scope, ttl, reason, wait, gateway, to } => {
+        Command::Request { scope, ttl, reason, wait, for_gateway, to } => {
             let mut asked = Ask::new(ask::scope(&scope)?);
             asked.ttl = ttl;
             asked.reason = reason;
-            if gateway {
+            if for_gateway {
                 asked.delivery = Delivery::Gateway;
                 let grant = ask::for_gateway(&global.connect().await?, asked, wait).await?;
                 output.result(&grant, || show::grant(&grant))?;

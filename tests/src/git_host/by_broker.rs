@@ -1,6 +1,11 @@
 //! A gate that asks the broker at every request whether a credential is good right now.
 
-use std::{future::Future, pin::Pin, sync::OnceLock};
+use std::{
+    collections::BTreeSet,
+    future::Future,
+    pin::Pin,
+    sync::{Mutex, OnceLock},
+};
 
 use jeton_client::{Client, Scope, Secret};
 use jeton_domain::scope::Action;
@@ -12,17 +17,25 @@ const AUDIENCE: &str = "https://git.dev.jeton.local";
 
 /// Introspection at the broker, at every request.
 #[derive(Default)]
-pub struct ByBroker(OnceLock<Client>);
+pub struct ByBroker {
+    broker: OnceLock<Client>,
+    tokens: Mutex<BTreeSet<String>>,
+}
 
 impl ByBroker {
     /// One that knows its broker.
     pub fn knowing(broker: Client) -> Self {
-        Self(OnceLock::from(broker))
+        Self { broker: OnceLock::from(broker), tokens: Mutex::default() }
     }
 
     /// Tells it its broker, which started after it. Before that nothing is good.
     pub fn know(&self, broker: Client) {
-        let _ = self.0.set(broker);
+        let _ = self.broker.set(broker);
+    }
+
+    /// Every credential that was shown to it.
+    pub fn tokens(&self) -> BTreeSet<String> {
+        self.tokens.lock().unwrap().clone()
     }
 }
 
@@ -34,7 +47,8 @@ impl Gate for ByBroker {
         need: Need,
         refs: Vec<RefUpdate>,
     ) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send>> {
-        let client = self.0.get().cloned();
+        self.tokens.lock().unwrap().insert(token.clone());
+        let client = self.broker.get().cloned();
         Box::pin(async move {
             let client = client.ok_or_else(|| Refusal::bad_credential("there is no broker yet"))?;
             let found = client

@@ -1,0 +1,65 @@
+//! Whose process is at the other end of a loopback connection.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+};
+
+/// Tells whether the other end of a connection belongs to this process's user: by the kernel's own table. What
+/// can't be found out is nobody's.
+pub(super) fn is_mine(peer: SocketAddr, own: SocketAddr) -> bool {
+    let uid = rustix::process::getuid().as_raw();
+    let Ok(table) = fs::read_to_string("/proc/net/tcp") else { return false };
+    owner(&table, peer, own) == Some(uid)
+}
+
+/// Spec: proc_pid_net(5): `sl local_address rem_address st … uid …`, addresses in hex, as the host has them in
+/// memory.
+fn owner(table: &str, peer: SocketAddr, own: SocketAddr) -> Option<u32> {
+    let (local, remote) = (written(peer)?, written(own)?);
+    table.lines().skip(1).find_map(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1);
+        let ends = (words.next()?, words.next()?);
+        if ends != (local.as_str(), remote.as_str()) {
+            return None;
+        }
+        words.nth(4)?.parse().ok()
+    })
+}
+
+fn written(address: SocketAddr) -> Option<String> {
+    let SocketAddr::V4(address) = address else { return None };
+    if *address.ip() != Ipv4Addr::LOCALHOST {
+        return None;
+    }
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    Some(format!("{ip:08X}:{:04X}", address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_user_of_the_other_end_is_found_and_nobody_elses() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n\
+             0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     7        0 1\n\
+             1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 1\n";
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        assert_eq!(owner(table, at(50_000), at(8080)), Some(1000));
+        assert_eq!(owner(table, at(8080), at(50_000)), Some(7));
+        assert_eq!(owner(table, at(50_001), at(8080)), None);
+        assert_eq!(owner(table, SocketAddr::from(([10, 0, 0, 1], 50_000)), at(8080)), None);
+    }
+
+    #[test]
+    fn a_real_connection_of_this_process_is_mine() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let own = listener.local_addr().unwrap();
+        let stream = std::net::TcpStream::connect(own).unwrap();
+        let (_kept, peer) = listener.accept().unwrap();
+        assert_eq!(stream.local_addr().unwrap(), peer);
+        assert!(is_mine(peer, own));
+        assert!(!is_mine(SocketAddr::from(([127, 0, 0, 1], 1)), own));
+    }
+}
