@@ -3,6 +3,7 @@
 mod approval;
 mod ask;
 mod audit;
+mod by;
 mod exec;
 mod exit;
 mod failure;
@@ -11,6 +12,7 @@ mod git_handle;
 mod git_protocol;
 mod git_setup;
 mod grant;
+mod mcp;
 mod output;
 #[cfg(feature = "policy")]
 mod policy;
@@ -90,6 +92,9 @@ enum Command {
     /// Set git up.
     #[command(subcommand)]
     Git(git_setup::Command),
+    /// Serve an agent that is a model: tools of the Model Context Protocol on stdin and stdout. What it
+    /// asks for goes to the gateway, so it never sees a credential.
+    Mcp,
     /// Read, export and verify the audit log.
     #[command(subcommand)]
     Audit(Box<audit::Command>),
@@ -203,6 +208,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::GitHandle(helper) => git_handle::run(&global, &helper),
         Command::Proxy(proxy) => return proxy::run(&global, proxy).await,
         Command::Git(command) => git_setup::run(&global, &command)?,
+        Command::Mcp => mcp::run(&global).await?,
         Command::Audit(command) => audit::run(&global, *command).await?,
         #[cfg(feature = "policy")]
         Command::Policy(command) => policy::run(&global, command).await?,

@@ -1,7 +1,7 @@
 //! What the broker tells, as plain data. Times are milliseconds since 1970.
 
 use jeton_domain::secret::Secret;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One run of one agent.
 #[derive(Debug, Clone, Serialize)]
@@ -29,7 +29,7 @@ pub struct SessionInfo {
 }
 
 /// A session that passed on what it had.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
 pub struct DelegatorInfo {
@@ -38,7 +38,7 @@ pub struct DelegatorInfo {
 }
 
 /// A recorded permission.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
 pub struct GrantInfo {
@@ -75,7 +75,7 @@ impl GrantInfo {
 }
 
 /// A rule that a person may lift.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the fields are those of the protocol, documented there")]
 pub struct GuardInfo {

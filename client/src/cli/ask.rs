@@ -64,6 +64,14 @@ pub async fn for_gateway(
         note(&Failure::Pending(Box::new(grant.clone())).text());
         grant = client.await_grant(&grant.id, patience).await?.grant;
     }
+    active(grant)
+}
+
+/// A grant that may be used now.
+///
+/// # Errors
+/// When it waits for a person, or has ended.
+pub fn active(grant: GrantInfo) -> Result<GrantInfo, Failure> {
     match grant.state.as_str() {
         "active" => Ok(grant),
         _ if grant.is_open() => Err(Failure::Pending(Box::new(grant))),

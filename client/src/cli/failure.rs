@@ -1,12 +1,12 @@
 //! Why a command did not do what it was asked, as people and as programs read it.
 
-use jeton_client::{Error, ErrorKind, GrantInfo, Scope, log::LogError};
+use jeton_client::{Error, ErrorKind, GrantInfo, log::LogError};
 use serde_json::{Value, json};
 
 use super::{
+    by::By,
     exit::{self, Exit},
     output::{clean, code},
-    shell,
 };
 
 /// Why a command failed.
@@ -69,8 +69,14 @@ impl Failure {
     /// The text for people: one line, then what helps, one a line.
     #[must_use]
     pub fn text(&self) -> String {
+        self.text_by(By::Commands)
+    }
+
+    /// The same text for whoever acts by other means.
+    #[must_use]
+    pub fn text_by(&self, by: By) -> String {
         match self {
-            Self::Told(error) => told(error),
+            Self::Told(error) => told(error, by),
             Self::Tampered(words) => format!(
                 "jeton: the log is NOT what was signed\n  found:        {}\n  what to do:   keep this copy as it is, and tell whoever answers for the broker\n",
                 clean(words)
@@ -78,7 +84,7 @@ impl Failure {
             Self::Invalid(words) | Self::Missing(words) | Self::Broken(words) => {
                 format!("jeton: {}\n", clean(words))
             }
-            Self::Pending(grant) => pending(grant),
+            Self::Pending(grant) => pending(grant, by),
             Self::Ended(grant) => ended(grant),
         }
     }
@@ -114,7 +120,7 @@ fn local(kind: &str, words: &str) -> Value {
     }})
 }
 
-fn told(error: &Error) -> String {
+fn told(error: &Error, by: By) -> String {
     let words = clean(&error.to_string());
     let refused = if error.kind() == ErrorKind::Denied { "refused: " } else { "" };
     let mut text = format!("jeton: {refused}{words}\n");
@@ -129,12 +135,8 @@ fn told(error: &Error) -> String {
     }
     let instead = error.requestable();
     for scope in &instead {
-        let scope = clean(scope);
-        // Why: an envelope's line may be a pattern, which cannot be asked for as it stands.
-        match Scope::parse(&scope) {
-            Ok(_) => line("ask instead", &format!("jeton grant request {}", shell::quote(&scope))),
-            Err(_) => line("ask within", &scope),
-        }
+        let (name, what) = by.instead(scope);
+        line(name, &what);
     }
     if instead.is_empty() {
         line("what to do", &error.advice());
@@ -142,7 +144,7 @@ fn told(error: &Error) -> String {
     text
 }
 
-fn pending(grant: &GrantInfo) -> String {
+fn pending(grant: &GrantInfo, by: By) -> String {
     let id = code(&grant.id);
     let mut text = format!("jeton: grant {id} for `{}` waits for a person\n", clean(&grant.scope));
     for guard in &grant.guards {
@@ -153,7 +155,7 @@ fn pending(grant: &GrantInfo) -> String {
             clean(&guard.groups.join(", "))
         ));
     }
-    text.push_str(&format!("  wait for it:  jeton grant claim {id} --wait 1h\n"));
+    text.push_str(&format!("  wait for it:  {}\n", by.wait(&id)));
     text
 }
 

@@ -1,4 +1,5 @@
-//! The one place that writes to standard output and standard error.
+//! The one place that writes to standard output and standard error; `jeton mcp` alone hands standard
+//! output to its protocol.
 //!
 //! Invariant: text of the broker reaches a terminal only without control characters and marks of
 //! text direction. Only [`Output::secret`] and the answer to git carry a secret.
