@@ -233,7 +233,7 @@ pub const PUSH_FILES: usize = 10_000;
 pub const TREE_DEPTH: usize = 64;
 /// Bytes of a refused push that are read before the connection is given up. Why read at all: a client that
 /// still writes may not see the answer.
-pub const REFUSED_BYTES: usize = 64 * 1024 * 1024;
+pub const REFUSED_BYTES: usize = 1024 * 1024 * 1024;
 /// Objects of a pack. Why: where each begins is kept.
 pub const PACK_OBJECTS: u32 = 2_000_000;
 /// Bytes of commits, trees and tags that are kept of one push.

@@ -85,7 +85,7 @@ enum Command {
     Exec(exec::Exec),
     /// Answer git as its credential helper; `jeton git setup` puts it in place.
     GitCredential(git_credential::GitCredential),
-    /// Answer git as its credential helper for the gateway; `jeton git setup --gateway` puts it in place.
+    /// Answer git as its credential helper for the gateway; `jeton git setup --through-gateway` puts it in place.
     GitHandle(git_handle::GitHandle),
     /// Run a command whose calls go through the gateway, so that it needs no secret at all.
     Proxy(proxy::Proxy),

@@ -80,8 +80,13 @@ pub struct GitHost {
 impl GitHost {
     /// Serves the repositories below `root` to whom the gate lets in.
     pub async fn start(root: &Path, gate: Arc<dyn Gate>) -> Self {
+        Self::start_at(0, root, gate).await
+    }
+
+    /// The same at a port of the loopback.
+    pub async fn start_at(port: u16, root: &Path, gate: Arc<dyn Gate>) -> Self {
         let state = Arc::new(State { root: root.to_owned(), gate });
-        let server = Loopback::serve(move |request| {
+        let server = Loopback::serve_at(port, move |request| {
             let state = Arc::clone(&state);
             async move { Ok(state.answer(request).await.unwrap_or_else(refuse)) }
         })
@@ -102,6 +107,11 @@ impl GitHost {
     /// All refs of a repository, in order, with their commits.
     pub fn refs(&self, full_name: &str) -> Vec<(String, String)> {
         repositories::refs(&self.root, full_name)
+    }
+
+    /// Takes a ref away.
+    pub fn forget(&self, full_name: &str, name: &str) {
+        repositories::forget(&self.root, full_name, name);
     }
 
     /// Puts a file on top of a branch. Gives the commit.

@@ -8,6 +8,7 @@ pub mod emulate;
 pub mod eventually;
 pub mod frames;
 pub mod gateway;
+pub mod gateway_bench;
 pub mod generate;
 pub mod git_host;
 pub mod github;

@@ -39,7 +39,16 @@ impl Loopback {
         A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<Response<Body>, Cut>> + Send + 'static,
     {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        Self::serve_at(0, answer).await
+    }
+
+    /// The same at a port.
+    pub async fn serve_at<A, F>(port: u16, answer: A) -> Self
+    where
+        A: Fn(Request<Body>) -> F + Clone + Send + Sync + 'static,
+        F: Future<Output = Result<Response<Body>, Cut>> + Send + 'static,
+    {
+        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let accepting = tokio::spawn(accept(listener, answer));
         Self { address, accepting }

@@ -272,7 +272,10 @@ struct About {
 
 impl About {
     fn of(policy: usize, resources: usize) -> Self {
-        let resource = policy * 7_919 % resources;
+        // Why mixed: by a plain multiple, policies a thousand apart would be about one team in one organisation,
+        // and ten of them would apply where one should.
+        let mixed = (policy ^ (policy >> 3)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let resource = (mixed >> 20) % resources;
         Self { team: policy % TEAMS, org: resource % ORGS, resource }
     }
 }

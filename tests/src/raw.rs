@@ -81,7 +81,15 @@ pub async fn tls_stream(
     broker: &Broker,
     config: &Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, String> {
-    let stream = TcpStream::connect(address(broker)).await.map_err(|error| error.to_string())?;
+    tls_stream_to(&address(broker), config).await
+}
+
+/// The same at another of its ports.
+pub async fn tls_stream_to(
+    address: &str,
+    config: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
     let name = ServerName::try_from("localhost").unwrap();
     let connector = TlsConnector::from(Arc::clone(config));
     connector.connect(name, stream).await.map_err(|error| error.to_string())

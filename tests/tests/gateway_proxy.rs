@@ -211,7 +211,7 @@ async fn the_helper_answers_nobody_else() {
     let mut command = jeton(&scene, &agent);
     let (ok, text) = said(command.args(["proxy", "--", "sh", "-c", script]));
     assert!(ok, "{text}");
-    assert_eq!(text, "421 200 200 404 403");
+    assert_eq!(text, "421 200 200 400 403");
 }
 
 fn holding(token: &str) -> Child {

@@ -118,6 +118,11 @@ impl Wanted {
             (&Method::GET, "info/refs", Some("service=git-receive-pack")) => Service::PushAdvert,
             (&Method::POST, "git-upload-pack", None) => Service::Read,
             (&Method::POST, "git-receive-pack", None) => Service::Push,
+            (_, lfs, _) if lfs.starts_with("info/lfs/") => {
+                let words =
+                    "large files (LFS) do not pass the gateway yet; keep them out of the push";
+                return Err(Told::new(StatusCode::NOT_IMPLEMENTED, words));
+            }
             (&Method::GET, "info/refs", _) => {
                 return Err(
                     odd("only the smart protocol passes; use a git of this century".into()),
@@ -318,6 +323,9 @@ impl Asked<'_> {
             Told::new(StatusCode::BAD_GATEWAY, &format!("the upstream `{upstream}` can't be reached"))
         })?;
         transfer.answered(answer.status().as_u16());
+        if answer.status() != StatusCode::OK {
+            transfer.ended();
+        }
         match answer.status() {
             StatusCode::OK => Ok(answer),
             StatusCode::NOT_FOUND => {

@@ -46,7 +46,7 @@ const GIVING_BACK: Duration = Duration::from_secs(2);
 const INSTRUCTIONS: &str = "Jeton gives you access for a short time, and only to what you need. Call \
 `session` first: it says what you may ask for. Call `request` with the least that the work needs and a \
 true reason, and `release` as soon as you are done. You never get a credential: the broker's gateway \
-adds it to your calls. A refusal says what to ask for instead.";
+adds it to your calls; commands reach it when they run under `jeton proxy`. A refusal says what to ask for instead.";
 
 /// Serves until standard input ends.
 ///

@@ -113,6 +113,10 @@ async fn pass(
     let Some(path) = parts.uri.path_and_query().map(|path| path.as_str().to_owned()) else {
         return refuse(StatusCode::BAD_REQUEST, "the request has no path");
     };
+    // Why: to some it names another host.
+    if path.starts_with("//") {
+        return refuse(StatusCode::BAD_REQUEST, "a path begins with one slash");
+    }
     let sends =
         [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| parts.headers.contains_key(name));
     let mut headers = HeaderMap::new();

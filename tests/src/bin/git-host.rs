@@ -17,6 +17,9 @@ struct Cli {
     /// Repositories to make, as owner/name.
     #[arg(long)]
     make: Vec<String>,
+    /// The port; any free one if it is left out.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
     /// Where to write the URL once it serves.
     #[arg(long)]
     url_file: PathBuf,
@@ -31,7 +34,7 @@ async fn main() {
         std::process::exit(69)
     });
     std::fs::create_dir_all(&cli.root).unwrap();
-    let host = GitHost::start(&cli.root, Arc::new(ByBroker::knowing(broker))).await;
+    let host = GitHost::start_at(cli.port, &cli.root, Arc::new(ByBroker::knowing(broker))).await;
     for name in &cli.make {
         host.create_repo(name);
     }

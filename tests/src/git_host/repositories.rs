@@ -37,6 +37,11 @@ pub(super) fn refs(root: &Path, full_name: &str) -> Vec<(String, String)> {
     told.lines().filter_map(pair).collect()
 }
 
+/// Takes a ref away.
+pub(super) fn forget(root: &Path, full_name: &str, name: &str) {
+    run(&folder(root, full_name), &["update-ref", "-d", name]);
+}
+
 /// Puts a file on top of a branch. Gives the commit.
 pub(super) fn commit(
     root: &Path,

@@ -19,12 +19,14 @@ use super::{
 };
 use crate::{
     gateway::outward::{Call, Outward},
-    limits::{ANSWER_BYTES, PACK_KEPT_BYTES},
+    limits::PACK_KEPT_BYTES,
     upstream::Credential,
 };
 
 /// Branches that an upstream may name. Why: each stands in the question what is new.
-const TIPS: usize = 2_000;
+const TIPS: usize = 20_000;
+/// Bytes in which it names them.
+const TIPS_BYTES: usize = 4 * 1024 * 1024;
 
 /// What to ask for.
 #[derive(Default)]
@@ -95,7 +97,7 @@ impl Origin<'_> {
         let mut taken = Vec::new();
         while let Some(piece) = pieces.next().await {
             taken.extend_from_slice(&piece.ok()?);
-            if taken.len() > ANSWER_BYTES {
+            if taken.len() > TIPS_BYTES {
                 return None;
             }
         }

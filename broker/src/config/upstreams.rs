@@ -1,0 +1,149 @@
+//! The systems that credentials open.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use jeton_domain::{
+    pattern::NamePattern,
+    scope::{Action, Upstream},
+};
+use reqwest::Url;
+
+use super::{
+    gateway::{self, Reach},
+    reader::Section,
+};
+use crate::limits::{CONFIG_TABLES, RECONCILE_SECONDS};
+
+/// A system that credentials open.
+pub struct UpstreamConfig {
+    /// Its name.
+    pub name: Upstream,
+    /// Its kind.
+    pub kind: UpstreamKind,
+    /// Where it is for the gateway.
+    pub reach: Reach,
+}
+
+impl UpstreamConfig {
+    /// What it calls itself, if it takes the broker's own tokens.
+    fn audience(&self) -> Option<&str> {
+        match &self.kind {
+            UpstreamKind::Signed { audience, .. } => Some(audience),
+            UpstreamKind::GithubApp { .. } => None,
+        }
+    }
+}
+
+/// Kinds of upstreams.
+pub enum UpstreamKind {
+    /// It trusts the broker's signature.
+    Signed {
+        /// What it calls itself.
+        audience: String,
+        /// What can be done there.
+        actions: Vec<Action>,
+        /// Who may ask whether one of its tokens is good; empty: every verifier.
+        verifiers: Vec<NamePattern>,
+    },
+    /// GitHub, by a GitHub App.
+    GithubApp {
+        /// Where its API is.
+        api: String,
+        /// The App's number.
+        app_id: u64,
+        /// The App's private key, in PEM.
+        private_key: PathBuf,
+        /// Time between two looks at what its tokens open; `None`: nobody looks.
+        reconcile_every: Option<Duration>,
+    },
+}
+
+pub(super) fn read(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
+    let sections = root.sections("upstream", CONFIG_TABLES);
+    if sections.is_empty() && !root.has("upstream") {
+        root.wrong("upstream", "there is none; add `[[upstream]]` with `name` and `kind`");
+    }
+    let mut found: Vec<UpstreamConfig> = Vec::new();
+    for section in &sections {
+        let Some(upstream) = read_upstream(section, folder) else {
+            continue;
+        };
+        if found.iter().any(|other| other.name == upstream.name) {
+            section.wrong("name", "another upstream has this name; names tell them apart");
+        }
+        let audience = upstream.audience();
+        if audience.is_some() && found.iter().any(|other| other.audience() == audience) {
+            section.wrong(
+                "audience",
+                "another upstream has this audience; a token for one would open the other",
+            );
+        }
+        found.push(upstream);
+    }
+    found
+}
+
+fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig> {
+    let name = section.parse("name", Upstream::parse);
+    let name = section.require("name", name, "write a short name, such as \"github\"");
+    let kind = section.string("kind");
+    let kind = section.require("kind", kind, "write \"signed\" or \"github-app\"");
+    let api_url;
+    let kind = match kind.as_deref() {
+        Some("signed") => {
+            api_url = section.parse("api", gateway::base_url);
+            let audience = section.string("audience");
+            let audience = section.require(
+                "audience",
+                audience,
+                "write what the resource server calls itself, such as \"https://git.acme.dev\"",
+            );
+            let actions = section.parse_all("actions", Action::parse);
+            if actions.is_empty() {
+                section.wrong(
+                    "actions",
+                    "there is none; list what can be done there, such as [\"contents:read\"]",
+                );
+            }
+            let verifiers = section.parse_all("verifiers", NamePattern::parse);
+            audience.map(|audience| UpstreamKind::Signed { audience, actions, verifiers })
+        }
+        Some("github-app") => {
+            let api = section.string("api").unwrap_or_else(|| "https://api.github.com".to_owned());
+            api_url = Url::parse(&api).ok();
+            let app_id = section.number("app_id");
+            let app_id = section.require("app_id", app_id, "write the number of the GitHub App");
+            let private_key = section.file("private_key", folder);
+            let private_key = section.require(
+                "private_key",
+                private_key,
+                "write the file of the App's private key",
+            );
+            let seconds = section.number("reconcile_seconds");
+            let reconcile_every = match seconds.unwrap_or(RECONCILE_SECONDS) {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            };
+            app_id.zip(private_key).map(|(app_id, private_key)| UpstreamKind::GithubApp {
+                api,
+                app_id,
+                private_key,
+                reconcile_every,
+            })
+        }
+        Some(other) => {
+            section.wrong(
+                "kind",
+                &format!("`{other}` is not known; write \"signed\" or \"github-app\""),
+            );
+            return None;
+        }
+        None => return None,
+    };
+    let reach = gateway::reach(section, folder, api_url);
+    section.finish();
+    Some(UpstreamConfig { name: name?, kind: kind?, reach })
+}
