@@ -6,7 +6,7 @@ use jeton_domain::{
     approval::{
         Approval, Glass, GroupName, Guard, Involved, RequestHash, Terms, involved, request_hash,
     },
-    decision::Rules,
+    decision::{Delivery, Rules},
     grant::{Grant, GrantState},
     id::GrantId,
     principal::PrincipalId,
@@ -125,6 +125,9 @@ pub(super) fn summary(grant: &Grant, session: &Session, guards: &[Guard]) -> Vec
         },
         format!("for {} s from the moment it gets it", grant.ttl.seconds()),
     ];
+    if grant.delivery == Delivery::Gateway {
+        lines.push("through the gateway: it never gets the credential itself".to_owned());
+    }
     let chain: Vec<_> = grant.chain.links().iter().map(|link| link.agent.as_str()).collect();
     if !chain.is_empty() {
         lines.push(format!("passed on by {}", chain.join(", then ")));

@@ -343,7 +343,11 @@ impl Push {
     fn refused(&self) -> Vec<Refused<'_>> {
         let mut refused = Vec::new();
         for Fate { update, refused: why, .. } in &self.fates {
-            refused.extend(why.as_deref().map(|why| Refused { name: &update.name, why }));
+            // Why the first part alone: all of it stands in the words beside.
+            let short =
+                |why: &str| why.split_once("; ").map_or(why.len(), |(first, _)| first.len());
+            let why = why.as_deref().map(|why| why.get(..short(why)).unwrap_or(why));
+            refused.extend(why.map(|why| Refused { name: &update.name, why }));
         }
         refused
     }
