@@ -257,10 +257,9 @@ fn back(
         );
         return Err(Told::new(StatusCode::BAD_GATEWAY, &words));
     }
-    if let Some(place) = headers.get(LOCATION).cloned().as_ref() {
-        if let Some(own) = moved(place, answer.url(), base, upstream) {
-            headers.insert(LOCATION, own);
-        }
+    let to = headers.get(LOCATION).and_then(|place| moved(place, answer.url(), base, upstream));
+    if let Some(own) = to {
+        headers.insert(LOCATION, own);
     }
     let status = answer.status();
     // Why without a length: what is masked keeps it, but a lie about it would cut the connection.
