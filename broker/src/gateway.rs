@@ -10,6 +10,7 @@ mod git;
 mod leash;
 mod mask;
 mod outward;
+mod pump;
 mod serve;
 mod words;
 
@@ -32,7 +33,7 @@ pub use self::{outward::Outward, serve::serve};
 use crate::{
     api::shares::Shares,
     identity::Authenticator,
-    limits::{PUSHES_AT_ONCE, TRANSFERS_AT_ONCE, TRANSFERS_OF_ONE, UNKNOWN_AT_ONCE},
+    limits::{PUSHES_AT_ONCE, PUSHES_OF_ONE, TRANSFERS_AT_ONCE, TRANSFERS_OF_ONE, UNKNOWN_AT_ONCE},
     operation::Broker,
 };
 
@@ -56,7 +57,8 @@ pub struct Gateway {
     transfers: Arc<Semaphore>,
     sessions: Shares<SessionId>,
     doorway: Semaphore,
-    pushes: Semaphore,
+    pushes: Arc<Semaphore>,
+    pushers: Shares<SessionId>,
 }
 
 impl Gateway {
@@ -79,7 +81,8 @@ impl Gateway {
             transfers: Arc::new(Semaphore::new(TRANSFERS_AT_ONCE)),
             sessions: Shares::new(TRANSFERS_OF_ONE),
             doorway: Semaphore::new(UNKNOWN_AT_ONCE),
-            pushes: Semaphore::new(PUSHES_AT_ONCE),
+            pushes: Arc::new(Semaphore::new(PUSHES_AT_ONCE)),
+            pushers: Shares::new(PUSHES_OF_ONE),
         })
     }
 

@@ -217,8 +217,14 @@ pub const TRANSFERS_OF_ONE: usize = 64;
 pub const PUSHES_AT_ONCE: usize = 16;
 /// How long a transfer may stand still.
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(60);
-/// How long a transfer's connection may take until its first byte: a host may pack for long.
-pub const TRANSFER_ANSWER: Duration = Duration::from_secs(300);
+/// Time for the front of a push, and for reading over what a refused client still sends.
+pub const PUSH_FRONT: Duration = Duration::from_secs(30);
+/// As that, for the rest.
+pub const PUSH_REST: Duration = Duration::from_secs(300);
+/// Pushes of one session that are read at once.
+pub const PUSHES_OF_ONE: usize = 2;
+/// Bytes of folders that are read to decide about one push.
+pub const FOLDERS_READ: u64 = 256 * 1024 * 1024;
 /// Time for the next request on an open connection of the gateway.
 pub const GATEWAY_HEAD: Duration = Duration::from_secs(30);
 /// Refs that one push moves at most. Why: each is decided, and all stand in one entry of the log.

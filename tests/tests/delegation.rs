@@ -329,6 +329,7 @@ async fn a_store_from_before_there_were_sessions_below_sessions_goes_on() {
     let db = rusqlite::Connection::open(broker.data().join("jeton.db")).unwrap();
     db.execute_batch(
         "ALTER TABLE session DROP COLUMN chain; ALTER TABLE session DROP COLUMN issuers;
+         ALTER TABLE grants DROP COLUMN delivery;
          DROP TABLE stop; DROP TABLE ended; DROP TABLE approval; DROP TABLE review;
          DROP TABLE reviewed; DROP TABLE spend; DROP TABLE glass;
          PRAGMA user_version = 2;",

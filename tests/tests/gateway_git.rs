@@ -3,7 +3,9 @@
 use std::{fs, time::Duration};
 
 use jeton_domain::audit::Event;
+use jeton_proto::v1::open_session_request::Binding;
 use jeton_tests::{
+    broker::opening,
     gateway::{Agent, Scene},
     git_host::GitClient,
 };
@@ -28,7 +30,8 @@ async fn ruled(rules: &str) -> Scene {
     let text = format!("{OPEN}{rules}");
     Scene::start_with(|data| {
         for name in ["agents.cedar", "limits.cedar", "sessions.cedar"] {
-            let _ = fs::remove_file(data.join("policies").join(name));
+            // Why not removed: what is missing is made again.
+            fs::write(data.join("policies").join(name), "// Nothing.\n").unwrap();
         }
         fs::write(data.join("policies/all.cedar"), text).unwrap();
     })
@@ -360,4 +363,106 @@ async fn whoever_shows_no_good_handle_gets_nothing() {
     assert!(said.contains("remote: jeton: `git:other/api contents:read` lies outside"), "{said}");
     let said = agent.git.run(".", &["clone", "-q", &scene.url("acme/none"), "no"]).await.failed();
     assert!(said.contains("remote: jeton: `git` has no repository `acme/none`"), "{said}");
+}
+
+/// Writes an object just as it is. Gives its name.
+async fn written(scene: &Scene, git: &GitClient, kind: &str, content: &[u8]) -> String {
+    fs::write(scene.home.path().join("work/object"), content).unwrap();
+    let words = ["hash-object", "-w", "--literally", "-t", kind, "object"];
+    let id = git.run("work", &words).await.succeeded();
+    fs::remove_file(scene.home.path().join("work/object")).unwrap();
+    id
+}
+
+fn bytes_of(id: &str) -> Vec<u8> {
+    let digits = |at: usize| u8::from_str_radix(&id[at..at + 2], 16).unwrap();
+    (0..40).step_by(2).map(digits).collect()
+}
+
+#[tokio::test]
+async fn objects_that_git_would_read_otherwise_do_not_pass() {
+    let scene = ruled(
+        r#"
+        @id("no-workflows")
+        forbid (principal, action == Jeton::Action::"contents:write", resource)
+        when { context has file && context.file like ".github/workflows/*" };
+        @id("our-authors")
+        forbid (principal, action == Jeton::Action::"contents:write", resource)
+        when { context has author && !(context.author like "*@example.org") };
+        @id("no-force")
+        forbid (principal, action == Jeton::Action::"contents:write", resource)
+        when { context has change && context.change == "force" };
+        "#,
+    )
+    .await;
+    let agent = cloned(&scene, &[READ, WRITE]).await;
+    let git = &agent.git;
+    let base = git.run("work", &["rev-parse", "HEAD"]).await.succeeded();
+    scene.commit(git, "work", "a", b"1").await;
+    push(git, &["HEAD:refs/heads/agent/x"]).await.succeeded();
+    let tip = git.run("work", &["rev-parse", "HEAD"]).await.succeeded();
+    let who = "A <a@example.org> 1700000000 +0000";
+
+    // A folder by another number: git follows it.
+    scene.commit(git, "work", ".github/workflows/ci.yml", b"evil").await;
+    let folder = git.run("work", &["rev-parse", "HEAD:.github"]).await.succeeded();
+    git.run("work", &["reset", "-q", "--hard", &tip]).await.succeeded();
+    let tree = [b"40755 .github\0".as_slice(), &bytes_of(&folder)].concat();
+    let tree = written(&scene, git, "tree", &tree).await;
+    let commit = format!("tree {tree}\nparent {tip}\nauthor {who}\ncommitter {who}\n\nx\n");
+    let odd_folder = written(&scene, git, "commit", commit.as_bytes()).await;
+    // A parent that git does not see.
+    let tree = git.run("work", &["rev-parse", "HEAD^{tree}"]).await.succeeded();
+    let commit = format!("tree {tree}\nx y\nparent {tip}\nauthor {who}\ncommitter {who}\n\nx\n");
+    let no_parent = written(&scene, git, "commit", commit.as_bytes()).await;
+    // An author of whom git shows the first address.
+    let two = "C <ceo@evil.org> <a@example.org> 1700000000 +0000";
+    let commit = format!("tree {tree}\nparent {tip}\nauthor {two}\ncommitter {who}\n\nx\n");
+    let two_authors = written(&scene, git, "commit", commit.as_bytes()).await;
+    for (what, id) in
+        [("a folder", odd_folder), ("a parent", no_parent), ("an author", two_authors)]
+    {
+        let said = push(git, &["--force", &format!("{id}:refs/heads/agent/x")]).await.failed();
+        assert!(said.contains("can't be read") || said.contains("no-force"), "{what}: {said}");
+    }
+    // A merge with what was there long ago takes the people's file away.
+    let people = scene.host.commit(REPO, "refs/heads/main", ".github/workflows/ci.yml", b"theirs");
+    git.run("work", &["fetch", "-q", "origin", "main"]).await.succeeded();
+    let old = git.run("work", &["rev-parse", &format!("{base}^{{tree}}")]).await.succeeded();
+    let words = ["commit-tree", &old, "-p", &people, "-p", &base, "-m", "merge"];
+    let merge = git.run("work", &words).await.succeeded();
+    let said = push(git, &[&format!("{merge}:refs/heads/agent/merge")]).await.failed();
+    assert!(said.contains("no-workflows"), "{said}");
+    // What one ref may not bring comes by no other of the same push.
+    git.run("work", &["checkout", "-q", "-B", "bad", &tip]).await.succeeded();
+    scene.commit(git, "work", ".github/workflows/ci.yml", b"evil").await;
+    let good = format!("{tip}:refs/heads/agent/good");
+    let refs = [good.as_str(), "HEAD:refs/heads/agent/bad"];
+    let said = push(git, &refs).await.failed();
+    assert!(said.contains("push the rest alone"), "{said}");
+    assert_eq!(scene.host.tip(REPO, "refs/heads/agent/x"), Some(tip));
+    for name in ["agent/merge", "agent/good", "agent/bad"] {
+        assert_eq!(scene.host.tip(REPO, &format!("refs/heads/{name}")), None, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_below_pushes_no_further_than_the_one_above_it_could() {
+    let scene = ruled("").await;
+    let agent = cloned(&scene, &["git:acme/* contents:write"]).await;
+    scene.commit(&agent.git, "work", "fix", b"1").await;
+    let mut request = opening(&["git:acme/* contents:write ref=**"]);
+    request.parent = agent.session.id.clone();
+    request.ttl_seconds = 600;
+    request.binding = Some(Binding::CertificateSha256(scene.broker.thumbprint("agent")));
+    let below = agent.caller.sessions().open_session(request).await.unwrap().into_inner();
+    let git = scene.git(&below.handle);
+    let id = below.session.unwrap().id;
+    for name in ["main".to_owned(), "agent/fix".to_owned(), format!("agent/{id}x/fix")] {
+        let said = push(&git, &[&format!("HEAD:refs/heads/{name}")]).await.failed();
+        assert!(said.contains("passed on") || said.contains("outside"), "{name}: {said}");
+    }
+    for name in [format!("agent/{id}/fix"), format!("agent/{}/fix", agent.session.id)] {
+        push(&git, &[&format!("HEAD:refs/heads/{name}")]).await.succeeded();
+    }
 }

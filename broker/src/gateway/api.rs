@@ -6,9 +6,9 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Response, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED,
         HOST, LOCATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
@@ -22,9 +22,8 @@ use jeton_domain::{
     scope::{Actions, Resource, Scope, Upstream},
 };
 use reqwest::Url;
-use tokio_stream::StreamExt;
 
-use super::{Gateway, door::Admitted, leash::Transfer, outward::Call, words::Told};
+use super::{Gateway, door::Admitted, leash::Transfer, outward::Call, pump::pumped, words::Told};
 use crate::{
     operation::{
         Caller, Refusal,
@@ -96,13 +95,7 @@ pub(super) async fn answer(
     let headers = parts.headers.clone();
     let answered = called(gateway, &admitted.caller, parts, body).await;
     let answer = answered.unwrap_or_else(|told| told.answer(&headers));
-    // Why with the body: its place is taken until the last byte went out.
-    answer.map(|body| {
-        Body::from_stream(body.into_data_stream().map(move |bytes| {
-            let _ = &admitted;
-            bytes
-        }))
-    })
+    pumped(answer, admitted)
 }
 
 async fn called(
@@ -120,17 +113,21 @@ async fn called(
     let scopes = [wanted.scope.clone()];
     let Pass { grant, credential } =
         pass(broker, caller, &scopes, &wanted.line).await.map_err(Told::of)?;
-    let under = Under::new(broker, record, Some(&grant)).map_err(Told::of)?;
+    let under = Under::new(broker, record, Some(&grant)).await.map_err(Told::of)?;
     if let Err(denial) = under.may(&wanted.scope, Some(&wanted.deed)) {
         let refused = under.refuse(wanted.scope, Some(wanted.deed), denial).await;
         return Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))));
     }
     let transfer = Transfer::new(broker, &grant, &wanted.line);
     let headers = out(&parts.headers);
-    let sends = parts.headers.contains_key(CONTENT_LENGTH)
-        || parts.headers.contains_key(TRANSFER_ENCODING)
-        || !matches!(parts.method.as_str(), "GET" | "HEAD" | "DELETE" | "OPTIONS");
-    let body = sends.then(|| reqwest::Body::wrap_stream(transfer.out(body.into_data_stream())));
+    let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let sends = length || parts.headers.contains_key(TRANSFER_ENCODING) || !body.is_end_stream();
+    let body = match sends {
+        true => Some(reqwest::Body::wrap_stream(transfer.out(body.into_data_stream()))),
+        // Why not left out: some hosts want to be told that nothing comes.
+        false if parts.method == Method::GET || parts.method == Method::HEAD => None,
+        false => Some(reqwest::Body::from("")),
+    };
     let method = parts.method;
     let call = Call { method, url, headers, credential: &credential, body };
     let answer = tokio::select! {
@@ -268,6 +265,7 @@ fn back(
     let mut told = Response::new(Body::from_stream(transfer.back(bytes)));
     *told.status_mut() = status;
     *told.headers_mut() = headers;
+    told.extensions_mut().insert(Arc::clone(transfer));
     Ok(told)
 }
 

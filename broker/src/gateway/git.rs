@@ -33,6 +33,7 @@ use super::{
     leash::Transfer,
     mask::{Masked, marks},
     outward::{Call, Outward, only},
+    pump::pumped,
     words::Told,
 };
 use crate::{
@@ -169,7 +170,6 @@ impl Wanted {
         if found.is_empty() {
             found.push(scope(None));
         }
-        found.truncate(SCOPES_TRIED);
         found
     }
 
@@ -212,13 +212,7 @@ pub(super) async fn answer(
         }
     };
     let answer = answered.await.unwrap_or_else(Told::response);
-    // Why with the body: its place is taken until the last byte went out.
-    answer.map(|body| {
-        Body::from_stream(body.into_data_stream().map(move |bytes| {
-            let _ = &admitted;
-            bytes
-        }))
-    })
+    pumped(answer, admitted)
 }
 
 impl Asked<'_> {
@@ -229,7 +223,17 @@ impl Asked<'_> {
     /// Finds or gets a grant for one of these scopes.
     async fn pass(&self, scopes: &[Scope]) -> Result<Pass, Told> {
         let why = format!("git {}", self.wanted.service.path());
+        let scopes = scopes.get(..SCOPES_TRIED).unwrap_or(scopes);
         pass(&self.gateway.broker, &self.caller, scopes, &why).await.map_err(Told::of)
+    }
+
+    /// Looks whether today's policies would still give the grant: it may be older than they are.
+    async fn still_may(&self, record: &SessionRecord, pass: &Pass) -> Result<(), Told> {
+        let under = Under::new(&self.gateway.broker, record, Some(&pass.grant)).await;
+        let under = under.map_err(Told::of)?;
+        let Err(denial) = under.may(&pass.grant.scope, None) else { return Ok(()) };
+        let refused = under.refuse(pass.grant.scope.clone(), None, denial).await;
+        Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))))
     }
 
     /// What git asks for, in the words of the log.
@@ -242,13 +246,7 @@ impl Asked<'_> {
     async fn read(&self, body: Body) -> Result<Response<Body>, Told> {
         let record = self.record()?;
         let pass = self.pass(&self.wanted.scopes(record)).await?;
-        // Why again: the grant may be older than the policies that hold now.
-        let under =
-            Under::new(&self.gateway.broker, record, Some(&pass.grant)).map_err(Told::of)?;
-        if let Err(denial) = under.may(&pass.grant.scope, None) {
-            let refused = under.refuse(pass.grant.scope.clone(), None, denial).await;
-            return Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))));
-        }
+        self.still_may(record, &pass).await?;
         let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
         let body = match self.wanted.service {
             Service::Read => {
@@ -265,10 +263,12 @@ impl Asked<'_> {
     async fn push_advert(&self) -> Result<Response<Body>, Told> {
         let record = self.record()?;
         let pass = self.pass(&self.wanted.scopes(record)).await?;
+        self.still_may(record, &pass).await?;
         let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
         let answer = self.call(&pass, &transfer, None).await?;
         let headers = only(answer.headers(), &BACK);
-        let mut bytes = transfer.back(answer.bytes_stream());
+        let bytes = Masked::new(answer.bytes_stream(), marks(&pass.credential));
+        let mut bytes = transfer.back(bytes);
         let mut taken = Vec::new();
         let (front, consumed) = loop {
             let unread = |words: &str| {
@@ -288,6 +288,7 @@ impl Asked<'_> {
         let whole = tokio_stream::once(Ok(first)).chain(bytes);
         let mut answer = Response::new(Body::from_stream(whole));
         *answer.headers_mut() = headers;
+        answer.extensions_mut().insert(transfer);
         Ok(answer)
     }
 
@@ -372,6 +373,7 @@ impl Asked<'_> {
         let bytes = Masked::new(answer.bytes_stream(), marks(credential));
         let mut answer = Response::new(Body::from_stream(transfer.back(bytes)));
         *answer.headers_mut() = headers;
+        answer.extensions_mut().insert(Arc::clone(transfer));
         answer
     }
 }

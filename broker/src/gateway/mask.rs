@@ -7,7 +7,10 @@ use std::{
 };
 
 use axum::body::Bytes;
-use base64::{Engine, engine::general_purpose::STANDARD};
+use base64::{
+    Engine,
+    engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE},
+};
 use tokio_stream::Stream;
 use zeroize::Zeroizing;
 
@@ -20,11 +23,19 @@ pub(super) struct Marks(Vec<Zeroizing<Vec<u8>>>);
 pub(super) fn marks(credential: &Credential) -> Marks {
     let secret = credential.secret.expose();
     let pair = Zeroizing::new(format!("x-access-token:{secret}"));
-    let ways = [
-        Zeroizing::new(secret.as_bytes().to_vec()),
-        Zeroizing::new(STANDARD.encode(pair.as_bytes()).into_bytes()),
-        Zeroizing::new(STANDARD.encode(secret.as_bytes()).into_bytes()),
-    ];
+    // Why without the last group: it depends on what stands behind.
+    let encoded = |engine: &GeneralPurpose, bytes: &[u8]| {
+        let whole = bytes.len().saturating_sub(bytes.len() % 3);
+        let whole = bytes.get(..whole).unwrap_or_default();
+        Zeroizing::new(engine.encode(whole).into_bytes())
+    };
+    let mut ways = vec![Zeroizing::new(secret.as_bytes().to_vec())];
+    for engine in [&STANDARD, &URL_SAFE] {
+        for skipped in 0..3 {
+            ways.push(encoded(engine, secret.as_bytes().get(skipped..).unwrap_or_default()));
+        }
+        ways.push(encoded(engine, pair.as_bytes()));
+    }
     // Why: nothing can be told of an empty one, and of a short one everything.
     Marks(ways.into_iter().filter(|way| way.len() >= SHORTEST).collect())
 }
@@ -172,7 +183,8 @@ mod tests {
         }
         let basic = STANDARD.encode("x-access-token:canary-secret");
         let told = masked(vec![format!("Basic {basic}").into_bytes()], "canary-secret");
-        assert_eq!(told, format!("Basic {}", "*".repeat(basic.len())).into_bytes());
+        let told = String::from_utf8(told).unwrap();
+        assert!(told.starts_with("Basic ******") && !told.contains(&basic[..16]), "{told}");
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::{
     config::Reach,
     crypto,
-    limits::{TRANSFER_SILENCE, UPSTREAM_CONNECT},
+    limits::UPSTREAM_CONNECT,
     outlet::OutletError,
     upstream::{Credential, CredentialKind},
 };
@@ -47,7 +47,6 @@ impl Outward {
         crypto::install();
         let mut client = Client::builder()
             .connect_timeout(UPSTREAM_CONNECT)
-            .read_timeout(TRANSFER_SILENCE)
             .redirect(Policy::none())
             .no_proxy()
             .http1_only();

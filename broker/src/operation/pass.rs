@@ -124,9 +124,14 @@ async fn waiting(
 ) -> Result<Option<Grant>, Refusal> {
     for grant in held(broker, caller.session()?, scope).await? {
         if grant.state.phase() == Phase::Pending && grant.scope.holds(scope) {
+            let same = grant.scope == *scope;
             match claim(broker, caller, grant.id).await {
-                Ok(claimed) if claimed.grant.state.phase().is_live() => {
-                    return Ok(Some(claimed.grant));
+                // Why not of a wider one that still waits: the narrower may be had at once.
+                Ok(claimed) if claimed.grant.state.phase() == Phase::Active || same => {
+                    let live = claimed.grant.state.phase().is_live();
+                    if live {
+                        return Ok(Some(claimed.grant));
+                    }
                 }
                 // Somebody said no, or it lapsed: it is asked anew.
                 Ok(_) | Err(Refusal::State(_)) => {}

@@ -4,7 +4,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
-    audit::{Event, Subject},
+    audit::{Entry, Event, Subject},
     decision::{
         Decision, Delivery, Denial, GrantRequest, Layer, PolicyId, Rules, Standing, decide,
     },
@@ -12,7 +12,7 @@ use jeton_domain::{
     grant::{DecidedBy, Grant},
     revocation::Stops,
     scope::Scope,
-    session::Words,
+    session::{Session, Words},
     ttl::Ttl,
 };
 use jeton_policy::PolicySet;
@@ -29,22 +29,33 @@ pub struct Under<'a> {
     grant: Option<&'a Grant>,
     /// Guards that the grant's own approvals lifted.
     lifted: BTreeSet<PolicyId>,
+    /// The sessions that passed it on.
+    above: Vec<Arc<SessionRecord>>,
 }
 
 impl<'a> Under<'a> {
     /// Looks what holds now: under a grant, or under none where something is refused anyway.
     ///
     /// # Errors
-    /// When it is not known what is stopped.
-    pub fn new(
+    /// When it is not known what is stopped, what was approved, or who passed it on.
+    pub async fn new(
         broker: &'a Broker,
         record: &'a SessionRecord,
         grant: Option<&'a Grant>,
     ) -> Result<Self, Refusal> {
         let (rules, stops) = (broker.policies.current(), broker.stops()?);
-        let mut under = Self { broker, record, rules, stops, grant, lifted: BTreeSet::new() };
-        under.lifted = under.lifted();
-        Ok(under)
+        let mut above = Vec::new();
+        for link in record.session.chain.links() {
+            above.push(broker.store.session(link.session).await?);
+        }
+        let lifted = match grant {
+            Some(grant) if rules.hash() == &*grant.decided_by.policy_hash => {
+                lifted(broker, grant).await?
+            }
+            // Why: an approval holds as long as the policies do that it was given under.
+            Some(_) | None => BTreeSet::new(),
+        };
+        Ok(Self { broker, record, rules, stops, grant, lifted, above })
     }
 
     /// Decides one thing.
@@ -67,6 +78,13 @@ impl<'a> Under<'a> {
                     "the policy `{policy}` wants somebody of {groups} to approve it: {words}"
                 );
                 Err(Denial { layer: Layer::Policy, reason, decided_by, requestable: vec![] })
+            }
+            Decision::Permit(_) | Decision::NeedsApproval { .. }
+                if !self.passed_on(scope, deed) =>
+            {
+                let reason = format!("`{scope}` lies outside what was passed on to this session");
+                let decided_by = self.decided_by();
+                Err(Denial { layer: Layer::Envelope, reason, decided_by, requestable: vec![] })
             }
             Decision::Permit(_) | Decision::NeedsApproval { .. } => match outside {
                 None => Ok(()),
@@ -133,25 +151,40 @@ impl<'a> Under<'a> {
         self.grant.map(|grant| grant.ttl)
     }
 
-    /// The guards that stood in the way of the grant itself, which somebody lifted.
-    fn lifted(&self) -> BTreeSet<PolicyId> {
-        let Some(grant) = self.grant else { return BTreeSet::new() };
-        let approved = !grant.decided_by.approvals.is_empty();
-        // Why: an approval holds as long as the policies do that it was given under.
-        if !approved || self.rules.hash() != &*grant.decided_by.policy_hash {
-            return BTreeSet::new();
+    /// Whether a push lies within what each session above could push, or within this one's own refs. Why: an
+    /// envelope that names no refs holds any for a credential, but for a push only those of its own session.
+    fn passed_on(&self, scope: &Scope, deed: Option<&Deed>) -> bool {
+        if deed.and_then(Deed::change).is_none() {
+            return true;
         }
-        match self.decide(&grant.scope, None) {
-            Decision::NeedsApproval { guards, .. } => {
-                guards.into_iter().map(|guard| guard.policy).collect()
-            }
-            Decision::Permit(_) | Decision::Deny(_) => BTreeSet::new(),
-        }
+        let own = self.record.session.own_refs();
+        let mine = scope.git_ref.as_ref().is_some_and(|refs| refs.is_within(&own));
+        self.above.iter().all(|above| {
+            let Session { envelope, .. } = &above.session;
+            mine || envelope.allows_push(scope, &above.session.own_refs())
+        })
     }
 
     fn decided_by(&self) -> DecidedBy {
         DecidedBy { policies: vec![], policy_hash: self.rules.hash().into(), approvals: vec![] }
     }
+}
+
+/// The guards that the approvals of a grant named.
+async fn lifted(broker: &Broker, grant: &Grant) -> Result<BTreeSet<PolicyId>, Refusal> {
+    let places = grant.decided_by.approvals.clone();
+    let mut lifted = BTreeSet::new();
+    if places.is_empty() {
+        return Ok(lifted);
+    }
+    for text in broker.store.entries_at(places).await? {
+        let entry = Entry::parse(text.as_bytes());
+        let entry = entry.map_err(|error| Refusal::Internal(error.to_string()))?;
+        if let Event::Approved { guards, .. } | Event::GlassBroken { guards, .. } = entry.event {
+            lifted.extend(guards);
+        }
+    }
+    Ok(lifted)
 }
 
 /// Records a push that is let through, before the upstream hears of it.

@@ -109,6 +109,10 @@ async fn pass(
             "this port answers under its own address only",
         );
     }
+    // Why: a page in a browser of the same user could call it blindly; browsers say so.
+    if ["origin", "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name)) {
+        return refuse(StatusCode::FORBIDDEN, "pages in a browser are not answered");
+    }
     let (parts, body) = request.into_parts();
     let Some(path) = parts.uri.path_and_query().map(|path| path.as_str().to_owned()) else {
         return refuse(StatusCode::BAD_REQUEST, "the request has no path");

@@ -31,6 +31,14 @@ impl Reading<'_> {
                 "use `**` and fewer of them",
             ));
         }
+        let writes = methods.iter().any(|method| !matches!(method.as_str(), "GET" | "HEAD"));
+        if writes && action.permission() == "contents" && action.level() != "read" {
+            let message = format!("the route `{path}` would write contents by calls");
+            return Err((
+                message,
+                "no rule of refs and files would hold it; let agents push by git",
+            ));
+        }
         let parts =
             RouteParts { upstream, methods, path: &path, resource: &resource, action, query };
         let route = Route::new(parts).map_err(|error| (error.to_string(), ""))?;

@@ -9,7 +9,7 @@ use jeton_domain::deed::{Change, Deed};
 
 use super::{
     fetch::{Origin, Question},
-    history::{Ancestry, Missing, Untold, folded},
+    history::{Ancestry, Changes, Commit, Missing, Untold, folded},
     name::ObjectId,
     pack::Objects,
 };
@@ -56,6 +56,7 @@ pub(super) async fn deeds(
     if objects.is_no_commit(new) {
         return Err(Untold::Odd("what is no commit"));
     }
+    objects.forget_theirs();
     bring_strangers(objects, origin, new).await?;
     let (commits, _) = objects.brought(new)?;
     let mut deeds = Vec::new();
@@ -63,17 +64,28 @@ pub(super) async fn deeds(
         let author: Arc<str> = commit.author.as_str().into();
         deeds.push(Deed::Commit { change, author, signed_off: commit.signed_off });
     }
-    let mut files: BTreeMap<String, BTreeSet<Option<ObjectId>>> = BTreeMap::new();
-    for commit in &commits {
-        for (path, id) in changes(objects, origin, commit).await? {
-            files.entry(path).or_default().insert(id);
+    let mut files: BTreeMap<String, Option<u64>> = BTreeMap::new();
+    for commit in commits {
+        // Why: reading folders takes long, and others want the processor too.
+        tokio::task::yield_now().await;
+        let changes = changes(objects, origin, commit).await?;
+        let before: BTreeSet<_> = changes.values().filter_map(|changed| changed.was).collect();
+        for (path, changed) in &changes {
+            let bytes = changed.is.and_then(|id| match objects.size(id) {
+                Some(bytes) => Some(bytes),
+                // It stood elsewhere before.
+                None if before.contains(&id) => None,
+                // The upstream has it, and nobody knows how large it is.
+                None => Some(u64::MAX),
+            });
+            let most = files.entry(path.clone()).or_default();
+            *most = (*most).max(bytes);
         }
         if files.len() > crate::limits::PUSH_FILES {
             return Err(Untold::TooMuch);
         }
     }
-    for (path, ids) in files {
-        let bytes = ids.iter().flatten().filter_map(|id| objects.size(*id)).max();
+    for (path, bytes) in files {
         let plain = folded(&path);
         // Why in both spellings: what a careless file system takes for a file is ruled like it.
         if plain != path {
@@ -118,11 +130,12 @@ async fn bring_strangers(
 async fn changes(
     objects: &mut Objects,
     origin: &Origin<'_>,
-    commit: &super::history::Commit,
-) -> Result<BTreeMap<String, Option<ObjectId>>, Untold> {
+    mut commit: Commit,
+) -> Result<Changes, Untold> {
+    commit.parents = foremost(objects, origin, &commit.parents).await;
     let mut round = 0;
     loop {
-        let missing = match objects.changes(commit) {
+        let missing = match objects.changes(&commit) {
             Err(Untold::Missing(missing)) if round < ROUNDS => missing,
             told => return told,
         };
@@ -141,8 +154,28 @@ async fn changes(
         for question in [commits, trees] {
             if !question.want.is_empty() {
                 let more = origin.fetch(&question).await;
-                objects.add_theirs(more.ok_or_else(|| Untold::Missing(missing.clone()))?);
+                let more = more.ok_or_else(|| Untold::Missing(missing.clone()))?;
+                objects.add_theirs(more, &missing.commits);
             }
         }
     }
+}
+
+/// Of the parents of a merge, those that no other goes on from. Why: a merge with an old commit of the same
+/// branch would take over what was there long ago, and change nothing by that measure.
+async fn foremost(objects: &Objects, origin: &Origin<'_>, parents: &[ObjectId]) -> Vec<ObjectId> {
+    if parents.len() < 2 {
+        return parents.to_vec();
+    }
+    let mut kept = Vec::new();
+    for parent in parents {
+        let mut behind = false;
+        for other in parents.iter().filter(|other| *other != parent) {
+            behind |= change(objects, origin, (*parent, *other)).await == Change::Update;
+        }
+        if !behind {
+            kept.push(*parent);
+        }
+    }
+    kept
 }

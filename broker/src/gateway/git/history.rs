@@ -2,13 +2,16 @@
 //!
 //! Spec: `gitformat-commit` (as `git cat-file -p` shows them); a tree is `MODE NAME\0ID` over and over.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
+    sync::atomic::Ordering,
+};
 
 use super::{
     name::ObjectId,
     pack::{Kind, Objects},
 };
-use crate::limits::{PUSH_COMMITS, PUSH_FILES, TREE_DEPTH};
+use crate::limits::{FOLDERS_READ, PUSH_COMMITS, PUSH_FILES, TREE_DEPTH};
 
 /// A commit, as far as rules are about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +34,18 @@ pub struct Missing {
     /// Folders.
     pub trees: BTreeSet<ObjectId>,
 }
+
+/// A file that a commit changes: its content's name before and after; none where it is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Changed {
+    /// Before.
+    pub was: Option<ObjectId>,
+    /// After.
+    pub is: Option<ObjectId>,
+}
+
+/// Files that are changed, by their paths.
+pub type Changes = BTreeMap<String, Changed>;
 
 /// Why it can't be told what a push changes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -139,11 +154,11 @@ impl Objects {
     ///
     /// # Errors
     /// When it can't be told.
-    pub fn changes(&self, commit: &Commit) -> Result<BTreeMap<String, Option<ObjectId>>, Untold> {
+    pub fn changes(&self, commit: &Commit) -> Result<Changes, Untold> {
         let mut missing = Missing::default();
-        let mut changed: Option<BTreeMap<String, Option<ObjectId>>> = None;
+        let mut changed: Option<Changes> = None;
         let mut against = |before: Option<ObjectId>| -> Result<(), Untold> {
-            let mut found = BTreeMap::new();
+            let mut found = Changes::new();
             self.differ(before, Some(commit.tree), "", 0, &mut found, &mut missing)?;
             match &mut changed {
                 None => changed = Some(found),
@@ -175,7 +190,7 @@ impl Objects {
         after: Option<ObjectId>,
         path: &str,
         depth: usize,
-        found: &mut BTreeMap<String, Option<ObjectId>>,
+        found: &mut Changes,
         missing: &mut Missing,
     ) -> Result<(), Untold> {
         if before == after {
@@ -203,11 +218,19 @@ impl Objects {
             let file = |entry: Option<&Entry>| entry.filter(|entry| !entry.folder).cloned();
             let (was_file, is_file) = (file(was), file(is));
             if was_file != is_file {
-                found.insert(path.clone(), is_file.map(|entry| entry.id));
+                let (was, is) = (was_file.map(|entry| entry.id), is_file.map(|entry| entry.id));
+                found.insert(path.clone(), Changed { was, is });
             }
             self.differ(folder(was), folder(is), &path, depth.saturating_add(1), found, missing)?;
         }
         Ok(())
+    }
+
+    /// Counts what is read of folders. Why: two large ones in turns, over thousands of commits, cost hours.
+    fn reads(&self, bytes: usize) -> Result<(), Untold> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let before = self.read.fetch_add(bytes, Ordering::Relaxed);
+        if before > FOLDERS_READ { Err(Untold::TooMuch) } else { Ok(()) }
     }
 
     /// What is in a folder; nothing, if it is not here.
@@ -218,7 +241,10 @@ impl Objects {
     ) -> Result<Option<BTreeMap<String, Entry>>, Untold> {
         let Some(id) = id else { return Ok(Some(BTreeMap::new())) };
         match self.get(id) {
-            Some((Kind::Tree, bytes)) => entries(bytes).map(Some).ok_or(Untold::Odd("a folder")),
+            Some((Kind::Tree, bytes)) => {
+                self.reads(bytes.len())?;
+                entries(bytes).map(Some).ok_or(Untold::Odd("a folder"))
+            }
             Some((Kind::Commit | Kind::Blob | Kind::Tag, _)) => {
                 Err(Untold::Odd("another object for a folder"))
             }
@@ -258,7 +284,12 @@ fn entries(mut bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
         // Why not otherwise: a name that is no text can't be compared with what rules say.
         let name =
             str::from_utf8(name).ok().filter(|name| !name.is_empty() && !name.contains('/'))?;
-        let folder = matches!(mode, b"40000" | b"040000");
+        // Why no others: git reads any octal number, and takes `40755` for a folder as well.
+        let folder = match mode {
+            b"40000" => true,
+            b"100644" | b"100664" | b"100755" | b"120000" | b"160000" => false,
+            _ => return None,
+        };
         let entry = Entry { folder, mode: mode.into(), id: ObjectId(*id) };
         // Why: of two of one name, a rule sees one and a checkout the other.
         if found.insert(name.to_owned(), entry).is_some() {
@@ -298,43 +329,50 @@ pub fn folded(path: &str) -> String {
     }
 }
 
-/// Reads a commit.
+/// Reads a commit. Its head must be what git itself writes: `tree`, `parent`s, `author`, `committer`, in this order
+/// and with nothing between, because git reads them there and nowhere else.
 fn commit(bytes: &[u8]) -> Option<Commit> {
     let end = bytes.windows(2).position(|two| two == b"\n\n").unwrap_or(bytes.len());
     let (head, words) = bytes.split_at(end);
-    let mut lines = head.split(|byte| *byte == b'\n');
+    let mut lines = head.split(|byte| *byte == b'\n').peekable();
     let tree = lines.next()?.strip_prefix(b"tree ").and_then(ObjectId::parse)?;
-    let (mut parents, mut author, mut committer) = (Vec::new(), None, None);
-    for line in lines {
-        if let Some(id) = line.strip_prefix(b"parent ") {
-            // Why only there: git itself reads them as the first lines and nowhere else.
-            if author.is_some() {
-                return None;
-            }
-            parents.push(ObjectId::parse(id)?);
-        } else if let Some(who) = line.strip_prefix(b"author ") {
-            if author.replace(address(who)?).is_some() {
-                return None;
-            }
-        } else if let Some(who) = line.strip_prefix(b"committer ") {
-            committer = committer.or_else(|| address(who));
-        }
+    let mut parents = Vec::new();
+    while let Some(id) = lines.next_if(|line| line.starts_with(b"parent ")) {
+        parents.push(ObjectId::parse(id.strip_prefix(b"parent ")?)?);
     }
-    let author = author?;
+    let author = lines.next()?.strip_prefix(b"author ").and_then(address)?;
+    let committer = lines.next()?.strip_prefix(b"committer ").and_then(address)?;
     let signed = |line: &[u8]| {
-        let who = line.strip_prefix(b"Signed-off-by: ").and_then(address);
-        who.is_some_and(|who| who == author || Some(&who) == committer.as_ref())
+        let who = line.strip_prefix(b"Signed-off-by: ").and_then(only_address);
+        who.is_some_and(|who| who == author || who == committer)
     };
     let signed_off = words.split(|byte| *byte == b'\n').any(signed);
     Some(Commit { tree, parents, author, signed_off })
 }
 
-/// What stands between the last `<` and the `>` behind it.
+/// The address of `NAME <ADDRESS> SECONDS ZONE`.
 fn address(who: &[u8]) -> Option<String> {
-    let from = who.iter().rposition(|byte| *byte == b'<')?;
-    let rest = who.get(from.saturating_add(1)..)?;
-    let to = rest.iter().position(|byte| *byte == b'>')?;
-    Some(String::from_utf8_lossy(rest.get(..to)?).into_owned())
+    let close = who.iter().position(|byte| *byte == b'>')?;
+    let (who, rest) = who.split_at(close.saturating_add(1));
+    let mut words = rest.strip_prefix(b" ")?.split(|byte| *byte == b' ');
+    let (seconds, zone) = (words.next()?, words.next()?);
+    let digits = |text: &[u8]| !text.is_empty() && text.iter().all(u8::is_ascii_digit);
+    let zone = zone.strip_prefix(b"+").or_else(|| zone.strip_prefix(b"-"))?;
+    let whole = digits(seconds) && zone.len() == 4 && digits(zone) && words.next().is_none();
+    only_address(who).filter(|_| whole)
+}
+
+/// What stands between the one `<` and the one `>`, at the end. Why one: of two addresses git shows the first,
+/// and others the last.
+fn only_address(who: &[u8]) -> Option<String> {
+    let rest = who.strip_suffix(b">")?;
+    let open = rest.iter().position(|byte| *byte == b'<')?;
+    let (name, address) = (rest.get(..open)?, rest.get(open.saturating_add(1)..)?);
+    let odd = |byte: &u8| matches!(byte, b'<' | b'>' | 0);
+    if name.iter().any(odd) || address.iter().any(odd) {
+        return None;
+    }
+    Some(String::from_utf8_lossy(address).into_owned())
 }
 
 #[cfg(test)]

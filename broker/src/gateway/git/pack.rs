@@ -9,8 +9,9 @@
 mod delta;
 
 use std::{
-    collections::{HashMap, HashSet, hash_map::Entry},
+    collections::{BTreeSet, HashMap, HashSet, hash_map::Entry},
     io::Write,
+    sync::atomic::AtomicU64,
 };
 
 use flate2::{Decompress, FlushDecompress, Status};
@@ -18,6 +19,13 @@ use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use super::name::ObjectId;
 use crate::limits::{PACK_INFLATED_BYTES, PACK_KEPT_BYTES, PACK_OBJECTS};
+
+/// How often larger than what came contents may be, beside the slack.
+const INFLATES: u64 = 200;
+/// What a pack of any size may inflate to.
+const INFLATES_SLACK: u64 = 512 * 1024 * 1024;
+/// What keeping one object costs beside its content.
+const OBJECT_COST: usize = 256;
 
 /// What an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +76,8 @@ pub struct Objects {
     unnamed: Option<u64>,
     /// Those of the kept that the upstream has on a branch: what a push rests on, not what it brings.
     theirs: HashSet<ObjectId>,
+    /// Bytes of folders that were read for decisions.
+    pub(super) read: AtomicU64,
     /// How many objects there were.
     pub count: u64,
 }
@@ -87,16 +97,30 @@ impl Objects {
 
     /// Takes over what another pack brings.
     pub fn add(&mut self, other: Self) {
-        self.kept.extend(other.kept);
+        for (id, object) in other.kept {
+            self.theirs.remove(&id);
+            self.kept.insert(id, object);
+        }
     }
 
-    /// Takes over what the upstream has.
-    pub fn add_theirs(&mut self, other: Self) {
+    /// Takes over what the upstream has: folders, and of commits just these. Why: whatever else came along may
+    /// be somebody's of whom nothing is known.
+    pub fn add_theirs(&mut self, other: Self, commits: &BTreeSet<ObjectId>) {
         for (id, object) in other.kept {
-            if let Entry::Vacant(place) = self.kept.entry(id) {
+            let meant = object.0 == Kind::Tree || commits.contains(&id);
+            if let Entry::Vacant(place) = self.kept.entry(id)
+                && meant
+            {
                 place.insert(object);
                 self.theirs.insert(id);
             }
+        }
+    }
+
+    /// Forgets what the upstream has: each ref is looked at by itself.
+    pub fn forget_theirs(&mut self) {
+        for id in self.theirs.drain() {
+            self.kept.remove(&id);
         }
     }
 
@@ -265,7 +289,9 @@ impl Scanner {
             return Err(PackError::FileTooLarge(size, self.largest_file));
         }
         self.inflated = self.inflated.saturating_add(size);
-        if self.inflated > PACK_INFLATED_BYTES {
+        // Why by what came too: a small pack may say that it inflates to anything.
+        let allowed = self.at.saturating_mul(INFLATES).saturating_add(INFLATES_SLACK);
+        if self.inflated > PACK_INFLATED_BYTES.min(allowed) {
             return Err(PackError::TooMuch("bytes"));
         }
         let name = match what {
@@ -276,6 +302,9 @@ impl Scanner {
             }
             What::Whole(_) | What::Delta(_) => None,
         };
+        if what_is_kept(what) {
+            self.kept_bytes = self.kept_bytes.saturating_add(OBJECT_COST);
+        }
         self.inflate.reset(true);
         self.part =
             Part::Body(Box::new(Body { at, what, left: size, size, kept: Vec::new(), name }));
@@ -440,6 +469,14 @@ impl Scanner {
             self.part = Part::End;
         }
         Ok(rest)
+    }
+}
+
+/// Whether an object, or what is known of it, stays in memory until the end.
+fn what_is_kept(what: What) -> bool {
+    match what {
+        What::Whole(kind) => kind != Kind::Blob,
+        What::Delta(_) => true,
     }
 }
 

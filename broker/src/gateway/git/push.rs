@@ -1,6 +1,6 @@
 //! A push: what it moves is decided ref by ref, what it brings is read, and only what may be goes on.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use http::{
@@ -12,28 +12,32 @@ use jeton_domain::{
     deed::{Change, Deed, Moved},
     scope::Scope,
 };
+use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt};
 
 use super::{
     Asked,
-    commands::{Commands, Update},
+    commands::{Commands, Unreadable, Update},
     content,
     fetch::Origin,
     pack::Objects,
     report::{self, Refused},
-    spool::{Most, SpoolError, Spooled, spool},
+    spool::{Most, SpoolError, Spooled, Turn, spool},
     unreadable,
 };
 use crate::{
+    api::status,
     gateway::{
         leash::Transfer,
+        mask::{Masked, marks},
         words::{Told, of_ref},
     },
-    limits::{ANSWER_BYTES, REFUSED_BYTES},
+    limits::{ANSWER_BYTES, PUSH_FRONT, PUSH_REST, REFUSED_BYTES},
     operation::{
         pass::Pass,
         under_grant::{Under, pushed},
     },
+    store::SessionRecord,
 };
 
 /// What answers to pushes are sent as.
@@ -46,6 +50,8 @@ struct Fate {
     change: Change,
     /// Why it is not moved, in one line; `None` while it may be.
     refused: Option<String>,
+    /// Whether that is for what it brings.
+    content: bool,
 }
 
 impl Fate {
@@ -73,7 +79,8 @@ impl Asked<'_> {
             ));
         }
         let mut body = body.into_data_stream();
-        let (commands, rest) = match front(&mut body).await {
+        let read = timeout(PUSH_FRONT, front(&mut body)).await;
+        let (commands, rest) = match read.unwrap_or(Err(Unreadable::Short)) {
             Ok(read) => read,
             Err(error) => {
                 drain(body).await;
@@ -89,6 +96,9 @@ impl Asked<'_> {
         let mut push = Push { commands, fates };
         let record = self.record()?;
         let scopes = self.covering(&push.fates);
+        if scopes.is_empty() {
+            return self.outside(push, record, rest).await;
+        }
         let pass = match self.pass(&scopes).await {
             Ok(pass) => pass,
             Err(told) => {
@@ -97,8 +107,8 @@ impl Asked<'_> {
                 return Ok(push.answer(&told.text()));
             }
         };
-        let under =
-            Under::new(&self.gateway.broker, record, Some(&pass.grant)).map_err(Told::of)?;
+        let under = Under::new(&self.gateway.broker, record, Some(&pass.grant)).await;
+        let under = under.map_err(Told::of)?;
         self.decide_moves(&mut push, &under, false).await?;
         push.settle();
         if !push.fates.iter().any(Fate::may) {
@@ -125,6 +135,21 @@ impl Asked<'_> {
         self.go_on(&push, &pass, &transfer, spooled.map(|(_, spooled)| spooled)).await
     }
 
+    /// A push of which no ref lies within the session: nothing is asked for, and each is told why.
+    async fn outside(
+        &self,
+        mut push: Push,
+        record: &SessionRecord,
+        rest: Rest,
+    ) -> Result<Response<Body>, Told> {
+        let under = Under::new(&self.gateway.broker, record, None).await.map_err(Told::of)?;
+        self.decide_moves(&mut push, &under, false).await?;
+        // Never seen: what no line covers is refused by the envelope.
+        push.refuse_all("it is outside this session's scope");
+        drain(rest).await;
+        Ok(push.answer(&push.words()))
+    }
+
     /// Each ref with the scope that moving it needs.
     fn fates(&self, commands: &Commands) -> Result<Vec<Fate>, Told> {
         let actions = self.wanted.actions().ok_or_else(|| unreadable("no action"))?;
@@ -144,7 +169,7 @@ impl Asked<'_> {
                 actions: actions.clone(),
                 git_ref: Some(pattern),
             };
-            Ok(Fate { update: update.clone(), scope, change, refused: None })
+            Ok(Fate { update: update.clone(), scope, change, refused: None, content: false })
         };
         commands.updates.iter().map(fate).collect()
     }
@@ -155,6 +180,7 @@ impl Asked<'_> {
         let mut scopes = self.wanted.scopes(record);
         let covered = |scope: &Scope| fates.iter().filter(|fate| scope.holds(&fate.scope)).count();
         scopes.sort_by_key(|scope| std::cmp::Reverse(covered(scope)));
+        scopes.retain(|scope| covered(scope) > 0);
         scopes
     }
 
@@ -205,16 +231,15 @@ impl Asked<'_> {
         push: &mut Push,
         under: &Under<'_>,
         pass: &Pass,
-        transfer: &std::sync::Arc<Transfer>,
+        transfer: &Arc<Transfer>,
         rest: Rest,
     ) -> Result<Option<(u64, Spooled)>, Told> {
-        let _turn =
-            self.gateway.pushes.acquire().await.map_err(|_| unreadable("the gateway stops"))?;
+        let turn = self.turn(transfer).await?;
         let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
         let room = &self.gateway.room;
         let most = Most { bytes: room.push_bytes, file: room.file_bytes };
         let mut rest = transfer.out(rest);
-        let (mut objects, spooled) = match spool(&room.spool, &mut rest, most, reads).await {
+        let (mut objects, mut spooled) = match spool(&room.spool, &mut rest, most, reads).await {
             Ok(spooled) => spooled,
             Err(error) => {
                 let words = error.to_string();
@@ -238,8 +263,28 @@ impl Asked<'_> {
         self.decide_moves(push, under, true).await?;
         if reads {
             self.decide_content(push, under, &origin, &mut objects).await?;
+            // Why all: the pack goes on whole, and what one ref may not bring would come with it.
+            let refused = push.fates.iter().find(|fate| fate.content).map(|fate| &fate.update.name);
+            if let Some(name) = refused.map(ToString::to_string) {
+                push.refuse_all(&format!(
+                    "the push brings what {name} may not; push the rest alone"
+                ));
+            }
         }
+        spooled.keep(turn);
         Ok(Some((objects.count, spooled)))
+    }
+
+    /// Waits for a turn to read a push, of which a session has but a few.
+    async fn turn(&self, transfer: &Arc<Transfer>) -> Result<Turn, Told> {
+        let busy = || Told::plain(status::shed());
+        let session = self.record()?.session.id;
+        let share = self.gateway.pushers.take(&session).ok_or_else(busy)?;
+        let place = Arc::clone(&self.gateway.pushes).acquire_owned();
+        tokio::select! {
+            place = place => Ok((place.map_err(|_| busy())?, share)),
+            why = Arc::clone(transfer).snapped() => Err(Told::new(StatusCode::FORBIDDEN, why)),
+        }
     }
 
     /// Decides every commit and every file that the refs bring.
@@ -255,6 +300,7 @@ impl Asked<'_> {
                 Ok(deeds) => deeds,
                 Err(error) => {
                     fate.refused = Some(format!("{}: {error}", fate.update.name));
+                    fate.content = true;
                     continue;
                 }
             };
@@ -266,6 +312,7 @@ impl Asked<'_> {
                 if let Err(denial) = under.may(&fate.scope, Some(&deed)) {
                     let name = format!("{}: {deed}", fate.update.name);
                     fate.refused = Some(of_ref(&name, &denial, &[]));
+                    fate.content = true;
                     self.record_refusal(under, fate, deed, denial).await?;
                     break;
                 }
@@ -279,7 +326,7 @@ impl Asked<'_> {
         &self,
         push: &Push,
         pass: &Pass,
-        transfer: &std::sync::Arc<Transfer>,
+        transfer: &Arc<Transfer>,
         spooled: Option<Spooled>,
     ) -> Result<Response<Body>, Told> {
         let updates: Vec<_> =
@@ -295,7 +342,8 @@ impl Asked<'_> {
         if push.fates.iter().all(Fate::may) {
             return Ok(self.back(answer, transfer, &pass.credential));
         }
-        let mut bytes = transfer.back(answer.bytes_stream());
+        let bytes = Masked::new(answer.bytes_stream(), marks(&pass.credential));
+        let mut bytes = transfer.back(bytes);
         let mut taken = Vec::new();
         while let Some(piece) = bytes.next().await {
             let piece =
@@ -373,32 +421,43 @@ impl Push {
 }
 
 /// Reads up to the end of the commands. Gives what has come behind them too.
-async fn front(
-    body: &mut BodyDataStream,
-) -> Result<(Commands, Bytes), super::commands::Unreadable> {
-    use super::commands::Unreadable;
-    let mut taken = Vec::new();
+async fn front(body: &mut BodyDataStream) -> Result<(Commands, Bytes), Unreadable> {
+    let (mut taken, mut looked) = (Vec::new(), 0_usize);
     loop {
-        if let Some((commands, length)) = Commands::parse(&taken)? {
+        // Why not at each byte: what came one by one would be read from the start each time.
+        let worth =
+            looked == 0 || taken.len() >= looked.saturating_add(512) || taken.ends_with(b"0000");
+        if let Some((commands, length)) = if worth { Commands::parse(&taken)? } else { None } {
             let rest = taken.split_off(length.min(taken.len()));
             return Ok((commands, Bytes::from(rest)));
         }
+        if worth {
+            looked = taken.len();
+        }
         match body.next().await {
             Some(Ok(piece)) => taken.extend_from_slice(&piece),
-            Some(Err(_)) | None => return Err(Unreadable::Short),
+            Some(Err(_)) | None => {
+                let whole = Commands::parse(&taken)?.ok_or(Unreadable::Short)?;
+                let rest = taken.split_off(whole.1.min(taken.len()));
+                return Ok((whole.0, Bytes::from(rest)));
+            }
         }
     }
 }
 
 /// Reads over what a refused client still sends: else it might not see the answer.
 async fn drain<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin) {
-    let mut read = 0_usize;
-    while let Some(Ok(piece)) = rest.next().await {
-        read = read.saturating_add(piece.len());
-        if read > REFUSED_BYTES {
-            return;
+    let reading = async {
+        let mut read = 0_usize;
+        while let Some(Ok(piece)) = rest.next().await {
+            read = read.saturating_add(piece.len());
+            if read > REFUSED_BYTES {
+                return;
+            }
         }
-    }
+    };
+    // Why ignored: who is that slow gets no words.
+    let _ = timeout(PUSH_REST, reading).await;
 }
 
 fn result(body: Body) -> Response<Body> {

@@ -8,10 +8,12 @@ use std::{
 };
 
 use axum::body::Bytes;
-use tokio::sync::mpsc;
+use jeton_domain::id::SessionId;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::{Stream, StreamExt};
 
 use super::pack::{Objects, PackError, Scanner};
+use crate::api::shares::Share;
 
 /// Pieces on their way to the disk.
 const PIECES: usize = 8;
@@ -21,7 +23,11 @@ pub(super) struct Spooled {
     /// How long it is.
     pub bytes: u64,
     file: File,
+    turn: Option<Turn>,
 }
+
+/// A turn to hold a push on disk: of all, and of the session's.
+pub(super) type Turn = (OwnedSemaphorePermit, Share<SessionId>);
 
 /// Why it did not.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +77,7 @@ pub(super) async fn spool<E: std::fmt::Display>(
             file.write_all(&piece).map_err(SpoolError::Disk)?;
         }
         file.rewind().map_err(SpoolError::Disk)?;
-        Ok((scanner.finish()?, Spooled { bytes, file }))
+        Ok((scanner.finish()?, Spooled { bytes, file, turn: None }))
     });
     let mut broken = None;
     while let Some(piece) = pieces.next().await {
@@ -97,9 +103,19 @@ pub(super) async fn spool<E: std::fmt::Display>(
 }
 
 impl Spooled {
+    /// Keeps a turn as long as the push is on disk.
+    pub fn keep(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
+
     /// Its bytes, from the first on.
     pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let file = tokio::fs::File::from_std(self.file);
-        tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024)
+        let turn = self.turn;
+        tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024).map(move |piece| {
+            // Why with the bytes: the next one has its turn when this one is off the disk.
+            let _ = &turn;
+            piece
+        })
     }
 }

@@ -5,6 +5,9 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
 };
 
+/// `TCP_ESTABLISHED`.
+const ESTABLISHED: &str = "01";
+
 /// Tells whether the other end of a connection belongs to this process's user: by the kernel's own table. What
 /// can't be found out is nobody's.
 pub(super) fn is_mine(peer: SocketAddr, own: SocketAddr) -> bool {
@@ -23,7 +26,13 @@ fn owner(table: &str, peer: SocketAddr, own: SocketAddr) -> Option<u32> {
         if ends != (local.as_str(), remote.as_str()) {
             return None;
         }
-        words.nth(4)?.parse().ok()
+        // Why: of a connection whose owner is gone the kernel tells user 0, and no inode.
+        if words.next()? != ESTABLISHED {
+            return None;
+        }
+        let uid = words.nth(3)?.parse().ok()?;
+        let inode: u64 = words.nth(1)?.parse().ok()?;
+        (inode > 0).then_some(uid)
     })
 }
 
@@ -43,12 +52,16 @@ mod tests {
     #[test]
     fn the_user_of_the_other_end_is_found_and_nobody_elses() {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n\
-             0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     7        0 1\n\
-             1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 1\n";
+             0: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     7        0 11 1\n\
+             1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 00:00000000 00000000  1000        0 12 1\n\
+             2: 0100007F:C352 0100007F:1F90 06 00000000:00000000 00:00000000 00000000     0        0 0 3\n\
+             3: 0100007F:C353 0100007F:1F90 01 00000000:00000000 00:00000000 00000000     0        0 0 3\n";
         let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
         assert_eq!(owner(table, at(50_000), at(8080)), Some(1000));
         assert_eq!(owner(table, at(8080), at(50_000)), Some(7));
-        assert_eq!(owner(table, at(50_001), at(8080)), None);
+        for gone in [50_001, 50_002, 50_003] {
+            assert_eq!(owner(table, at(gone), at(8080)), None);
+        }
         assert_eq!(owner(table, SocketAddr::from(([10, 0, 0, 1], 50_000)), at(8080)), None);
     }
 

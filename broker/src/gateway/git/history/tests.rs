@@ -107,7 +107,8 @@ fn files_that_come_go_move_or_change_their_mode_are_told_and_others_are_not() {
     std::fs::write(work.0.path().join("a/b/c"), "2").unwrap();
     let objects = work.pack("HEAD\n");
     let changed = objects.changes(&objects.commit(after).unwrap().unwrap()).unwrap();
-    let told: Vec<_> = changed.iter().map(|(path, id)| (path.as_str(), id.is_some())).collect();
+    let told: Vec<_> =
+        changed.iter().map(|(path, one)| (path.as_str(), one.is.is_some())).collect();
     assert_eq!(told, [("e", false), ("f", true), ("g/h", false), ("i/h", true)]);
 }
 
@@ -121,7 +122,7 @@ fn what_is_not_here_is_named() {
     let Err(Untold::Missing(missing)) = part.changes(&commit) else { panic!() };
     assert_eq!(missing.commits, [one].into());
     let mut whole = part;
-    whole.add_theirs(work.pack(&format!("{one}\n")));
+    whole.add_theirs(work.pack(&format!("{one}\n")), &[one].into());
     assert_eq!(whole.changes(&commit).unwrap().keys().collect::<Vec<_>>(), ["c"]);
     let (brought, edge) = whole.brought(two).unwrap();
     assert_eq!((brought.len(), edge), (1, [one].into()), "what the upstream has is not brought");
@@ -138,6 +139,32 @@ fn authors_and_their_lines_are_read() {
     assert_eq!((commit(plain).author.as_str(), commit(plain).signed_off), ("eve@evil.org", false));
     assert!(commit(signed).signed_off);
     assert!(!commit(other).signed_off, "signed off by somebody else");
+}
+
+#[test]
+fn a_commit_whose_head_git_reads_otherwise_is_none() {
+    let (tree, id) = ("4".repeat(40), "1".repeat(40));
+    let who = "A <a@example.org> 1700000000 +0100";
+    let text = |head: &str| commit(format!("{head}\n\nwords\n").as_bytes());
+    let good = format!("tree {tree}\nparent {id}\nauthor {who}\ncommitter {who}");
+    assert_eq!(text(&good).unwrap().parents.len(), 1);
+    assert!(text(&format!("{good}\ngpgsig x\n parent {id}")).is_some());
+    for bad in [
+        format!("tree {tree}\nx y\nparent {id}\nauthor {who}\ncommitter {who}"),
+        format!("tree {tree}\nauthor {who}\nparent {id}\ncommitter {who}"),
+        format!("tree {tree}\nparent {id}\ncommitter {who}\nauthor {who}"),
+        format!("tree {tree}\nauthor C <c@acme.com> <a@acme.dev> 1 +0000\ncommitter {who}"),
+        format!("tree {tree}\nauthor C <c@acme.com>> 1 +0000\ncommitter {who}"),
+        format!("tree {tree}\nauthor C <c@acme.com> x +0000\ncommitter {who}"),
+        format!("tree {tree}\nauthor C <c@acme.com> 1 +0000 x\ncommitter {who}"),
+    ] {
+        assert!(text(&bad).is_none(), "{bad}");
+    }
+    let odd = |mode: &[u8]| entries(&[mode, b" .github\0", &[7; 20]].concat());
+    assert!(odd(b"40000").unwrap()[".github"].folder);
+    for mode in [&b"40755"[..], b"040000", b"0040000", b"40001", b"100600", b""] {
+        assert_eq!(odd(mode), None, "{mode:?}");
+    }
 }
 
 #[test]
