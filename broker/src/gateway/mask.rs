@@ -184,7 +184,8 @@ mod tests {
         let basic = STANDARD.encode("x-access-token:canary-secret");
         let told = masked(vec![format!("Basic {basic}").into_bytes()], "canary-secret");
         let told = String::from_utf8(told).unwrap();
-        assert!(told.starts_with("Basic ******") && !told.contains(&basic[..16]), "{told}");
+        // All of it but what is no secret before it, and a last group that stands for two letters at most.
+        assert!(told.contains("****************") && !told.contains("Y2FuYXJ5"), "{told}");
     }
 
     proptest! {
