@@ -213,7 +213,7 @@ pub const PASS_TURN_LIFE: Duration = Duration::from_secs(60);
 pub const TRANSFERS_AT_ONCE: usize = 512;
 /// Of one session. Why: one that has all of them would starve the others.
 pub const TRANSFERS_OF_ONE: usize = 64;
-/// Pushes that are read at once. Why: each keeps its history in memory, up to [`PACK_KEPT_BYTES`].
+/// Pushes that are read at once. Why: each keeps its history in memory, up to [`jeton_git::limits::PACK_KEPT_BYTES`].
 pub const PUSHES_AT_ONCE: usize = 16;
 /// How long a transfer may stand still.
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(60);
@@ -223,29 +223,13 @@ pub const PUSH_FRONT: Duration = Duration::from_secs(30);
 pub const PUSH_REST: Duration = Duration::from_secs(300);
 /// Pushes of one session that are read at once.
 pub const PUSHES_OF_ONE: usize = 2;
-/// Bytes of folders that are read to decide about one push.
-pub const FOLDERS_READ: u64 = 256 * 1024 * 1024;
 /// Time for the next request on an open connection of the gateway.
 pub const GATEWAY_HEAD: Duration = Duration::from_secs(30);
-/// Refs that one push moves at most. Why: each is decided, and all stand in one entry of the log.
-pub const PUSH_REFS: usize = 100;
-/// Bytes of a push before its pack. Why: a hundred refs and as many shallow lines have room.
-pub const PUSH_HEAD_BYTES: usize = 64 * 1024;
-/// Commits that one push brings at most where their content is looked at.
-pub const PUSH_COMMITS: usize = 5_000;
-/// Files that it changes at most then: each is decided.
-pub const PUSH_FILES: usize = 10_000;
-/// How deep folders, and tags of tags, are followed.
-pub const TREE_DEPTH: usize = 64;
 /// Bytes of a refused push that are read before the connection is given up. Why read at all: a client that
 /// still writes may not see the answer.
 pub const REFUSED_BYTES: usize = 1024 * 1024 * 1024;
-/// Objects of a pack. Why: where each begins is kept.
-pub const PACK_OBJECTS: u32 = 2_000_000;
-/// Bytes of commits, trees and tags that are kept of one push.
-pub const PACK_KEPT_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes that a pack may inflate to. Why: a small one may inflate to anything.
-pub const PACK_INFLATED_BYTES: u64 = 64 * 1024 * 1024 * 1024;
+/// Bytes of a batch of large files, asked or answered. Why: a thousand of them with signed addresses.
+pub const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// Largest push, in MiB, unless configured.
 pub const PUSH_MIB: u64 = 2048;
 /// Largest file of a push, in MiB, unless configured.

@@ -34,6 +34,8 @@ pub struct Reach {
     pub git: Option<Url>,
     /// Its API.
     pub api: Option<Url>,
+    /// Where it keeps large files, if not there: `https://HOST`, and no path.
+    pub large_files: Vec<Url>,
     /// The CA of its certificates, in PEM; without it those that the web trusts.
     pub ca: Option<PathBuf>,
 }
@@ -59,7 +61,23 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<GatewayConfig> {
 
 /// Reads where an upstream is. `api` is what is known of that already.
 pub(super) fn reach(section: &Section<'_>, folder: &Path, api: Option<Url>) -> Reach {
-    Reach { git: section.parse("git", base_url), api, ca: section.file("ca", folder) }
+    Reach {
+        git: section.parse("git", base_url),
+        api,
+        large_files: section.parse_all("large_files", host_url),
+        ca: section.file("ca", folder),
+    }
+}
+
+/// The address of a host, without a path.
+fn host_url(text: &str) -> Result<Url, String> {
+    let url = base_url(text)?;
+    match url.path() {
+        "/" => Ok(url),
+        _ => Err(format!(
+            "`{text}` must be an address without a path, such as https://files.acme.dev"
+        )),
+    }
 }
 
 /// The address below which something is: https, or a host of this machine.

@@ -129,7 +129,7 @@ async fn called(
         false => Some(reqwest::Body::from("")),
     };
     let method = parts.method;
-    let call = Call { method, url, headers, credential: &credential, body };
+    let call = Call { method, url, headers, credential: Some(&credential), body };
     let answer = tokio::select! {
         answer = way.call(call) => answer,
         why = Arc::clone(&transfer).snapped() => {

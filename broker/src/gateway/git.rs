@@ -2,15 +2,10 @@
 //!
 //! Spec: `gitprotocol-http`, `gitprotocol-v2`. What a push brings is decided before the upstream hears of it.
 
-mod advert;
-mod commands;
 mod content;
 mod fetch;
-mod history;
-mod name;
-mod pack;
+mod large;
 mod push;
-mod report;
 mod spool;
 
 use std::sync::Arc;
@@ -18,13 +13,15 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, USER_AGENT},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT},
     request::Parts,
 };
-use jeton_domain::{
-    id::quote,
-    scope::{Action, Actions, Resource, Scope, Upstream},
+use jeton_domain::scope::{Action, Actions, Scope};
+use jeton_git::{
+    advert,
+    request::{NoRequest, Request as Wanted, Service},
 };
+use reqwest::Url;
 use tokio_stream::StreamExt;
 
 use super::{
@@ -54,128 +51,43 @@ const OUT: [HeaderName; 4] = [CONTENT_TYPE, CONTENT_ENCODING, ACCEPT, USER_AGENT
 /// What may come back.
 const BACK: [HeaderName; 2] = [CONTENT_TYPE, CACHE_CONTROL];
 
-/// What git asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Service {
-    /// What there is, to read.
-    ReadAdvert,
-    /// Objects.
-    Read,
-    /// What there is, to push.
-    PushAdvert,
-    /// A push.
-    Push,
+/// The action that a service needs. Of a batch its body tells.
+fn action(writes: bool) -> &'static str {
+    if writes { "contents:write" } else { "contents:read" }
 }
 
-impl Service {
-    fn path(self) -> &'static str {
-        match self {
-            Self::ReadAdvert => "info/refs?service=git-upload-pack",
-            Self::PushAdvert => "info/refs?service=git-receive-pack",
-            Self::Read => "git-upload-pack",
-            Self::Push => "git-receive-pack",
-        }
-    }
-
-    fn method(self) -> Method {
-        match self {
-            Self::ReadAdvert | Self::PushAdvert => Method::GET,
-            Self::Read | Self::Push => Method::POST,
-        }
-    }
-
-    fn action(self) -> &'static str {
-        match self {
-            Self::ReadAdvert | Self::Read => "contents:read",
-            Self::PushAdvert | Self::Push => "contents:write",
-        }
-    }
+/// The actions of one request.
+fn actions(writes: bool) -> Option<Actions> {
+    Actions::new([Action::parse(action(writes)).ok()?]).ok()
 }
 
-/// What is wanted of which repository.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Wanted {
-    upstream: Upstream,
-    resource: Resource,
-    service: Service,
-}
-
-impl Wanted {
-    /// Reads the request's line. Nothing in it is decoded: a name that needs that is none.
-    fn of(method: &Method, path: &str, query: Option<&str>) -> Result<Self, Told> {
-        let odd = |words: String| Told::new(StatusCode::NOT_FOUND, &words);
-        let shape = || {
-            odd(format!(
-                "`{}` is no repository here; write /git/UPSTREAM/OWNER/NAME.git",
-                quote(path)
-            ))
-        };
-        let rest = path.strip_prefix("/git/").ok_or_else(shape)?;
-        let (upstream, rest) = rest.split_once('/').ok_or_else(shape)?;
-        // Why the last: a name that holds `.git/` itself would be cut elsewhere by the upstream.
-        let (resource, service) = rest.split_once(".git/").ok_or_else(shape)?;
-        let service = match (method, service, query) {
-            (&Method::GET, "info/refs", Some("service=git-upload-pack")) => Service::ReadAdvert,
-            (&Method::GET, "info/refs", Some("service=git-receive-pack")) => Service::PushAdvert,
-            (&Method::POST, "git-upload-pack", None) => Service::Read,
-            (&Method::POST, "git-receive-pack", None) => Service::Push,
-            (_, lfs, _) if lfs.starts_with("info/lfs/") => {
-                let words =
-                    "large files (LFS) do not pass the gateway yet; keep them out of the push";
-                return Err(Told::new(StatusCode::NOT_IMPLEMENTED, words));
-            }
-            (&Method::GET, "info/refs", _) => {
-                return Err(
-                    odd("only the smart protocol passes; use a git of this century".into()),
-                );
-            }
-            _ => return Err(shape()),
-        };
-        let upstream = Upstream::parse(upstream).map_err(|error| odd(error.to_string()))?;
-        let plain = |segment: &str| !segment.starts_with('.') && !segment.ends_with('.');
-        let resource = Resource::parse(resource)
-            .ok()
-            .filter(|resource| resource.as_str().split('/').all(plain))
-            .ok_or_else(shape)?;
-        Ok(Self { upstream, resource, service })
+/// The scopes that would do, likeliest first: for a push what the lines of the envelope hold, each with its
+/// refs or the session's own.
+fn scopes(wanted: &Wanted, writes: bool, record: &SessionRecord) -> Vec<Scope> {
+    let Some(actions) = actions(writes) else { return vec![] };
+    let scope = |git_ref| Scope {
+        upstream: wanted.upstream.clone(),
+        resource: wanted.resource.clone(),
+        actions: actions.clone(),
+        git_ref,
+    };
+    let session = &record.session;
+    let own = session.own_refs();
+    let lines = session.envelope.scopes().iter().filter(|line| {
+        line.upstream == wanted.upstream
+            && line.resource.matches(wanted.resource.as_str())
+            && line.actions.cover(&actions)
+    });
+    let mut found: Vec<Scope> = match writes {
+        false => lines.map(|line| scope(line.git_ref.clone())).collect(),
+        true => lines.map(|line| scope(line.with_refs(&own).git_ref)).collect(),
+    };
+    found.dedup();
+    // Why at least one: the refusal of it tells what is wrong.
+    if found.is_empty() {
+        found.push(scope(None));
     }
-
-    /// The scopes that would do, likeliest first: for a push what the lines of the envelope hold, each with
-    /// its refs or the session's own.
-    fn scopes(&self, record: &SessionRecord) -> Vec<Scope> {
-        let Some(actions) = self.actions() else { return vec![] };
-        let scope = |git_ref| Scope {
-            upstream: self.upstream.clone(),
-            resource: self.resource.clone(),
-            actions: actions.clone(),
-            git_ref,
-        };
-        let session = &record.session;
-        let own = session.own_refs();
-        let lines = session.envelope.scopes().iter().filter(|line| {
-            line.upstream == self.upstream
-                && line.resource.matches(self.resource.as_str())
-                && line.actions.cover(&actions)
-        });
-        let mut found: Vec<Scope> = match self.service {
-            Service::ReadAdvert | Service::Read => {
-                lines.map(|line| scope(line.git_ref.clone())).collect()
-            }
-            Service::PushAdvert | Service::Push => {
-                lines.map(|line| scope(line.with_refs(&own).git_ref)).collect()
-            }
-        };
-        found.dedup();
-        // Why at least one: the refusal of it tells what is wrong.
-        if found.is_empty() {
-            found.push(scope(None));
-        }
-        found
-    }
-
-    fn actions(&self) -> Option<Actions> {
-        Actions::new([Action::parse(self.service.action()).ok()?]).ok()
-    }
+    found
 }
 
 /// Lines of an envelope that are tried for one request.
@@ -197,27 +109,45 @@ pub(super) async fn answer(
     parts: Parts,
     body: Body,
 ) -> Response<Body> {
+    let large = parts.uri.path().contains(".git/info/lfs/");
     let answered = async {
-        let wanted = Wanted::of(&parts.method, parts.uri.path(), parts.uri.query())?;
+        let (method, path) = (parts.method.as_str(), parts.uri.path());
+        let wanted = Wanted::parse(method, path, parts.uri.query()).map_err(nothing)?;
         let way = gateway.ways.get(&wanted.upstream).ok_or_else(|| {
             let words = format!("the upstream `{}` is not configured here", wanted.upstream);
             Told::new(StatusCode::NOT_FOUND, &words)
         })?;
         let caller = Arc::clone(&admitted.caller);
-        let asked = Asked { gateway, caller, wanted, way, headers: parts.headers };
+        let mut headers = parts.headers;
+        // Spec: RFC 9113 §8.3.1: over HTTP/2 the host stands beside the path.
+        if let Some(host) = parts.uri.authority().and_then(|host| host.as_str().parse().ok()) {
+            headers.insert(HOST, host);
+        }
+        let asked = Asked { gateway, caller, wanted, way, headers };
         match asked.wanted.service {
             Service::ReadAdvert | Service::Read => asked.read(body).await,
             Service::PushAdvert => asked.push_advert().await,
             Service::Push => asked.push(body).await,
+            Service::Batch => asked.batch(body).await,
+            Service::Download(file) => asked.download(file).await,
+            Service::Upload(file) => asked.upload(file, body).await,
         }
     };
-    let answer = answered.await.unwrap_or_else(Told::response);
+    let answer = match answered.await {
+        Ok(answer) => answer,
+        Err(told) if large => told.large(),
+        Err(told) => told.response(),
+    };
     pumped(answer, admitted)
 }
 
 impl Asked<'_> {
     fn record(&self) -> Result<&SessionRecord, Told> {
         self.caller.session.as_deref().ok_or_else(|| Told::of(Refusal::NoHandle))
+    }
+
+    fn scopes(&self, record: &SessionRecord) -> Vec<Scope> {
+        scopes(&self.wanted, self.wanted.service.writes(), record)
     }
 
     /// Finds or gets a grant for one of these scopes.
@@ -245,7 +175,7 @@ impl Asked<'_> {
     /// Clone and fetch.
     async fn read(&self, body: Body) -> Result<Response<Body>, Told> {
         let record = self.record()?;
-        let pass = self.pass(&self.wanted.scopes(record)).await?;
+        let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
         let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
         let body = match self.wanted.service {
@@ -253,7 +183,12 @@ impl Asked<'_> {
                 let bytes = transfer.out(body.into_data_stream());
                 Some(reqwest::Body::wrap_stream(bytes))
             }
-            Service::ReadAdvert | Service::PushAdvert | Service::Push => None,
+            Service::ReadAdvert
+            | Service::PushAdvert
+            | Service::Push
+            | Service::Batch
+            | Service::Download(_)
+            | Service::Upload(_) => None,
         };
         let answer = self.call(&pass, &transfer, body).await?;
         Ok(self.back(answer, &transfer, &pass.credential))
@@ -262,7 +197,7 @@ impl Asked<'_> {
     /// What a push hears first: what there is, and what the upstream and the gateway can.
     async fn push_advert(&self) -> Result<Response<Body>, Told> {
         let record = self.record()?;
-        let pass = self.pass(&self.wanted.scopes(record)).await?;
+        let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
         let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
         let answer = self.call(&pass, &transfer, None).await?;
@@ -299,18 +234,35 @@ impl Asked<'_> {
         transfer: &Arc<Transfer>,
         body: Option<reqwest::Body>,
     ) -> Result<reqwest::Response, Told> {
-        let Wanted { resource, service, upstream } = &self.wanted;
-        let url = self.way.repository(resource, service.path()).ok_or_else(|| {
-            let words =
-                format!("`{upstream}` has no repositories here: its `git` is not configured");
-            Told::new(StatusCode::NOT_FOUND, &words)
-        })?;
+        let Wanted { service, .. } = &self.wanted;
+        let url = self.url(&service.path())?;
         let mut headers = only(&self.headers, &OUT);
         if let Some(version) = self.version() {
             headers.insert(GIT_PROTOCOL, version);
         }
-        let call =
-            Call { method: service.method(), url, headers, credential: &pass.credential, body };
+        let method = method(*service);
+        let call = Call { method, url, headers, credential: Some(&pass.credential), body };
+        self.called(call, pass, transfer).await
+    }
+
+    /// Where something of the repository is.
+    fn url(&self, path: &str) -> Result<Url, Told> {
+        let Wanted { upstream, resource, .. } = &self.wanted;
+        self.way.repository(resource, path).ok_or_else(|| {
+            let words =
+                format!("`{upstream}` has no repositories here: its `git` is not configured");
+            Told::new(StatusCode::NOT_FOUND, &words)
+        })
+    }
+
+    /// Makes one call, and takes its answer if it is a good one.
+    async fn called(
+        &self,
+        call: Call<'_>,
+        pass: &Pass,
+        transfer: &Arc<Transfer>,
+    ) -> Result<reqwest::Response, Told> {
+        let Wanted { resource, upstream, .. } = &self.wanted;
         let answer = tokio::select! {
             answer = self.way.call(call) => answer,
             why = Arc::clone(transfer).snapped() => {
@@ -378,67 +330,21 @@ impl Asked<'_> {
     }
 }
 
+/// The method of a service.
+fn method(service: Service) -> Method {
+    match service.method() {
+        "POST" => Method::POST,
+        "PUT" => Method::PUT,
+        _ => Method::GET,
+    }
+}
+
+/// A request for nothing.
+fn nothing(why: NoRequest) -> Told {
+    Told::new(StatusCode::NOT_FOUND, &why.to_string())
+}
+
 /// A push that can't even be read.
 fn unreadable(words: &str) -> Told {
     Told::plain(status::invalid("push", words))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn wanted(path: &str) -> Option<String> {
-        let found = Wanted::of(&Method::POST, path, None).ok()?;
-        Some(format!("{}:{}", found.upstream, found.resource))
-    }
-
-    #[test]
-    fn a_repository_is_a_name_and_nothing_that_leads_elsewhere() {
-        let ok = |name: &str| wanted(&format!("/git/{name}.git/git-upload-pack"));
-        assert_eq!(ok("git/acme/web").as_deref(), Some("git:acme/web"));
-        assert_eq!(ok("git/Acme/Web").as_deref(), Some("git:acme/web"));
-        for bad in [
-            "git/acme/../web",
-            "git/acme/..",
-            "git/./web",
-            "git//web",
-            "git/acme%2fweb",
-            "git/acme/web.git/x",
-            "git/acme/.git/web",
-            "git/acme/.github",
-            "git/acme\\web",
-            "GIT/acme/web",
-            "git/acme/w\u{435}b",
-            "git/acme/*",
-            "git",
-        ] {
-            assert_eq!(ok(bad), None, "{bad}");
-        }
-        for bad in [
-            "/git/git/acme/web.git/git-upload-pack/",
-            "/git/git/acme/web.git/git-upload-archive",
-            "/git/git/acme/web.git/objects/info/packs",
-            "/git/git/acme/web/git-upload-pack",
-            "//git/git/acme/web.git/git-upload-pack",
-            "/git/git/acme/web.git//git-upload-pack",
-        ] {
-            assert_eq!(wanted(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn the_service_is_named_in_one_way_only() {
-        let of = |method, tail: &str, query| {
-            Wanted::of(&method, &format!("/git/git/a/b.git/{tail}"), query).ok().map(|w| w.service)
-        };
-        let read = Some("service=git-upload-pack");
-        assert_eq!(of(Method::GET, "info/refs", read), Some(Service::ReadAdvert));
-        let push = Some("service=git-receive-pack");
-        assert_eq!(of(Method::GET, "info/refs", push), Some(Service::PushAdvert));
-        for query in [None, Some(""), Some("service=git-receive-pack&service=git-upload-pack")] {
-            assert_eq!(of(Method::GET, "info/refs", query), None, "{query:?}");
-        }
-        assert_eq!(of(Method::GET, "git-receive-pack", None), None);
-        assert_eq!(of(Method::POST, "git-receive-pack", Some("x")), None);
-    }
 }

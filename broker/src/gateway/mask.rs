@@ -11,6 +11,7 @@ use base64::{
     Engine,
     engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE},
 };
+use jeton_domain::secret::Secret;
 use tokio_stream::Stream;
 use zeroize::Zeroizing;
 
@@ -44,6 +45,15 @@ pub(super) fn marks(credential: &Credential) -> Marks {
 const SHORTEST: usize = 8;
 
 impl Marks {
+    /// Looks for this as well.
+    pub fn also(mut self, secret: &Secret) -> Self {
+        let secret = secret.expose().as_bytes();
+        if secret.len() >= SHORTEST {
+            self.0.push(Zeroizing::new(secret.to_vec()));
+        }
+        self
+    }
+
     /// Whether one of them stands there.
     pub fn are_in(&self, bytes: &[u8]) -> bool {
         self.0.iter().any(|mark| bytes.windows(mark.len()).any(|part| part == mark.as_slice()))
@@ -149,7 +159,7 @@ where
 
 #[cfg(test)]
 mod tests {
-    use jeton_domain::{secret::Secret, ttl::Timestamp};
+    use jeton_domain::ttl::Timestamp;
     use proptest::prelude::*;
     use tokio_stream::StreamExt;
 

@@ -6,7 +6,7 @@ use std::fs;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use jeton_domain::scope::Resource;
+use jeton_domain::{scope::Resource, secret::Secret};
 use reqwest::{Certificate, Client, Response, Url, redirect::Policy};
 use zeroize::Zeroizing;
 
@@ -32,8 +32,8 @@ pub(super) struct Call<'a> {
     pub url: Url,
     /// What goes along, without a credential.
     pub headers: HeaderMap,
-    /// The credential.
-    pub credential: &'a Credential,
+    /// The credential. `None` where the address opens by itself.
+    pub credential: Option<&'a Credential>,
     /// What is sent.
     pub body: Option<reqwest::Body>,
 }
@@ -74,10 +74,22 @@ impl Outward {
         url.as_str().ends_with(target).then_some(url)
     }
 
+    /// Where an upstream says that a large file is, and whether that is the upstream itself. `None` if it may
+    /// not be there: neither beside the repositories nor where the configuration says.
+    pub(super) fn large_file(&self, address: &Secret) -> Option<(Url, bool)> {
+        let url = Url::parse(address.expose()).ok()?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return None;
+        }
+        let own = self.reach.git.as_ref().is_some_and(|git| git.origin() == url.origin());
+        let known = own || self.reach.large_files.iter().any(|at| at.origin() == url.origin());
+        known.then_some((url, own))
+    }
+
     /// Calls, and gives the answer as soon as it begins.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Response, reqwest::Error> {
         let Call { method, url, mut headers, credential, body } = call;
-        if let Some(value) = authorization(credential) {
+        if let Some(value) = credential.and_then(authorization) {
             headers.insert(header::AUTHORIZATION, value);
         }
         let mut request = self.client.request(method, url).headers(headers);

@@ -11,6 +11,7 @@ use jeton_domain::{
     decision::{Denial, Layer},
     scope::Scope,
 };
+use jeton_git::large::MEDIA_TYPE;
 use tonic::Status;
 use tonic_types::StatusExt;
 
@@ -75,6 +76,16 @@ impl Told {
             // Why Basic: it is what makes git ask its credential helper for the session's handle.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"jeton\""));
         }
+        answer
+    }
+
+    /// As an answer to a client of large files, which shows what stands in `message`.
+    pub fn large(self) -> Response<Body> {
+        let words = self.text();
+        let told = serde_json::json!({ "message": words.trim_end() });
+        let mut answer = self.response();
+        *answer.body_mut() = Body::from(told.to_string());
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         answer
     }
 

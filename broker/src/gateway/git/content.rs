@@ -6,13 +6,14 @@ use std::{
 };
 
 use jeton_domain::deed::{Change, Deed};
-
-use super::{
-    fetch::{Origin, Question},
+use jeton_git::{
     history::{Ancestry, Changes, Commit, Missing, Untold, folded},
+    limits::PUSH_FILES,
     name::ObjectId,
     pack::Objects,
 };
+
+use super::fetch::{Origin, Question};
 
 /// Rounds of asking the upstream for what is missing.
 const ROUNDS: usize = 4;
@@ -81,7 +82,7 @@ pub(super) async fn deeds(
             let most = files.entry(path.clone()).or_default();
             *most = (*most).max(bytes);
         }
-        if files.len() > crate::limits::PUSH_FILES {
+        if files.len() > PUSH_FILES {
             return Err(Untold::TooMuch);
         }
     }

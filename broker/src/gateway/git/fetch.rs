@@ -3,30 +3,25 @@
 //! Spec: `gitprotocol-v2`, `fetch` and `ls-refs`. What can't be had is told as nothing, and refuses.
 
 use axum::body::Bytes;
-use gix_packetline::{PacketLineRef, decode};
 use http::{
     HeaderMap, HeaderValue, Method, StatusCode,
     header::{ACCEPT, CONTENT_TYPE},
 };
 use jeton_domain::scope::Resource;
+use jeton_git::{
+    answer::{self, Packed},
+    limits::TIPS_BYTES,
+    line::line,
+    name::ObjectId,
+    pack::Objects,
+};
 use tokio_stream::StreamExt;
 
-use super::{
-    GIT_PROTOCOL,
-    commands::line,
-    name::ObjectId,
-    pack::{Objects, Scanner},
-};
+use super::GIT_PROTOCOL;
 use crate::{
     gateway::outward::{Call, Outward},
-    limits::PACK_KEPT_BYTES,
     upstream::Credential,
 };
-
-/// Branches that an upstream may name. Why: each stands in the question what is new.
-const TIPS: usize = 20_000;
-/// Bytes in which it names them.
-const TIPS_BYTES: usize = 4 * 1024 * 1024;
 
 /// What to ask for.
 #[derive(Default)]
@@ -101,21 +96,7 @@ impl Origin<'_> {
                 return None;
             }
         }
-        let (mut rest, mut tips) = (taken.as_slice(), Vec::new());
-        loop {
-            let (packet, consumed) = complete(rest)?;
-            rest = rest.get(consumed..)?;
-            match packet {
-                PacketLineRef::Data(content) => {
-                    let id =
-                        content.split(|byte| *byte == b' ').next().and_then(ObjectId::parse)?;
-                    tips.push(id);
-                }
-                PacketLineRef::Flush => break,
-                PacketLineRef::Delimiter | PacketLineRef::ResponseEnd => return None,
-            }
-        }
-        (tips.len() <= TIPS).then_some(tips)
+        answer::tips(&taken)
     }
 
     async fn ask(&self, body: Vec<u8>) -> Option<reqwest::Response> {
@@ -128,7 +109,7 @@ impl Origin<'_> {
             method: Method::POST,
             url: self.way.repository(self.resource, "git-upload-pack")?,
             headers,
-            credential: self.credential,
+            credential: Some(self.credential),
             body: Some(body.into()),
         };
         let answer = self.way.call(call).await;
@@ -136,57 +117,11 @@ impl Origin<'_> {
     }
 }
 
-fn complete(bytes: &[u8]) -> Option<(PacketLineRef<'_>, usize)> {
-    match decode::streaming(bytes).ok()? {
-        decode::Stream::Complete { line, bytes_consumed } => Some((line, bytes_consumed)),
-        decode::Stream::Incomplete { .. } => None,
-    }
-}
-
-/// Reads the pack out of an answer to `fetch`: sections, then `packfile` on side bands.
+/// Reads the pack out of an answer to `fetch`.
 async fn packed<E>(
     mut pieces: impl tokio_stream::Stream<Item = Result<Bytes, E>> + Unpin,
 ) -> Option<Objects> {
-    let (mut taken, mut begun, mut bytes) = (Vec::new(), false, 0_usize);
-    let mut scanner = Scanner::new(u64::MAX, false);
-    loop {
-        let mut at = 0_usize;
-        let mut over = false;
-        while let Some(rest) = taken.get(at..).filter(|rest| !rest.is_empty()) {
-            let (packet, consumed) = match decode::streaming(rest).ok()? {
-                decode::Stream::Complete { line, bytes_consumed } => (line, bytes_consumed),
-                decode::Stream::Incomplete { .. } => break,
-            };
-            match packet {
-                PacketLineRef::Data(content) if begun => match content.split_first()? {
-                    (1, content) => scanner.feed(content).ok()?,
-                    (2, _) => {}
-                    _ => return None,
-                },
-                PacketLineRef::Data(content) => {
-                    if content.starts_with(b"ERR ") {
-                        return None;
-                    }
-                    begun = content.strip_suffix(b"\n").unwrap_or(content) == b"packfile";
-                }
-                PacketLineRef::Flush if begun => over = true,
-                PacketLineRef::Delimiter if !begun => {}
-                PacketLineRef::Flush | PacketLineRef::Delimiter | PacketLineRef::ResponseEnd => {
-                    return None;
-                }
-            }
-            at = at.saturating_add(consumed);
-        }
-        if over {
-            return scanner.finish().ok();
-        }
-        taken.drain(..at);
-        let piece = pieces.next().await?.ok()?;
-        bytes = bytes.saturating_add(piece.len());
-        // Why: it is for a decision; one that needs more is "no".
-        if bytes > PACK_KEPT_BYTES {
-            return None;
-        }
-        taken.extend_from_slice(&piece);
-    }
+    let mut packed = Packed::default();
+    while !packed.feed(&pieces.next().await?.ok()?)? {}
+    packed.objects()
 }

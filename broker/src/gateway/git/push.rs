@@ -12,16 +12,18 @@ use jeton_domain::{
     deed::{Change, Deed, Moved},
     scope::Scope,
 };
+use jeton_git::{
+    commands::{Commands, Unreadable, Update},
+    line::line,
+    pack::Objects,
+    report::{self, Refused},
+};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt};
 
 use super::{
-    Asked,
-    commands::{Commands, Unreadable, Update},
-    content,
+    Asked, actions, content,
     fetch::Origin,
-    pack::Objects,
-    report::{self, Refused},
     spool::{Most, SpoolError, Spooled, Turn, spool},
     unreadable,
 };
@@ -152,7 +154,7 @@ impl Asked<'_> {
 
     /// Each ref with the scope that moving it needs.
     fn fates(&self, commands: &Commands) -> Result<Vec<Fate>, Told> {
-        let actions = self.wanted.actions().ok_or_else(|| unreadable("no action"))?;
+        let actions = actions(true).ok_or_else(|| unreadable("no action"))?;
         let fate = |update: &Update| {
             let pattern = update.name.pattern();
             let pattern = pattern.ok_or_else(|| unreadable("a ref that no scope can name"))?;
@@ -177,7 +179,7 @@ impl Asked<'_> {
     /// The scopes to ask for, those that cover most of the refs first.
     fn covering(&self, fates: &[Fate]) -> Vec<Scope> {
         let Some(record) = self.caller.session.as_deref() else { return vec![] };
-        let mut scopes = self.wanted.scopes(record);
+        let mut scopes = self.scopes(record);
         let covered = |scope: &Scope| fates.iter().filter(|fate| scope.holds(&fate.scope)).count();
         scopes.sort_by_key(|scope| std::cmp::Reverse(covered(scope)));
         scopes.retain(|scope| covered(scope) > 0);
@@ -192,7 +194,7 @@ impl Asked<'_> {
         under: &Under<'_>,
         only_forced: bool,
     ) -> Result<(), Told> {
-        let bounds = self.record().map(|record| self.wanted.scopes(record))?;
+        let bounds = self.record().map(|record| self.scopes(record))?;
         for fate in push.fates.iter_mut().filter(|fate| fate.may()) {
             if only_forced && fate.change != Change::Force {
                 continue;
@@ -470,7 +472,7 @@ fn result(body: Body) -> Response<Body> {
 /// The end of a push that is not understood: on the band that git takes for an error.
 fn fatal(told: &Told) -> Response<Body> {
     let mut out = Vec::new();
-    super::commands::line(&mut out, &[b"\x03", told.text().as_bytes()].concat());
+    line(&mut out, &[b"\x03", told.text().as_bytes()].concat());
     out.extend_from_slice(b"0000");
     result(Body::from(out))
 }

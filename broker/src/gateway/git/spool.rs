@@ -9,10 +9,10 @@ use std::{
 
 use axum::body::Bytes;
 use jeton_domain::id::SessionId;
+use jeton_git::pack::{Objects, PackError, Scanner};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::{Stream, StreamExt};
 
-use super::pack::{Objects, PackError, Scanner};
 use crate::api::shares::Share;
 
 /// Pieces on their way to the disk.

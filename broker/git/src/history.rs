@@ -7,11 +7,11 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use super::{
+use crate::{
+    limits::{FOLDERS_READ, PUSH_COMMITS, PUSH_FILES, TREE_DEPTH},
     name::ObjectId,
     pack::{Kind, Objects},
 };
-use crate::limits::{FOLDERS_READ, PUSH_COMMITS, PUSH_FILES, TREE_DEPTH};
 
 /// A commit, as far as rules are about it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,8 +6,11 @@
 
 use gix_packetline::{PacketLineRef, decode};
 
-use super::name::{ObjectId, RefName};
-use crate::limits::{PUSH_HEAD_BYTES, PUSH_REFS};
+use crate::{
+    limits::{PUSH_HEAD_BYTES, PUSH_REFS},
+    line::line,
+    name::{ObjectId, RefName},
+};
 
 /// One ref that a push would move.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -194,13 +197,6 @@ impl Commands {
         written.extend_from_slice(b"0000");
         written
     }
-}
-
-/// Appends a pkt-line.
-pub(super) fn line(out: &mut Vec<u8>, content: &[u8]) {
-    // Why no check: what is written here is shorter than any limit by far.
-    out.extend_from_slice(format!("{:04x}", content.len().saturating_add(4)).as_bytes());
-    out.extend_from_slice(content);
 }
 
 #[cfg(test)]

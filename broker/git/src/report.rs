@@ -2,10 +2,11 @@
 //!
 //! Spec: `gitprotocol-pack`, "Report Status"; side band 1 carries the report, 2 words for people.
 
-use gix_packetline::{PacketLineRef, decode};
+use gix_packetline::PacketLineRef;
 
-use super::{
-    commands::{Commands, line},
+use crate::{
+    commands::Commands,
+    line::{complete, line},
     name::RefName,
 };
 
@@ -87,10 +88,7 @@ fn not_moved(refused: &[Refused<'_>]) -> Vec<u8> {
 fn packets(mut bytes: &[u8]) -> Option<Vec<&[u8]>> {
     let mut found = Vec::new();
     loop {
-        let (packet, consumed) = match decode::streaming(bytes).ok()? {
-            decode::Stream::Complete { line, bytes_consumed } => (line, bytes_consumed),
-            decode::Stream::Incomplete { .. } => return None,
-        };
+        let (packet, consumed) = complete(bytes)?;
         bytes = bytes.get(consumed..)?;
         match packet {
             PacketLineRef::Data(content) => found.push(content),

@@ -5,7 +5,7 @@
 
 use gix_packetline::{PacketLineRef, decode};
 
-use super::commands::line;
+use crate::line::line;
 
 /// What may stand before the capabilities, and themselves, in bytes. Why: the first refs of real hosts take
 /// hundreds.

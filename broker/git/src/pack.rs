@@ -17,8 +17,10 @@ use std::{
 use flate2::{Decompress, FlushDecompress, Status};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
 
-use super::name::ObjectId;
-use crate::limits::{PACK_INFLATED_BYTES, PACK_KEPT_BYTES, PACK_OBJECTS};
+use crate::{
+    limits::{PACK_INFLATED_BYTES, PACK_KEPT_BYTES, PACK_OBJECTS},
+    name::ObjectId,
+};
 
 /// How often larger than what came contents may be, beside the slack.
 const INFLATES: u64 = 200;
@@ -77,7 +79,7 @@ pub struct Objects {
     /// Those of the kept that the upstream has on a branch: what a push rests on, not what it brings.
     theirs: HashSet<ObjectId>,
     /// Bytes of folders that were read for decisions.
-    pub(super) read: AtomicU64,
+    pub read: AtomicU64,
     /// How many objects there were.
     pub count: u64,
 }

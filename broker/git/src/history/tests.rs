@@ -1,5 +1,5 @@
 use super::*;
-use crate::gateway::git::pack::Scanner;
+use crate::pack::Scanner;
 
 use std::{
     io::Write,

@@ -1,0 +1,408 @@
+//! Large files: each is asked for anew when it is got or brought, so that the addresses that an upstream
+//! signs for them stay here.
+//!
+//! Spec: Git LFS, `docs/api`; the transfer `basic`.
+
+use std::{
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context as TaskContext, Poll},
+};
+
+use axum::body::{Body, Bytes};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
+    header::{
+        ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
+        RANGE,
+    },
+    uri::Authority,
+};
+use jeton_domain::{
+    deed::{Change, Deed},
+    scope::Scope,
+};
+use jeton_git::{
+    large::{self, Address, Batch, MEDIA_TYPE, Said},
+    request::LargeFile,
+};
+use ring::digest::{Context, SHA256};
+use tokio::time::timeout;
+use tokio_stream::{Stream, StreamExt};
+
+use super::{Asked, scopes};
+use crate::{
+    gateway::{
+        leash::Transfer,
+        mask::{Masked, marks},
+        outward::{Call, only},
+        words::Told,
+    },
+    limits::{BATCH_BYTES, PUSH_FRONT},
+    operation::{Refusal, pass::Pass, under_grant::Under},
+};
+
+/// Where `jeton proxy` says under which address its command knows it.
+const BASE: HeaderName = HeaderName::from_static("jeton-base");
+/// What may come back of a file.
+const BACK: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_RANGE];
+
+impl Asked<'_> {
+    /// Tells where files are, or go.
+    pub(super) async fn batch(&self, body: Body) -> Result<Response<Body>, Told> {
+        let read = timeout(PUSH_FRONT, axum::body::to_bytes(body, BATCH_BYTES)).await;
+        let odd = |words: &str| Told::new(StatusCode::BAD_REQUEST, words);
+        let bytes = read.ok().and_then(Result::ok);
+        let bytes = bytes.ok_or_else(|| odd("the batch breaks off, or is too long"))?;
+        let batch = Batch::parse(&bytes);
+        let batch = batch
+            .map_err(|error| Told::new(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))?;
+        let base =
+            self.base().ok_or_else(|| odd("the request does not say which host it is for"))?;
+        let pass = self.may_carry(batch.upload, &batch.files).await?;
+        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let said = self.ask(&batch, &pass, &transfer).await?;
+        transfer.ended();
+        let told = large::told(&said, batch.upload, &base);
+        let mut told = Bytes::from(told);
+        // Why looked through: the words of an error are the upstream's.
+        if marks(&pass.credential).are_in(&told) {
+            told = Bytes::from_static(b"{\"message\":\"the upstream sent its credential back\"}");
+        }
+        let mut answer = Response::new(Body::from(told));
+        answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        answer.extensions_mut().insert(transfer);
+        Ok(answer)
+    }
+
+    /// Sends a file.
+    pub(super) async fn download(&self, file: LargeFile) -> Result<Response<Body>, Told> {
+        let pass = self.may_carry(false, &[file]).await?;
+        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let said = self.ask_one(file, false, &pass, &transfer).await?;
+        let there = said.to.ok_or_else(|| {
+            transfer.cut("the upstream does not have the file");
+            Told::new(StatusCode::NOT_FOUND, "the upstream says nowhere where the file is")
+        })?;
+        let headers = only(&self.headers, &[RANGE]);
+        let answer = self.at(Method::GET, &there, headers, None, &pass, &transfer).await?;
+        let status = answer.status();
+        let headers = only(answer.headers(), &BACK);
+        let mut known = marks(&pass.credential);
+        for (_, value) in &there.headers {
+            known = known.also(value);
+        }
+        let bytes = Masked::new(answer.bytes_stream(), known);
+        let mut told = Response::new(Body::from_stream(transfer.back(bytes)));
+        *told.status_mut() = status;
+        *told.headers_mut() = headers;
+        told.extensions_mut().insert(Arc::clone(&transfer));
+        Ok(told)
+    }
+
+    /// Takes a file.
+    pub(super) async fn upload(&self, file: LargeFile, body: Body) -> Result<Response<Body>, Told> {
+        let length = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        if length != Some(file.size.to_string().as_str())
+            || self.headers.contains_key(CONTENT_ENCODING)
+        {
+            let words = "send the file plain, with its size as Content-Length";
+            return Err(Told::new(StatusCode::LENGTH_REQUIRED, words));
+        }
+        let pass = self.may_carry(true, &[file]).await?;
+        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let said = self.ask_one(file, true, &pass, &transfer).await?;
+        if let Some(there) = &said.to {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(file.size));
+            let whole = Checked::new(file, body.into_data_stream());
+            let whole = reqwest::Body::wrap_stream(transfer.out(whole));
+            self.at(Method::PUT, there, headers, Some(whole), &pass, &transfer).await?;
+            if let Some(there) = &said.verify {
+                let mut headers = HeaderMap::new();
+                headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+                headers.insert(ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
+                let file = serde_json::json!({ "oid": file.to_string(), "size": file.size });
+                let body = reqwest::Body::from(file.to_string());
+                self.at(Method::POST, there, headers, Some(body), &pass, &transfer).await?;
+            }
+        }
+        transfer.ended();
+        Ok(Response::new(Body::empty()))
+    }
+
+    /// Finds or gets a grant, and decides whether these files may be carried under it.
+    async fn may_carry(&self, upload: bool, files: &[LargeFile]) -> Result<Pass, Told> {
+        let record = self.record()?;
+        let most = self.gateway.room.file_bytes;
+        if let Some(large) = files.iter().find(|file| upload && file.size > most) {
+            let words = format!("a file of {} bytes is larger than the {most} allowed", large.size);
+            return Err(Told::new(StatusCode::PAYLOAD_TOO_LARGE, &words));
+        }
+        let pass = self.pass(&scopes(&self.wanted, upload, record)).await?;
+        self.still_may(record, &pass).await?;
+        let under = Under::new(&self.gateway.broker, record, Some(&pass.grant)).await;
+        let under = under.map_err(Told::of)?;
+        let scope = pass.grant.scope.clone();
+        if upload && under.reads_content(&scope) {
+            for file in files {
+                self.may_bring(&under, &scope, *file).await?;
+            }
+        }
+        Ok(pass)
+    }
+
+    /// Decides about one that is brought. Its path in the repository is not known here: rules see the one by
+    /// which it is named, and its size.
+    async fn may_bring(
+        &self,
+        under: &Under<'_>,
+        scope: &Scope,
+        file: LargeFile,
+    ) -> Result<(), Told> {
+        let deed =
+            Deed::File { change: Change::Create, path: file.path().into(), bytes: Some(file.size) };
+        let Err(denial) = under.may(scope, Some(&deed)) else { return Ok(()) };
+        let refused = under.refuse(scope.clone(), Some(deed), denial).await;
+        Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))))
+    }
+
+    /// Asks the upstream about one file.
+    async fn ask_one(
+        &self,
+        file: LargeFile,
+        upload: bool,
+        pass: &Pass,
+        transfer: &Arc<Transfer>,
+    ) -> Result<Said, Told> {
+        let batch = Batch { upload, files: vec![file] };
+        let said = self.ask(&batch, pass, transfer).await?.into_iter().next();
+        let nothing =
+            || Told::new(StatusCode::BAD_GATEWAY, "the upstream says nothing of the file");
+        let said = said.ok_or_else(nothing)?;
+        match &said.error {
+            None => Ok(said),
+            Some((code, words)) => {
+                transfer.cut("the upstream refused the file");
+                let code = StatusCode::from_u16(*code).ok().filter(|code| code.is_client_error());
+                // Why not as it is: the credential's own failure is not the caller's.
+                let code = code.filter(|code| *code != StatusCode::UNAUTHORIZED);
+                let words = format!("`{}` refused the file: {words}", self.wanted.upstream);
+                Err(Told::new(code.unwrap_or(StatusCode::BAD_GATEWAY), &words))
+            }
+        }
+    }
+
+    /// Asks the upstream.
+    async fn ask(
+        &self,
+        batch: &Batch,
+        pass: &Pass,
+        transfer: &Arc<Transfer>,
+    ) -> Result<Vec<Said>, Told> {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        headers.insert(ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
+        let call = Call {
+            method: Method::POST,
+            url: self.url("info/lfs/objects/batch")?,
+            headers,
+            credential: Some(&pass.credential),
+            body: Some(batch.asked().into()),
+        };
+        let answer = self.called(call, pass, transfer).await?;
+        let taken = tokio::select! {
+            taken = timeout(PUSH_FRONT, whole(answer)) => taken.ok().flatten(),
+            why = Arc::clone(transfer).snapped() => {
+                transfer.cut(why);
+                return Err(Told::new(StatusCode::FORBIDDEN, why));
+            }
+        };
+        taken.and_then(|taken| large::said(&taken, batch)).ok_or_else(|| {
+            transfer.cut("the upstream's answer is not understood");
+            let words = "the upstream's answer about large files is not understood";
+            Told::new(StatusCode::BAD_GATEWAY, words)
+        })
+    }
+
+    /// Calls where the upstream says.
+    async fn at(
+        &self,
+        method: Method,
+        there: &Address,
+        mut headers: HeaderMap,
+        body: Option<reqwest::Body>,
+        pass: &Pass,
+        transfer: &Arc<Transfer>,
+    ) -> Result<reqwest::Response, Told> {
+        let upstream = &self.wanted.upstream;
+        let odd = |why: &'static str, words: String| {
+            transfer.cut(why);
+            Told::new(StatusCode::BAD_GATEWAY, &words)
+        };
+        let (url, own) = self.way.large_file(&there.url).ok_or_else(|| {
+            let host = reqwest::Url::parse(there.url.expose()).ok();
+            let host = host.map_or_else(|| "nowhere".to_owned(), |url| url.origin().ascii_serialization());
+            let words = format!(
+                "`{upstream}` keeps large files at {host}; its platform team adds that to `large_files` of the upstream"
+            );
+            odd("large files are elsewhere", words)
+        })?;
+        for (name, value) in &there.headers {
+            let name = HeaderName::try_from(name.as_str()).ok();
+            let value = HeaderValue::from_str(value.expose()).ok();
+            let (Some(name), Some(mut value)) = (name, value) else {
+                let words = format!("`{upstream}` wants a header that is none");
+                return Err(odd("the upstream wants an odd header", words));
+            };
+            value.set_sensitive(true);
+            if name != HOST && name != CONTENT_LENGTH {
+                headers.insert(name, value);
+            }
+        }
+        // Why only there: elsewhere the credential does not go.
+        let bare = own && !headers.contains_key(AUTHORIZATION);
+        let credential = bare.then_some(&pass.credential);
+        let answer = tokio::select! {
+            answer = self.way.call(Call { method, url, headers, credential, body }) => answer,
+            why = Arc::clone(transfer).snapped() => {
+                transfer.cut(why);
+                return Err(Told::new(StatusCode::FORBIDDEN, why));
+            }
+        };
+        let answer = answer.map_err(|error| {
+            tracing::warn!(%upstream, error = %error.without_url(), "a large file did not pass");
+            odd("a large file did not pass", format!("`{upstream}` did not take or give the file"))
+        })?;
+        transfer.answered(answer.status().as_u16());
+        if answer.status().is_success() {
+            return Ok(answer);
+        }
+        let words = format!("`{upstream}` answered {} about the file", answer.status());
+        Err(odd("the upstream refused a large file", words))
+    }
+
+    /// How the client calls the gateway, with the repository.
+    fn base(&self) -> Option<String> {
+        let text =
+            |name| self.headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+        let local = text(BASE).and_then(|base| base.strip_prefix("http://"));
+        let local = local.and_then(|host| host.parse::<SocketAddr>().ok());
+        // Why only on a loopback: whoever else could put it there must not send the client elsewhere.
+        let host = match local.filter(|host| host.ip().is_loopback()) {
+            Some(host) => format!("http://{host}"),
+            None => {
+                let host = text(HOST).map(str::parse::<Authority>)?.ok()?;
+                let plain = !host.as_str().contains('@');
+                plain.then(|| format!("https://{host}"))?
+            }
+        };
+        let (upstream, resource) = (&self.wanted.upstream, &self.wanted.resource);
+        Some(format!("{host}/git/{upstream}/{resource}.git"))
+    }
+}
+
+/// An answer, whole and bounded.
+async fn whole(answer: reqwest::Response) -> Option<Vec<u8>> {
+    let (mut pieces, mut taken) = (answer.bytes_stream(), Vec::new());
+    while let Some(piece) = pieces.next().await {
+        taken.extend_from_slice(&piece.ok()?);
+        if taken.len() > BATCH_BYTES {
+            return None;
+        }
+    }
+    Some(taken)
+}
+
+/// The bytes of a file, of which the last go on only if all of them are that file.
+struct Checked<S> {
+    inner: S,
+    file: LargeFile,
+    digest: Context,
+    held: Option<Bytes>,
+    over: bool,
+}
+
+impl<S> Checked<S> {
+    fn new(file: LargeFile, inner: S) -> Self {
+        Self { inner, file, digest: Context::new(&SHA256), held: None, over: false }
+    }
+}
+
+impl<S, E> Stream for Checked<S>
+where
+    S: Stream<Item = Result<Bytes, E>> + Unpin,
+    E: std::fmt::Display,
+{
+    type Item = Result<Bytes, String>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if self.over {
+                return Poll::Ready(None);
+            }
+            let next = match Pin::new(&mut self.inner).poll_next(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(next) => next,
+            };
+            match next {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                Some(Ok(piece)) => {
+                    self.digest.update(&piece);
+                    if let Some(before) = self.held.replace(piece) {
+                        return Poll::Ready(Some(Ok(before)));
+                    }
+                }
+                Some(Err(error)) => {
+                    self.over = true;
+                    return Poll::Ready(Some(Err(error.to_string())));
+                }
+                None => {
+                    self.over = true;
+                    let same = self.digest.clone().finish().as_ref() == self.file.id;
+                    return Poll::Ready(match (same, self.held.take()) {
+                        (true, last) => last.map(Ok),
+                        (false, _) => {
+                            Some(Err("the file is another than its name says".to_owned()))
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sent(id: &str, pieces: &[&'static [u8]]) -> (Vec<u8>, bool) {
+        let file = LargeFile::parse(id, 5).unwrap();
+        let pieces: Vec<_> =
+            pieces.iter().map(|piece| Ok::<_, String>(Bytes::from(*piece))).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let mut stream = Checked::new(file, tokio_stream::iter(pieces));
+            let mut sent = Vec::new();
+            while let Some(piece) = stream.next().await {
+                match piece {
+                    Ok(piece) => sent.extend_from_slice(&piece),
+                    Err(_) => return (sent, false),
+                }
+            }
+            (sent, true)
+        })
+    }
+
+    #[test]
+    fn the_end_of_a_file_goes_on_only_if_it_is_that_file() {
+        let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        assert_eq!(sent(hello, &[b"he", b"", b"llo"]), (b"hello".to_vec(), true));
+        assert_eq!(sent(hello, &[b"he", b"llO"]), (b"he".to_vec(), false));
+        assert_eq!(sent(hello, &[]), (vec![], false));
+        let nothing = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert_eq!(sent(nothing, &[b""]), (vec![], true));
+    }
+}
