@@ -8,6 +8,7 @@ mod by_broker;
 mod cgi;
 mod client;
 mod commands;
+mod large;
 mod repositories;
 
 use std::path::{Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::loopback::Loopback;
 pub use by_broker::ByBroker;
 pub use client::{GitClient, GitRun};
 pub use commands::RefUpdate;
+pub use large::Large;
 
 /// How much of a refused push is read before the connection is given up. Why read it at all: a
 /// client that still writes may not see the answer.
@@ -75,6 +77,8 @@ impl Refusal {
 pub struct GitHost {
     server: Loopback,
     root: PathBuf,
+    /// Its large files.
+    pub large: Arc<Large>,
 }
 
 impl GitHost {
@@ -85,13 +89,14 @@ impl GitHost {
 
     /// The same at a port of the loopback.
     pub async fn start_at(port: u16, root: &Path, gate: Arc<dyn Gate>) -> Self {
-        let state = Arc::new(State { root: root.to_owned(), gate });
+        let large = Arc::new(Large::default());
+        let state = Arc::new(State { root: root.to_owned(), gate, large: Arc::clone(&large) });
         let server = Loopback::serve_at(port, move |request| {
             let state = Arc::clone(&state);
             async move { Ok(state.answer(request).await.unwrap_or_else(refuse)) }
         })
         .await;
-        Self { server, root: root.to_owned() }
+        Self { server, root: root.to_owned(), large }
     }
 
     /// Makes `owner/name`, with a first commit on `main`.
@@ -141,6 +146,7 @@ impl GitHost {
 struct State {
     root: PathBuf,
     gate: Arc<dyn Gate>,
+    large: Arc<Large>,
 }
 
 /// One of the four requests of git's smart HTTP protocol.
@@ -156,6 +162,9 @@ impl State {
         let (parts, mut body) = request.into_parts();
         let (user, token) = credential(&parts.headers)
             .ok_or_else(|| Refusal::bad_credential("this host needs a credential"))?;
+        if let Some(repo) = large(&parts) {
+            return self.batch(token, repo, body).await;
+        }
         let wanted = Wanted::of(&parts).ok_or_else(not_found)?;
 
         let mut taken = Bytes::new();
@@ -191,6 +200,26 @@ impl State {
             cgi::Call { root: &self.root, path, user: &user, parts: &parts, taken, rest: body };
         Ok(cgi::run(call).await)
     }
+
+    async fn batch(
+        &self,
+        token: String,
+        repo: String,
+        body: Body,
+    ) -> Result<Response<Body>, Refusal> {
+        let asked = body.collect().await.map_err(|_| not_found())?.to_bytes().to_vec();
+        let upload = String::from_utf8_lossy(&asked).contains("\"upload\"");
+        let need = if upload { Need::Write } else { Need::Read };
+        self.gate.check(token, repo.clone(), need, vec![]).await?;
+        self.large.batch(&repo, asked).await
+    }
+}
+
+/// The repository of which large files are asked for.
+fn large(parts: &Parts) -> Option<String> {
+    let repo = parts.uri.path().strip_suffix(".git/info/lfs/objects/batch")?.strip_prefix('/')?;
+    let (owner, name) = repo.split_once('/')?;
+    (parts.method == Method::POST && is_name(owner) && is_name(name)).then(|| repo.to_owned())
 }
 
 impl Wanted {

@@ -15,6 +15,7 @@ pub mod github;
 pub mod github_front;
 pub mod golden;
 pub mod issuer;
+pub mod large_files;
 pub mod load;
 pub mod log_bench;
 pub mod loopback;

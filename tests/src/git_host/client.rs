@@ -54,9 +54,24 @@ impl GitClient {
 
     /// Runs `git` with these words in a folder below the home.
     pub async fn run(&self, folder: &str, words: &[&str]) -> GitRun {
+        self.ran(folder, words, false).await
+    }
+
+    /// The same, with all that git and its helpers tell of their calls put into the file `trace` of the home.
+    pub async fn traced(&self, folder: &str, words: &[&str]) -> GitRun {
+        self.ran(folder, words, true).await
+    }
+
+    async fn ran(&self, folder: &str, words: &[&str], traced: bool) -> GitRun {
         let mut command = Command::new(&self.program);
         for (key, value) in &self.config {
             command.arg("-c").arg(format!("{key}={value}"));
+        }
+        if traced {
+            let file = self.home.join("trace");
+            for name in ["GIT_TRACE", "GIT_TRACE_CURL", "GIT_CURL_VERBOSE"] {
+                command.env(name, &file);
+            }
         }
         let output = command
             .args(words)

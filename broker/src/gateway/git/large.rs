@@ -220,11 +220,33 @@ impl Asked<'_> {
                 return Err(Told::new(StatusCode::FORBIDDEN, why));
             }
         };
-        taken.and_then(|taken| large::said(&taken, batch)).ok_or_else(|| {
+        let mut said = taken.and_then(|taken| large::said(&taken, batch)).ok_or_else(|| {
             transfer.cut("the upstream's answer is not understood");
             let words = "the upstream's answer about large files is not understood";
             Told::new(StatusCode::BAD_GATEWAY, words)
-        })
+        })?;
+        for said in &mut said {
+            let addresses = said.to.iter().chain(&said.verify);
+            let unknown = addresses.map(|there| self.unknown(there)).find_map(|words| words);
+            if let Some(words) = unknown {
+                said.to = None;
+                said.error = Some((StatusCode::FORBIDDEN.as_u16(), words));
+            }
+        }
+        Ok(said)
+    }
+
+    /// What to do about an address that is not one of the upstream's; `None` if it is.
+    fn unknown(&self, there: &Address) -> Option<String> {
+        if self.way.large_file(&there.url).is_some() {
+            return None;
+        }
+        let host = reqwest::Url::parse(there.url.expose()).ok();
+        let host = host.map(|url| url.origin().ascii_serialization());
+        Some(format!(
+            "it keeps large files at {}, which nobody named; its platform team adds that to `large_files` of the upstream",
+            host.as_deref().unwrap_or("no address")
+        ))
     }
 
     /// Calls where the upstream says.
@@ -243,12 +265,7 @@ impl Asked<'_> {
             Told::new(StatusCode::BAD_GATEWAY, &words)
         };
         let (url, own) = self.way.large_file(&there.url).ok_or_else(|| {
-            let host = reqwest::Url::parse(there.url.expose()).ok();
-            let host = host.map_or_else(|| "nowhere".to_owned(), |url| url.origin().ascii_serialization());
-            let words = format!(
-                "`{upstream}` keeps large files at {host}; its platform team adds that to `large_files` of the upstream"
-            );
-            odd("large files are elsewhere", words)
+            odd("large files are elsewhere", self.unknown(there).unwrap_or_default())
         })?;
         for (name, value) in &there.headers {
             let name = HeaderName::try_from(name.as_str()).ok();
