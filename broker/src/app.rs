@@ -5,6 +5,8 @@ mod reviewing;
 mod telling;
 mod upkeep;
 
+pub(crate) use build::seal_key;
+
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
 use jeton_proto::v1::{

@@ -2,10 +2,16 @@
 
 mod show_log;
 
-use std::{io::Write, path::PathBuf, process::ExitCode};
+use std::{
+    io::{Read, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
+use jeton_domain::{scope::Upstream, secret::Secret};
 use tokio::signal::unix::{SignalKind, signal};
+use zeroize::Zeroizing;
 
 use crate::{
     app::{self, AppError},
@@ -44,6 +50,15 @@ enum Command {
         /// The configuration, in TOML.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
+    },
+    /// Seal the key of an upstream of the kind "static-key", read from the input, into its file.
+    SealKey {
+        /// The configuration, in TOML.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// The upstream.
+        #[arg(value_parser = Upstream::parse)]
+        upstream: Upstream,
     },
     /// Show the log of a store file, also of a running broker, and check that each entry fits the tree.
     Log {
@@ -100,6 +115,22 @@ fn run(command: Command) -> Result<(), AppError> {
                 say(&format!("{}: {odd}", config.display()));
             }
             say(&format!("{}: good", config.display()));
+            Ok(())
+        }
+        Command::SealKey { config, upstream } => {
+            let config = load(&config)?;
+            let mut text = Zeroizing::new(String::new());
+            // Why bounded: whatever is longer is no key.
+            let mut input = std::io::stdin().lock().take(64 * 1024);
+            input
+                .read_to_string(&mut text)
+                .map_err(|error| AppError::Unusable(format!("the key can't be read: {error}")))?;
+            let key = Secret::new(text.trim().to_owned());
+            let file = app::seal_key(&config, &upstream, &key)?;
+            say(&format!(
+                "the key of `{upstream}` is sealed in {}; start jetond again",
+                file.display()
+            ));
             Ok(())
         }
         Command::Log { store, json } => show_log::show_log(&store, json),

@@ -74,7 +74,7 @@ use crate::{
     signer::{KeyRing, log_key::LogKey, status::StatusLists, token::SignedMinter},
     store::{SessionRecord, Store, StoreError, index::LogIndex},
     telemetry::Metrics,
-    upstream::{CredentialKind, MintError, Minter},
+    upstream::{CredentialKind, MintError, Minter, kept::KeptKey},
 };
 
 /// How credentials for one upstream come to be.
@@ -83,6 +83,8 @@ pub enum Source {
     Minted(Arc<dyn Minter>),
     /// The broker signs them.
     Signed(Arc<SignedMinter>),
+    /// There is one, which the broker keeps.
+    Kept(Arc<KeptKey>),
 }
 
 impl Source {
@@ -92,6 +94,7 @@ impl Source {
         match self {
             Self::Minted(_) => CredentialKind::GithubInstallationToken,
             Self::Signed(_) => CredentialKind::SignedJwt,
+            Self::Kept(_) => CredentialKind::StaticKey,
         }
     }
 }

@@ -1,18 +1,25 @@
 //! The port to upstreams: systems that credentials open, each behind a minter.
 
 pub mod github;
+pub mod kept;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jeton_domain::{
     decision::Delivery,
+    grant::Grant,
+    id::GrantId,
+    permit::Permit,
     scope::{Action, Scope},
     secret::Secret,
     ttl::Timestamp,
 };
 
-use crate::store::{Issued, RecordedPermit};
+use crate::{
+    signer::{Confirmation, token::SigningError},
+    store::{Issued, RecordedPermit},
+};
 
 /// What kind of secret a credential is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +28,8 @@ pub enum CredentialKind {
     GithubInstallationToken,
     /// JWT signed by the broker (RFC 9068).
     SignedJwt,
+    /// A key that the broker keeps, and that never leaves it.
+    StaticKey,
 }
 
 impl CredentialKind {
@@ -30,6 +39,7 @@ impl CredentialKind {
         match self {
             Self::GithubInstallationToken => "github_installation_token",
             Self::SignedJwt => "signed_jwt",
+            Self::StaticKey => "static_key",
         }
     }
 }
@@ -59,12 +69,15 @@ impl Minted {
     }
 
     /// Lets the credential go to the agent, given the proof that its record is durable; `None` if that
-    /// says that it is for the gateway.
+    /// says that it is for the gateway. A key that is kept goes to nobody.
     #[must_use]
     pub fn release(self, proof: &Issued) -> Option<Credential> {
-        match proof.grant().delivery {
-            Delivery::Direct => Some(self.out()),
-            Delivery::Gateway => None,
+        match (proof.grant().delivery, self.kind) {
+            (Delivery::Gateway, _) | (Delivery::Direct, CredentialKind::StaticKey) => None,
+            (
+                Delivery::Direct,
+                CredentialKind::GithubInstallationToken | CredentialKind::SignedJwt,
+            ) => Some(self.out()),
         }
     }
 
@@ -166,6 +179,32 @@ pub enum Standing {
     Gone,
     /// It opens something else: in words.
     Other(String),
+}
+
+/// Makes credentials without asking anybody, so that none can get lost on its way.
+pub trait Local: Send + Sync {
+    /// Makes the credential of a permit that is about to be recorded as `grant`.
+    ///
+    /// # Errors
+    /// When the permit is for another upstream, or a key fails.
+    fn make(
+        &self,
+        grant: GrantId,
+        permit: &Permit,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError>;
+
+    /// Makes the credential of an active grant once more, for a safe retry.
+    ///
+    /// # Errors
+    /// When the grant is not active or of another upstream, or a key fails.
+    fn again(
+        &self,
+        grant: &Grant,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError>;
 }
 
 /// Obtains, checks and takes back credentials at one upstream.

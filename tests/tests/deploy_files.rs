@@ -30,6 +30,7 @@ fn the_example_configuration_is_good_and_shows_every_kind_of_everything() {
     assert_eq!(config.upstreams.len(), 2);
     let kinds = config.upstreams.iter().map(|upstream| match &upstream.kind {
         UpstreamKind::GithubApp { app_id, .. } => format!("github-app {app_id}"),
+        UpstreamKind::StaticKey { actions, .. } => format!("static-key {}", actions.len()),
         UpstreamKind::Signed { actions, .. } => format!("signed {}", actions.len()),
     });
     assert_eq!(kinds.collect::<Vec<_>>(), ["github-app 123456", "signed 2"]);

@@ -1,7 +1,8 @@
 //! Which call of an API is what: a method and a path, mapped to a resource and an action.
 //!
 //! A path is looked at as it is sent: it must be written in the one way that needs no decoding but of what
-//! can't be written otherwise. So nobody on the way reads another path than the one that was decided.
+//! can't be written otherwise. So nobody on the way reads another path than the one that was decided. What
+//! some clients encode though they need not, such as `@` and `:`, may be written both ways, and is the same.
 
 use std::collections::BTreeSet;
 

@@ -487,6 +487,8 @@ pub(super) fn credential(credential: Credential) -> v1::Credential {
     let kind = match credential.kind {
         CredentialKind::GithubInstallationToken => v1::CredentialKind::GithubInstallationToken,
         CredentialKind::SignedJwt => v1::CredentialKind::SignedJwt,
+        // Never seen: a key that is kept is not released.
+        CredentialKind::StaticKey => v1::CredentialKind::Unspecified,
     };
     v1::Credential {
         secret: credential.secret.expose().to_owned(),

@@ -1,7 +1,15 @@
 //! From a configuration to the parts of a running broker.
 
-use std::{collections::HashMap, fs, path::Path, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs,
+    io::Write,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use jeton_domain::{
     audit::Event,
     decision::Rules,
@@ -59,7 +67,10 @@ use crate::{
     },
     store::{Store, archive::Archive, index::LogIndex, sqlite::SqliteStore},
     telemetry::Metrics,
-    upstream::github::{GithubConfig, GithubMinter},
+    upstream::{
+        github::{GithubConfig, GithubMinter},
+        kept::{self, KeptKey},
+    },
     webhook::Webhook,
     witness::Outside,
 };
@@ -80,8 +91,8 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, AppError> {
     let now = SystemClock::starting_at(Timestamp::from_millis(0)).now();
     let keys = key_ring(config, now)?;
     TlsState::load(config.grpc.tls.clone()).map_err(unusable)?;
-    read_key(&config.keys.sealing)?;
-    let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])))?;
+    let sealer = sealer(&read_key(&config.keys.sealing)?)?;
+    let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])), &sealer)?;
     // Why not as a broker does: that keeps what it loads.
     let rules = PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
     authenticator(config, &config.grpc.external_urls, config.grpc.listen.port())?;
@@ -117,7 +128,8 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     let keys = key_ring(config, clock.now())?;
     let log_key = LogKey::open(&config.audit.key, config.audit.name.clone()).map_err(unusable)?;
     let status = Arc::new(status_lists(&root));
-    let sources = sources(config, &keys, &status)?;
+    let sealer = sealer(&root)?;
+    let sources = sources(config, &keys, &status, &sealer)?;
     let policies = Arc::new(policies(config, &sources)?);
     let index = LogIndex::open(&config.store, &*store).await.map_err(unusable)?;
     let broker = Arc::new(Broker {
@@ -125,7 +137,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         clock,
         policies,
         sources,
-        sealer: Sealer::new(&derive(&root, "seal")).map_err(unusable)?,
+        sealer,
         fingerprints: FingerprintKey::new(&derive(&root, "fingerprint")),
         handles: Handles::new(&derive(&root, "handle")),
         metrics: Arc::new(Metrics::new()),
@@ -221,6 +233,7 @@ fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vocabulary {
     let actions = |source: &Source| match source {
         Source::Minted(minter) => minter.actions(),
         Source::Signed(minter) => minter.config().actions.clone(),
+        Source::Kept(key) => key.actions().to_vec(),
     };
     let known: Vec<_> =
         sources.iter().map(|(name, source)| (name.clone(), actions(source))).collect();
@@ -247,11 +260,14 @@ fn sources(
     config: &Config,
     keys: &Arc<KeyRing>,
     status: &Arc<StatusLists>,
+    sealer: &Sealer,
 ) -> Result<HashMap<Upstream, Source>, AppError> {
     config
         .upstreams
         .iter()
-        .map(|upstream| Ok((upstream.name.clone(), source(config, upstream, keys, status)?)))
+        .map(|upstream| {
+            Ok((upstream.name.clone(), source(config, upstream, keys, status, sealer)?))
+        })
         .collect()
 }
 
@@ -260,6 +276,7 @@ fn source(
     upstream: &UpstreamConfig,
     keys: &Arc<KeyRing>,
     status: &Arc<StatusLists>,
+    sealer: &Sealer,
 ) -> Result<Source, AppError> {
     let name = upstream.name.clone();
     match &upstream.kind {
@@ -276,6 +293,11 @@ fn source(
                 Arc::clone(keys),
                 Arc::clone(status),
             ))))
+        }
+        UpstreamKind::StaticKey { key, actions } => {
+            let kept = read_sealed(sealer, &name, key)?;
+            let kept = KeptKey::new(name, kept, actions.clone()).map_err(unusable)?;
+            Ok(Source::Kept(Arc::new(kept)))
         }
         UpstreamKind::GithubApp { api, app_id, private_key, reconcile_every: _ } => {
             let pem = read_private(private_key)?;
@@ -380,6 +402,49 @@ fn read_private(path: &Path) -> Result<Secret, AppError> {
         )));
     }
     fs::read_to_string(path).map(Secret::new).map_err(failed)
+}
+
+fn sealer(root: &[u8; 32]) -> Result<Sealer, AppError> {
+    Sealer::new(&derive(root, "seal")).map_err(unusable)
+}
+
+/// Reads the key of an upstream, as it was sealed.
+fn read_sealed(sealer: &Sealer, upstream: &Upstream, file: &Path) -> Result<Secret, AppError> {
+    // Why an error of the same words: a file with the bare key must not be taken for a good one.
+    let wrong = || AppError::Unusable(kept::does_not_open(file, upstream));
+    let text = fs::read_to_string(file).map_err(|_| wrong())?;
+    let sealed = STANDARD.decode(text.trim()).map_err(|_| wrong())?;
+    sealer.open_key(&sealed, &kept::place(upstream)).ok_or_else(wrong)
+}
+
+/// Seals the key of an upstream into the file that the configuration names. Gives that.
+pub(crate) fn seal_key(
+    config: &Config,
+    upstream: &Upstream,
+    key: &Secret,
+) -> Result<PathBuf, AppError> {
+    crypto::install();
+    let known = config.upstreams.iter().find(|known| known.name == *upstream);
+    let Some(UpstreamConfig { kind: UpstreamKind::StaticKey { key: file, .. }, .. }) = known else {
+        return Err(AppError::Unusable(format!(
+            "the configuration names no upstream `{upstream}` of the kind \"static-key\""
+        )));
+    };
+    kept::usable(key).map_err(unusable)?;
+    let sealer = sealer(&read_key(&config.keys.sealing)?)?;
+    let sealed = sealer.seal_key(key, &kept::place(upstream)).map_err(unusable)?;
+    let failed = |error: std::io::Error| {
+        AppError::Unusable(format!("`{}` can't be written: {error}", file.display()))
+    };
+    // Why beside and then in its place: a broker that starts meanwhile finds the old one or the new one.
+    let beside = file.with_extension("new");
+    let mut out = fs::OpenOptions::new();
+    let out = out.write(true).create(true).truncate(true).mode(0o600).open(&beside);
+    let mut out = out.map_err(failed)?;
+    writeln!(out, "{}", STANDARD.encode(sealed)).map_err(failed)?;
+    out.sync_all().map_err(failed)?;
+    fs::rename(&beside, file).map_err(failed)?;
+    Ok(file.clone())
 }
 
 /// Where the state of tokens is told. Why a key that stays: a token is signed again with the same claims.

@@ -8,7 +8,10 @@ use std::{
 use reqwest::Url;
 
 use super::{address, external_url, reader::Section};
-use crate::limits::{FILE_MIB, PUSH_MIB};
+use crate::{
+    limits::{FILE_MIB, PUSH_MIB},
+    upstream::kept::KeyHeader,
+};
 
 /// Bytes of a MiB.
 const MIB: u64 = 1024 * 1024;
@@ -36,6 +39,8 @@ pub struct Reach {
     pub api: Option<Url>,
     /// Where it keeps large files, if not there: `https://HOST`, and no path.
     pub large_files: Vec<Url>,
+    /// How it takes a key that never changes.
+    pub key: KeyHeader,
     /// The CA of its certificates, in PEM; without it those that the web trusts.
     pub ca: Option<PathBuf>,
 }
@@ -65,6 +70,7 @@ pub(super) fn reach(section: &Section<'_>, folder: &Path, api: Option<Url>) -> R
         git: section.parse("git", base_url),
         api,
         large_files: section.parse_all("large_files", host_url),
+        key: KeyHeader::default(),
         ca: section.file("ca", folder),
     }
 }

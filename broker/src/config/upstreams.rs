@@ -15,7 +15,10 @@ use super::{
     gateway::{self, Reach},
     reader::Section,
 };
-use crate::limits::{CONFIG_TABLES, RECONCILE_SECONDS};
+use crate::{
+    limits::{CONFIG_TABLES, RECONCILE_SECONDS},
+    upstream::kept::KeyHeader,
+};
 
 /// A system that credentials open.
 pub struct UpstreamConfig {
@@ -32,7 +35,7 @@ impl UpstreamConfig {
     fn audience(&self) -> Option<&str> {
         match &self.kind {
             UpstreamKind::Signed { audience, .. } => Some(audience),
-            UpstreamKind::GithubApp { .. } => None,
+            UpstreamKind::GithubApp { .. } | UpstreamKind::StaticKey { .. } => None,
         }
     }
 }
@@ -47,6 +50,13 @@ pub enum UpstreamKind {
         actions: Vec<Action>,
         /// Who may ask whether one of its tokens is good; empty: every verifier.
         verifiers: Vec<NamePattern>,
+    },
+    /// It knows a key that never changes, which only the gateway puts into calls.
+    StaticKey {
+        /// The file of the key, sealed.
+        key: PathBuf,
+        /// What can be done there.
+        actions: Vec<Action>,
     },
     /// GitHub, by a GitHub App.
     GithubApp {
@@ -86,12 +96,24 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Vec<UpstreamConfig> {
     found
 }
 
+fn actions(section: &Section<'_>) -> Vec<Action> {
+    let actions = section.parse_all("actions", Action::parse);
+    if actions.is_empty() {
+        section.wrong(
+            "actions",
+            "there is none; list what can be done there, such as [\"contents:read\"]",
+        );
+    }
+    actions
+}
+
 fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig> {
     let name = section.parse("name", Upstream::parse);
     let name = section.require("name", name, "write a short name, such as \"github\"");
     let kind = section.string("kind");
-    let kind = section.require("kind", kind, "write \"signed\" or \"github-app\"");
+    let kind = section.require("kind", kind, "write \"signed\", \"static-key\" or \"github-app\"");
     let api_url;
+    let mut header = None;
     let kind = match kind.as_deref() {
         Some("signed") => {
             api_url = section.parse("api", gateway::base_url);
@@ -101,15 +123,21 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
                 audience,
                 "write what the resource server calls itself, such as \"https://git.acme.dev\"",
             );
-            let actions = section.parse_all("actions", Action::parse);
-            if actions.is_empty() {
-                section.wrong(
-                    "actions",
-                    "there is none; list what can be done there, such as [\"contents:read\"]",
-                );
-            }
+            let actions = actions(section);
             let verifiers = section.parse_all("verifiers", NamePattern::parse);
             audience.map(|audience| UpstreamKind::Signed { audience, actions, verifiers })
+        }
+        Some("static-key") => {
+            api_url = section.parse("api", gateway::base_url);
+            let key = section.file("key", folder);
+            let key = section.require(
+                "key",
+                key,
+                "write the file of the key as `jetond seal-key` makes it",
+            );
+            header = section.parse("header", KeyHeader::parse);
+            let actions = actions(section);
+            key.map(|key| UpstreamKind::StaticKey { key, actions })
         }
         Some("github-app") => {
             let api = section.string("api").unwrap_or_else(|| "https://api.github.com".to_owned());
@@ -137,13 +165,16 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
         Some(other) => {
             section.wrong(
                 "kind",
-                &format!("`{other}` is not known; write \"signed\" or \"github-app\""),
+                &format!(
+                    "`{other}` is not known; write \"signed\", \"static-key\" or \"github-app\""
+                ),
             );
             return None;
         }
         None => return None,
     };
-    let reach = gateway::reach(section, folder, api_url);
+    let mut reach = gateway::reach(section, folder, api_url);
+    reach.key = header.unwrap_or_default();
     section.finish();
     Some(UpstreamConfig { name: name?, kind: kind?, reach })
 }

@@ -86,11 +86,27 @@ impl Outward {
         known.then_some((url, own))
     }
 
+    /// The credential as its upstream takes it. Why Basic for one of GitHub: its git side takes nothing else.
+    fn shown(&self, credential: &Credential) -> Option<(HeaderName, HeaderValue)> {
+        let secret = credential.secret.expose();
+        let text = Zeroizing::new(match credential.kind {
+            CredentialKind::StaticKey => return self.reach.key.with(&credential.secret),
+            CredentialKind::GithubInstallationToken => {
+                let pair = Zeroizing::new(format!("x-access-token:{secret}"));
+                format!("Basic {}", STANDARD.encode(pair.as_bytes()))
+            }
+            CredentialKind::SignedJwt => format!("Bearer {secret}"),
+        });
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some((header::AUTHORIZATION, value))
+    }
+
     /// Calls, and gives the answer as soon as it begins.
     pub(super) async fn call(&self, call: Call<'_>) -> Result<Response, reqwest::Error> {
         let Call { method, url, mut headers, credential, body } = call;
-        if let Some(value) = credential.and_then(authorization) {
-            headers.insert(header::AUTHORIZATION, value);
+        if let Some((name, value)) = credential.and_then(|credential| self.shown(credential)) {
+            headers.insert(name, value);
         }
         let mut request = self.client.request(method, url).headers(headers);
         if let Some(body) = body {
@@ -98,21 +114,6 @@ impl Outward {
         }
         request.send().await
     }
-}
-
-/// The credential as its upstream takes it. Why Basic for one of GitHub: its git side takes nothing else.
-fn authorization(credential: &Credential) -> Option<HeaderValue> {
-    let secret = credential.secret.expose();
-    let text = Zeroizing::new(match credential.kind {
-        CredentialKind::GithubInstallationToken => {
-            let pair = Zeroizing::new(format!("x-access-token:{secret}"));
-            format!("Basic {}", STANDARD.encode(pair.as_bytes()))
-        }
-        CredentialKind::SignedJwt => format!("Bearer {secret}"),
-    });
-    let mut value = HeaderValue::from_str(&text).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 /// The headers of these names, each if it stands there once.

@@ -144,9 +144,13 @@ fn issued(oauth: &OAuth, granted: Granted, binding: Binding) -> Result<Response,
     let left = credential.dies.seconds().saturating_sub(oauth.broker.clock.now().seconds());
     let (kind, token_type) = match (credential.kind, binding) {
         (CredentialKind::SignedJwt, Binding::Jwk(_)) => (ACCESS_TOKEN, "DPoP"),
-        (CredentialKind::SignedJwt | CredentialKind::GithubInstallationToken, _) => {
-            (ACCESS_TOKEN, "Bearer")
-        }
+        // A key that is kept never comes here.
+        (
+            CredentialKind::SignedJwt
+            | CredentialKind::GithubInstallationToken
+            | CredentialKind::StaticKey,
+            _,
+        ) => (ACCESS_TOKEN, "Bearer"),
     };
     let body = json!({
         "access_token": credential.secret.expose(),
@@ -277,7 +281,7 @@ fn detailed(text: &str) -> Result<Scope, String> {
 fn target(broker: &Broker, form: &Form, scope: &Scope) -> Result<(), OAuthError> {
     let audience = match broker.sources.get(&scope.upstream) {
         Some(Source::Signed(minter)) => Some(minter.config().audience.as_str()),
-        Some(Source::Minted(_)) | None => None,
+        Some(Source::Minted(_) | Source::Kept(_)) | None => None,
     };
     for name in ["audience", "resource"] {
         let mut named = form.all(name);

@@ -26,8 +26,8 @@ use super::{
 };
 use crate::{
     limits::STREAM_PAUSE,
-    signer::token::SignedMinter,
     store::{Ending, SessionRecord, StoreError},
+    upstream::Local,
 };
 
 /// Longest time between two looks at a grant that waits.
@@ -76,8 +76,9 @@ async fn answered(
     match broker.source(&grant.scope.upstream)? {
         Source::Signed(minter) => {
             let confirmation = confirmation(record, grant.delivery);
-            repeat_signed(minter, issued, confirmation, broker.clock.now())
+            repeat_signed(&**minter, issued, confirmation, broker.clock.now())
         }
+        Source::Kept(key) => repeat_signed(&**key, issued, None, broker.clock.now()),
         Source::Minted(_) => repeat_minted(broker, issued).await,
     }
 }
@@ -125,7 +126,8 @@ async fn waiting(
         }
     };
     let granted = match source {
-        Source::Signed(minter) => sign(broker, record, minter, grant.id, permit).await,
+        Source::Signed(minter) => sign(broker, record, &**minter, grant.id, permit).await,
+        Source::Kept(key) => sign(broker, record, &**key, grant.id, permit).await,
         Source::Minted(minter) => {
             let (work, minter, id) = (Arc::clone(broker), Arc::clone(minter), grant.id);
             broker
@@ -151,12 +153,12 @@ fn ids(guards: &[Guard]) -> Vec<&PolicyId> {
 async fn sign(
     broker: &Broker,
     record: &SessionRecord,
-    minter: &SignedMinter,
+    minter: &dyn Local,
     id: GrantId,
     permit: Permit,
 ) -> Result<Granted, Refusal> {
     let minted = minter
-        .sign(id, &permit, confirmation(record, permit.delivery()), permit.decided())
+        .make(id, &permit, confirmation(record, permit.delivery()), permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let issue = broker.signed_record(&minted, &permit);
     let issued = broker.store.record_approved_signed(id, permit, issue).await?;

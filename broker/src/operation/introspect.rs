@@ -43,7 +43,7 @@ pub(super) fn verified<'a>(
 fn minter_of<'a>(broker: &'a Broker, audience: &str) -> Option<&'a SignedMinter> {
     broker.sources.values().find_map(|source| match source {
         Source::Signed(minter) if minter.config().audience == audience => Some(&**minter),
-        Source::Signed(_) | Source::Minted(_) => None,
+        Source::Signed(_) | Source::Minted(_) | Source::Kept(_) => None,
     })
 }
 

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     limits::{PASS_LEFT_SECONDS, PASS_TURN_LIFE, PASS_TURNS},
     store::{SessionRecord, StoreError},
-    upstream::{Credential, CredentialKind, Minted},
+    upstream::{Credential, CredentialKind, Local, Minted},
 };
 
 /// A grant, and its credential on the way to the upstream. The agent never sees that.
@@ -175,13 +175,16 @@ fn lasts(grant: &Grant, now: Timestamp) -> bool {
     }
 }
 
+fn again(local: &dyn Local, grant: &Grant, now: Timestamp) -> Result<Minted, Refusal> {
+    local.again(grant, None, now).map_err(|error| Refusal::Internal(error.to_string()))
+}
+
 /// Takes the credential of an active grant for the upstream.
 async fn open(broker: &Broker, id: GrantId) -> Result<Pass, Refusal> {
     let issued = broker.store.issued(id).await?;
     let minted = match broker.source(&issued.grant().scope.upstream)? {
-        Source::Signed(minter) => minter
-            .resign(issued.grant(), None, broker.clock.now())
-            .map_err(|error| Refusal::Internal(error.to_string()))?,
+        Source::Signed(minter) => again(&**minter, issued.grant(), broker.clock.now())?,
+        Source::Kept(key) => again(&**key, issued.grant(), broker.clock.now())?,
         Source::Minted(_) => {
             let Some((sealed, version, dies)) = broker.store.sealed(id).await? else {
                 return Err(Refusal::InProgress);

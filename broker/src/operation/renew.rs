@@ -17,9 +17,8 @@ use super::{
     seal::Place,
 };
 use crate::{
-    signer::token::SignedMinter,
     store::{SessionRecord, StoreError},
-    upstream::Minter,
+    upstream::{Local, Minter},
 };
 
 /// Decides the same scope again and replaces the credential.
@@ -71,7 +70,8 @@ pub async fn renew(
         }
     };
     match broker.source(&grant.scope.upstream)? {
-        Source::Signed(minter) => sign(broker, record, minter, &grant, permit).await,
+        Source::Signed(minter) => sign(broker, record, &**minter, &grant, permit).await,
+        Source::Kept(key) => sign(broker, record, &**key, &grant, permit).await,
         Source::Minted(minter) => {
             let work = mint(Arc::clone(broker), Arc::clone(minter), grant, permit);
             broker.mints.run(work).await
@@ -82,12 +82,12 @@ pub async fn renew(
 async fn sign(
     broker: &Broker,
     record: &SessionRecord,
-    minter: &SignedMinter,
+    minter: &dyn Local,
     grant: &Grant,
     permit: Permit,
 ) -> Result<Granted, Refusal> {
     let minted = minter
-        .sign(grant.id, &permit, confirmation(record, permit.delivery()), permit.decided())
+        .make(grant.id, &permit, confirmation(record, permit.delivery()), permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let issue = broker.signed_record(&minted, &permit);
     let issued = broker.store.record_renewed(grant.id, issue, permit.decided()).await?;

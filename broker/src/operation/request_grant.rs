@@ -19,12 +19,12 @@ use jeton_domain::{
 
 use super::{Broker, Caller, Refusal, Source, budgets, lift::decide_lifted, seal::Place};
 use crate::{
-    signer::{Confirmation, token::SignedMinter},
+    signer::Confirmation,
     store::{
         Failure, Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, SessionRecord, Signed,
         StoreError, Unusable,
     },
-    upstream::{Credential, CredentialKind, MintError, Minted, Minter},
+    upstream::{Credential, CredentialKind, Local, MintError, Minted, Minter},
 };
 
 /// What is asked for.
@@ -71,6 +71,9 @@ pub async fn request_grant(
         reason: ask.reason.clone(),
     };
     let now = broker.clock.now();
+    if let (Source::Kept(_), Delivery::Direct) = (source, ask.delivery) {
+        return deny(broker, record, &request, kept(broker, &ask.scope), now).await;
+    }
     let decision = decide_lifted(broker, &rules, record, &request, None, now)?;
     broker.metrics.decided(&decision);
     match decision {
@@ -91,7 +94,8 @@ pub async fn request_grant(
         }
         Decision::Permit(permit) => {
             let granted = match source {
-                Source::Signed(minter) => sign(broker, record, minter, permit, ask).await,
+                Source::Signed(minter) => sign(broker, record, &**minter, permit, ask).await,
+                Source::Kept(key) => sign(broker, record, &**key, permit, ask).await,
                 Source::Minted(minter) => {
                     let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
                     broker.mints.run(work).await
@@ -122,6 +126,20 @@ pub(super) async fn spent(
     let reason = over.to_string();
     let denial = Denial { layer: Layer::Budget, reason, decided_by, requestable: vec![] };
     deny(broker, record, request, denial, now).await
+}
+
+/// Why nobody gets a key that is kept.
+fn kept(broker: &Broker, scope: &Scope) -> Denial {
+    let reason = format!(
+        "`{}` is opened by a key that never leaves the broker; call it through the gateway, or ask for a grant for that (--for-gateway)",
+        scope.upstream
+    );
+    let decided_by = DecidedBy {
+        policies: vec![],
+        policy_hash: broker.policies.current().hash().into(),
+        approvals: vec![],
+    };
+    Denial { layer: Layer::Policy, reason, decided_by, requestable: vec![] }
 }
 
 /// Records a refusal and tells it.
@@ -188,18 +206,18 @@ async fn pend(
     Ok(Granted { grant: recorded, credential: None })
 }
 
-/// The broker signs: intent and issue are one commit.
+/// The broker makes it by itself: intent and issue are one commit.
 async fn sign(
     broker: &Broker,
     record: &SessionRecord,
-    minter: &SignedMinter,
+    minter: &dyn Local,
     permit: Permit,
     ask: Ask,
 ) -> Result<Granted, Refusal> {
     let id = broker.store.reserve_grant();
     let confirmation = confirmation(record, permit.delivery());
     let minted = minter
-        .sign(id, &permit, confirmation, permit.decided())
+        .make(id, &permit, confirmation, permit.decided())
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let issue = broker.signed_record(&minted, &permit);
     match broker.store.record_signed(id, permit, ask.request_id.clone(), issue).await? {
@@ -304,7 +322,7 @@ pub(super) async fn mint_once(
 
 /// Answers a retry of a request whose credential the broker signed: the same token again.
 pub(super) fn repeat_signed(
-    minter: &SignedMinter,
+    minter: &dyn Local,
     issued: Issued,
     confirmation: Option<Confirmation>,
     now: Timestamp,
@@ -313,7 +331,7 @@ pub(super) fn repeat_signed(
         return Ok(Granted { grant: issued.into_grant(), credential: None });
     }
     let minted = minter
-        .resign(issued.grant(), confirmation, now)
+        .again(issued.grant(), confirmation, now)
         .map_err(|error| Refusal::Internal(error.to_string()))?;
     let credential = minted.release(&issued);
     Ok(Granted { grant: issued.into_grant(), credential })

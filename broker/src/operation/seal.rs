@@ -77,6 +77,20 @@ impl Sealer {
         plain.try_into().ok().map(u64::from_be_bytes)
     }
 
+    /// Seals a key that an upstream never changes, for a file.
+    ///
+    /// # Errors
+    /// When the cipher fails.
+    pub fn seal_key(&self, key: &Secret, place: &[u8]) -> Result<Vec<u8>, Refusal> {
+        self.seal_bytes(key.expose().as_bytes(), place)
+    }
+
+    /// Opens such a key. `None` if it was sealed for another place, by another key, or not at all.
+    #[must_use]
+    pub fn open_key(&self, sealed: &[u8], place: &[u8]) -> Option<Secret> {
+        String::from_utf8(self.open_bytes(sealed, place)?).ok().map(Secret::new)
+    }
+
     fn seal_bytes(&self, plain: &[u8], place: &[u8]) -> Result<Vec<u8>, Refusal> {
         let nonce: [u8; NONCE_LEN] = crypto::random();
         let mut bytes = plain.to_vec();

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     crypto::{jws, private_key::SignError},
-    upstream::{CredentialKind, Minted},
+    upstream::{CredentialKind, Local, Minted},
 };
 
 /// An upstream that trusts the broker's signature.
@@ -88,56 +88,6 @@ impl SignedMinter {
         &self.config
     }
 
-    /// Signs the token of a permit that is about to be recorded as `grant`.
-    ///
-    /// # Errors
-    /// When the permit is for another upstream, or the key fails.
-    pub fn sign(
-        &self,
-        grant: GrantId,
-        permit: &Permit,
-        confirmation: Option<Confirmation>,
-        now: Timestamp,
-    ) -> Result<Minted, SigningError> {
-        let subject = Subject {
-            grant,
-            session: permit.session(),
-            agent: permit.agent(),
-            person: permit.person(),
-            chain: permit.chain(),
-            scope: permit.scope(),
-            ttl: permit.ttl(),
-            until: permit.deadline(),
-        };
-        self.token(&subject, confirmation, now)
-    }
-
-    /// Signs the token of an active grant once more: the same claims, for a safe retry.
-    ///
-    /// # Errors
-    /// When the grant is not active or of another upstream, or the key fails.
-    pub fn resign(
-        &self,
-        grant: &Grant,
-        confirmation: Option<Confirmation>,
-        now: Timestamp,
-    ) -> Result<Minted, SigningError> {
-        let GrantState::Active { until } = grant.state else {
-            return Err(SigningError::NotActive(grant.state.phase().word()));
-        };
-        let subject = Subject {
-            grant: grant.id,
-            session: grant.session,
-            agent: &grant.agent,
-            person: grant.person.as_ref(),
-            chain: &grant.chain,
-            scope: &grant.scope,
-            ttl: grant.ttl,
-            until,
-        };
-        self.token(&subject, confirmation, now)
-    }
-
     /// Checks a token of this upstream. Whether its grant is still active is the store's to say.
     ///
     /// # Errors
@@ -189,5 +139,49 @@ impl SignedMinter {
         let key = self.ring.active(now);
         let token = jws::sign(key.header(), &claims, key.private())?;
         Ok(Minted::new(token, CredentialKind::SignedJwt, Timestamp::from_seconds(exp)))
+    }
+}
+
+impl Local for SignedMinter {
+    fn make(
+        &self,
+        grant: GrantId,
+        permit: &Permit,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError> {
+        let subject = Subject {
+            grant,
+            session: permit.session(),
+            agent: permit.agent(),
+            person: permit.person(),
+            chain: permit.chain(),
+            scope: permit.scope(),
+            ttl: permit.ttl(),
+            until: permit.deadline(),
+        };
+        self.token(&subject, confirmation, now)
+    }
+
+    fn again(
+        &self,
+        grant: &Grant,
+        confirmation: Option<Confirmation>,
+        now: Timestamp,
+    ) -> Result<Minted, SigningError> {
+        let GrantState::Active { until } = grant.state else {
+            return Err(SigningError::NotActive(grant.state.phase().word()));
+        };
+        let subject = Subject {
+            grant: grant.id,
+            session: grant.session,
+            agent: &grant.agent,
+            person: grant.person.as_ref(),
+            chain: &grant.chain,
+            scope: &grant.scope,
+            ttl: grant.ttl,
+            until,
+        };
+        self.token(&subject, confirmation, now)
     }
 }

@@ -21,11 +21,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{NOW, after, ring};
-use crate::signer::{
-    Confirmation, KeyRing, SigningAlgorithm,
-    status::StatusLists,
-    token::{SignedConfig, SignedMinter, SigningError},
-    verify::{TokenError, VerifiedClaims},
+use crate::{
+    signer::{
+        Confirmation, KeyRing, SigningAlgorithm,
+        status::StatusLists,
+        token::{SignedConfig, SignedMinter, SigningError},
+        verify::{TokenError, VerifiedClaims},
+    },
+    upstream::Local,
 };
 
 const SCOPE: &str = "orders:eu/invoices read:all,write:own ref=agent/*";
@@ -158,7 +161,7 @@ fn a_token_says_all_of_its_grant_and_others_can_check_it_by_the_published_keys()
         let (_folder, ring, minter) = minter(algorithm);
         let bound = Confirmation::of(&Binding::Certificate(Thumbprint([1; 32])));
         let minted =
-            minter.sign(grant_id(), &permit(Some("ana@acme.dev")), bound, after(1)).unwrap();
+            minter.make(grant_id(), &permit(Some("ana@acme.dev")), bound, after(1)).unwrap();
         assert_eq!(minted.dies(), after(300));
         let token = minted.sealable().expose();
         assert_eq!(
@@ -208,7 +211,7 @@ fn without_a_person_or_a_key_the_agent_is_the_subject_and_nothing_is_claimed_for
         (Binding::Jwk(Thumbprint([0; 32])), Some(json!({"jkt": "A".repeat(43)}))),
     ] {
         let confirmation = Confirmation::of(&binding);
-        let minted = minter.sign(grant_id(), &permit(None), confirmation, after(1)).unwrap();
+        let minted = minter.make(grant_id(), &permit(None), confirmation, after(1)).unwrap();
         let claims = as_others_see(&ring, minted.sealable().expose(), Algorithm::EdDSA);
         assert_eq!((claims["sub"].as_str(), claims.get("act")), (Some("bot"), None));
         assert_eq!(claims.get("cnf"), cnf.as_ref());
@@ -221,13 +224,13 @@ fn without_a_person_or_a_key_the_agent_is_the_subject_and_nothing_is_claimed_for
 fn a_safe_retry_gets_the_same_token_and_only_while_the_grant_is_active() {
     let (_folder, _ring, minter) = minter(SigningAlgorithm::EdDsa);
     let permit = permit(Some("ana@acme.dev"));
-    let first = minter.sign(grant_id(), &permit, None, after(1)).unwrap();
+    let first = minter.make(grant_id(), &permit, None, after(1)).unwrap();
     let active = grant_of(&permit, GrantState::Active { until: permit.deadline() });
-    let again = minter.resign(&active, None, after(200)).unwrap();
+    let again = minter.again(&active, None, after(200)).unwrap();
     assert!(again.sealable().is(first.sealable()));
     assert_eq!(again.dies(), first.dies());
     let minting = grant_of(&permit, GrantState::Minting { since: after(0) });
-    let error = minter.resign(&minting, None, after(1)).err();
+    let error = minter.again(&minting, None, after(1)).err();
     assert_eq!(error, Some(SigningError::NotActive("minting")));
 }
 
@@ -242,7 +245,7 @@ fn a_scope_of_another_upstream_is_never_signed_for() {
         issuer: "https://jeton.example".into(),
     };
     let error = SignedMinter::new(config, ring, status())
-        .sign(grant_id(), &permit(None), None, after(1))
+        .make(grant_id(), &permit(None), None, after(1))
         .err();
     assert_eq!(error, Some(SigningError::Upstream(Upstream::parse("orders").unwrap())));
 }
@@ -250,7 +253,7 @@ fn a_scope_of_another_upstream_is_never_signed_for() {
 #[test]
 fn a_token_outlives_the_change_of_keys_but_not_the_end_of_its_key() {
     let (_folder, ring, minter) = minter(SigningAlgorithm::EdDsa);
-    let minted = minter.sign(grant_id(), &permit(None), None, after(1)).unwrap();
+    let minted = minter.make(grant_id(), &permit(None), None, after(1)).unwrap();
     let token = minted.sealable().expose();
     ring.rotate(after(2)).unwrap();
     assert!(verified(&minter, token, after(299)).is_ok());
