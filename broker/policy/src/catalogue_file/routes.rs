@@ -1,9 +1,10 @@
 //! The routes of the catalogue: which call of an API is what action on which resource.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jeton_domain::{
-    route::{Route, RouteParts},
+    deed::OperationKind,
+    route::{Constant, Route, RouteParts, TermsParts},
     scope::{Action, Upstream},
 };
 use serde::Deserialize;
@@ -20,11 +21,61 @@ pub(super) struct RawRoute {
     resource: String,
     action: Action,
     query: Option<BTreeSet<String>>,
+    graphql: Option<OperationKind>,
+    #[serde(default)]
+    fields: BTreeSet<String>,
+    #[serde(default)]
+    arguments: BTreeMap<String, String>,
+    body: Option<BTreeSet<String>>,
+    #[serde(default)]
+    r#where: BTreeMap<String, OneOrMore>,
+}
+
+/// What may stand at a place of a body.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "write a string, a whole number, true or false, or a list of them")]
+enum OneOrMore {
+    One(RawConstant),
+    More(Vec<RawConstant>),
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum RawConstant {
+    Text(String),
+    Whole(i64),
+    Bool(bool),
+}
+
+impl From<RawConstant> for Constant {
+    fn from(raw: RawConstant) -> Self {
+        match raw {
+            RawConstant::Text(text) => Self::Text(text),
+            RawConstant::Whole(number) => Self::Whole(number),
+            RawConstant::Bool(value) => Self::Bool(value),
+        }
+    }
+}
+
+impl From<OneOrMore> for Vec<Constant> {
+    fn from(raw: OneOrMore) -> Self {
+        match raw {
+            OneOrMore::One(one) => vec![one.into()],
+            OneOrMore::More(all) => all.into_iter().map(Into::into).collect(),
+        }
+    }
 }
 
 impl Reading<'_> {
     pub(super) fn route(&mut self, raw: RawRoute) -> Result<(), Wrong> {
-        let RawRoute { upstream, methods, path, resource, action, query } = raw;
+        let RawRoute { upstream, methods, path, resource, action, query, .. } = raw;
+        let terms = TermsParts {
+            graphql: raw.graphql,
+            fields: raw.fields,
+            arguments: raw.arguments,
+            keys: raw.body,
+            equal: raw.r#where.into_iter().map(|(place, all)| (place, all.into())).collect(),
+        };
         if self.catalogue.routes.len() >= ROUTES {
             return Err((
                 format!("there are more than {ROUTES} routes"),
@@ -39,17 +90,19 @@ impl Reading<'_> {
                 "no rule of refs and files would hold it; let agents push by git",
             ));
         }
-        let parts =
-            RouteParts { upstream, methods, path: &path, resource: &resource, action, query };
+        let parts = RouteParts {
+            upstream,
+            methods,
+            path: &path,
+            resource: &resource,
+            action,
+            query,
+            terms,
+        };
         let route = Route::new(parts).map_err(|error| (error.to_string(), ""))?;
         // Why: the first that takes a call decides what it is; the same again would never be asked.
-        let twice = self
-            .catalogue
-            .routes
-            .iter()
-            .any(|other| other.upstream == route.upstream && other.text() == route.text());
-        if twice {
-            let message = format!("the route `{}` stands there twice", route.text());
+        if self.catalogue.routes.iter().any(|other| other.is_all_of(&route)) {
+            let message = format!("the route `{}` stands there twice", route.title());
             return Err((message, "keep the one that is meant"));
         }
         self.catalogue.routes.push(route);
