@@ -232,8 +232,7 @@ async fn what_routes_name_goes_out_byte_for_byte() {
     };
     assert_eq!(scene.last(), seen);
     // In pieces without a length.
-    let pieces = ["{\"query\":\"{ vie", "wer { login } }\"", "}"]
-        .map(|piece| Ok::<_, std::io::Error>(piece));
+    let pieces = ["{\"query\":\"{ vie", "wer { login } }\"", "}"].map(Ok::<_, std::io::Error>);
     let body = reqwest::Body::wrap_stream(tokio_stream::iter(pieces));
     assert_eq!(scene.sends(&scene.agent, "/graphql", body).await.0, 200);
     assert_eq!(scene.last().body, b"{\"query\":\"{ viewer { login } }\"}");

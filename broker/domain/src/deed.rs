@@ -164,3 +164,21 @@ impl fmt::Display for Deed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_with_its_first_fields_and_never_at_length() {
+        let told = |fields: &[&str]| {
+            let fields: BTreeSet<_> = fields.iter().map(|field| (*field).to_owned()).collect();
+            let operation = Operation { kind: OperationKind::Mutation, fields: fields.into() };
+            let (method, path) = ("POST".into(), "/graphql".into());
+            Deed::Call { method, path, operation: Some(operation) }.to_string()
+        };
+        assert_eq!(told(&[]), "POST /graphql mutation");
+        assert_eq!(told(&["createIssue"]), "POST /graphql mutation createIssue");
+        assert_eq!(told(&["a", "b", "c", "d", "e"]), "POST /graphql mutation a, b, c and 2 more");
+    }
+}

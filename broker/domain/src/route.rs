@@ -203,6 +203,13 @@ impl Route {
         named && self.methods.contains("POST") && self.format() != Some(Format::Graphql)
     }
 
+    /// Whether it is for GraphQL at the path of another route.
+    #[must_use]
+    pub fn speaks_graphql_beside(&self, other: &Self) -> bool {
+        let same = self.upstream == other.upstream && self.path == other.path;
+        same && self.format() == Some(Format::Graphql)
+    }
+
     /// Whether another that comes later would never be asked because of this one.
     #[must_use]
     pub fn is_all_of(&self, later: &Self) -> bool {
@@ -368,6 +375,48 @@ mod tests {
         let user = route(&["GET"], "/user", "me").unwrap();
         assert_eq!(takes(&user, "GET", "/user").as_deref(), Some("me"));
         assert_eq!(takes(&user, "GET", "/user/x"), None);
+    }
+
+    #[test]
+    fn a_call_is_about_one_resource_or_none() {
+        let arguments = ["owner", "name"].map(|name| (name.to_owned(), name.to_owned())).into();
+        let terms = TermsParts {
+            graphql: Some(crate::deed::OperationKind::Query),
+            fields: ["r".to_owned()].into(),
+            arguments,
+            ..TermsParts::default()
+        };
+        let route = Route::new(RouteParts {
+            upstream: Upstream::parse("github").unwrap(),
+            methods: ["POST".to_owned()].into(),
+            path: "/graphql",
+            resource: "{owner}/{name}",
+            action: Action::parse("issues:read").unwrap(),
+            query: None,
+            terms,
+        });
+        let route = route.unwrap();
+        let takes = |document: &str| {
+            let body = format!("{{\"query\":{}}}", serde_json::to_string(document).unwrap());
+            let asked = Graphql::read(Json::object(body.as_bytes()).unwrap()).unwrap();
+            let path = PlainPath::parse("/graphql").unwrap();
+            let found = route.takes("POST", &path, &Content::Graphql(asked));
+            found.map(|resource| resource.to_string())
+        };
+        let one = "r(owner: \"acme\", name: \"api\")";
+        assert_eq!(takes(&format!("{{ {one} }}")).as_deref(), Some("acme/api"));
+        let same = format!("{{ {one} b: r(owner: \"Acme\", name: \"API\") }}");
+        assert_eq!(takes(&same).as_deref(), Some("acme/api"));
+        let two = format!("{{ {one} b: r(owner: \"acme\", name: \"web\") }}");
+        for none in [
+            two.as_str(),
+            "{ __typename }",
+            "{ r(owner: \"acme\") }",
+            "{ r(owner: \"*\", name: \"*\") }",
+        ] {
+            assert_eq!(takes(none), None, "{none}");
+        }
+        assert_eq!(route.refuses(["x"]).as_deref(), Some("x"), "no query unless it is named");
     }
 
     #[test]

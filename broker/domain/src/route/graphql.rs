@@ -3,13 +3,22 @@
 //! Whatever could be run of it counts: each operation, each fragment that one spreads, and what a directive would
 //! leave out. What its upstream could read in another way than we do is refused.
 
+mod surface;
+#[cfg(test)]
+mod tests;
+mod value;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use apollo_parser::{
-    Lexer, Parser, TokenKind,
-    cst::{self, CstNode, Definition, Selection},
+    Parser,
+    cst::{self, Definition, Selection},
 };
 
+use self::{
+    surface::surface,
+    value::{Value, entries, inside, name, read},
+};
 use super::json::{Dotted, Json};
 use crate::{
     deed::OperationKind,
@@ -86,15 +95,6 @@ pub struct Root {
     arguments: BTreeMap<String, Value>,
 }
 
-/// A value as far as a name can be made of it.
-#[derive(Debug, Clone, PartialEq)]
-enum Value {
-    Name(String),
-    Variable(String),
-    Object(BTreeMap<String, Value>),
-    Other,
-}
-
 impl Graphql {
     /// Reads the body of a request.
     ///
@@ -149,21 +149,6 @@ impl Graphql {
     }
 }
 
-/// Goes into objects as far as a place leads.
-fn inside<'v>(mut value: &'v Value, mut place: &'v [String]) -> Option<(&'v Value, &'v [String])> {
-    while let (Value::Object(fields), Some((key, rest))) = (value, place.split_first()) {
-        (value, place) = (fields.get(key)?, rest);
-    }
-    Some((value, place))
-}
-
-fn name(value: &Value, rest: &[String]) -> Option<String> {
-    match value {
-        Value::Name(name) => rest.is_empty().then(|| name.clone()),
-        Value::Variable(_) | Value::Object(_) | Value::Other => None,
-    }
-}
-
 /// The parts of a request.
 struct Request {
     document: String,
@@ -203,62 +188,6 @@ fn extensions(fields: &[(String, Json)]) -> Result<(), GraphqlError> {
     match fields.iter().find(|(key, _)| key != "clientLibrary") {
         Some((key, _)) => Err(GraphqlError::Key(format!("extensions.{}", quote(key)))),
         None => Ok(()),
-    }
-}
-
-/// Looks over the characters and brackets of a document, before anything recurses into them.
-fn surface(document: &str) -> Result<(), GraphqlError> {
-    let mut characters = document.chars().peekable();
-    while let Some(character) = characters.next() {
-        let plain = match character {
-            '\t' | '\n' => true,
-            // Why: to some it ends a line, and a comment with it, to others it does not.
-            '\r' => characters.peek() == Some(&'\n'),
-            '\u{85}' | '\u{2028}' | '\u{2029}' | '\u{feff}' => false,
-            other => !other.is_control(),
-        };
-        if !plain {
-            return Err(GraphqlError::Character(character.escape_unicode().to_string()));
-        }
-    }
-    let mut open = Vec::new();
-    for token in Lexer::new(document).with_limit(GRAPHQL_TOKENS) {
-        let token = match token {
-            Ok(token) => token,
-            Err(error) if error.is_limit() => {
-                return Err(GraphqlError::Bound(GRAPHQL_TOKENS, "tokens"));
-            }
-            Err(error) => return Err(GraphqlError::Syntax(quote(error.message()))),
-        };
-        let shut = match token.kind() {
-            TokenKind::LCurly => Some("}"),
-            TokenKind::LParen => Some(")"),
-            TokenKind::LBracket => Some("]"),
-            _ => None,
-        };
-        open.extend(shut);
-        if open.len() > GRAPHQL_DEPTH {
-            return Err(GraphqlError::Bound(GRAPHQL_DEPTH, "brackets open at once"));
-        }
-        let ends =
-            matches!(token.kind(), TokenKind::RCurly | TokenKind::RParen | TokenKind::RBracket);
-        if ends && open.pop() != Some(token.data()) {
-            return Err(GraphqlError::Syntax(format!("a `{}` ends nothing", token.data())));
-        }
-        if token.kind() == TokenKind::StringValue {
-            // Why: a text before a definition describes it, which only the newest parsers know.
-            if open.is_empty() {
-                return Err(GraphqlError::Definition);
-            }
-            // Spec: GraphQL §2.9.4. Why here: the lexer lets one stand right behind the quote.
-            if !token.data().starts_with("\"\"\"") && token.data().contains('\n') {
-                return Err(GraphqlError::Syntax("a string has more than one line".to_owned()));
-            }
-        }
-    }
-    match open.pop() {
-        None => Ok(()),
-        Some(shut) => Err(GraphqlError::Syntax(format!("a `{shut}` is missing"))),
     }
 }
 
@@ -401,53 +330,6 @@ fn variables_of(
     Ok(declared)
 }
 
-/// Names with values, each name once. Recurses as deep as brackets are open, see [`surface`].
-fn entries(
-    all: impl Iterator<Item = (Option<cst::Name>, Option<cst::Value>)>,
-    variables: bool,
-) -> Result<BTreeMap<String, Value>, GraphqlError> {
-    let mut entries = BTreeMap::new();
-    for (name, value) in all {
-        let name = named(name)?;
-        let value = value.ok_or_else(|| GraphqlError::Syntax("a value is missing".to_owned()))?;
-        if entries.insert(name.clone(), read(value, variables)?).is_some() {
-            return Err(GraphqlError::Twice("arguments", quote(&name)));
-        }
-    }
-    Ok(entries)
-}
-
-fn read(value: cst::Value, variables: bool) -> Result<Value, GraphqlError> {
-    Ok(match value {
-        cst::Value::Variable(variable) if variables => Value::Variable(named(variable.name())?),
-        cst::Value::StringValue(text) => plain(text.syntax().text().to_string().trim()),
-        cst::Value::IntValue(number) => whole_number(number.syntax().text().to_string().trim()),
-        cst::Value::ObjectValue(object) => {
-            let fields = object.object_fields().map(|one| (one.name(), one.value()));
-            Value::Object(entries(fields, variables)?)
-        }
-        cst::Value::Variable(_)
-        | cst::Value::FloatValue(_)
-        | cst::Value::BooleanValue(_)
-        | cst::Value::NullValue(_)
-        | cst::Value::EnumValue(_)
-        | cst::Value::ListValue(_) => Value::Other,
-    })
-}
-
-/// A string in one line without escapes. Why no others: no name needs them.
-fn plain(literal: &str) -> Value {
-    let inner = literal.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    match inner {
-        Some(text) if !text.contains(['"', '\\', '\n']) => Value::Name(text.to_owned()),
-        Some(_) | None => Value::Other,
-    }
-}
-
-fn whole_number(literal: &str) -> Value {
-    literal.parse::<u64>().map_or(Value::Other, |number| Value::Name(number.to_string()))
-}
-
 fn named(name: Option<cst::Name>) -> Result<String, GraphqlError> {
     let name = name.map(|name| name.text().to_string());
     name.ok_or_else(|| GraphqlError::Syntax("a name is missing".to_owned()))
@@ -456,6 +338,3 @@ fn named(name: Option<cst::Name>) -> Result<String, GraphqlError> {
 fn whole(set: Option<cst::SelectionSet>) -> Result<cst::SelectionSet, GraphqlError> {
     set.ok_or_else(|| GraphqlError::Syntax("fields are missing".to_owned()))
 }
-
-#[cfg(test)]
-mod tests;

@@ -284,7 +284,8 @@ mod tests {
             assert!(told(text).contains(words), "{text}: {}", told(text));
         }
         assert!(Json::object(b"{\"a\":\"\xff\"}").is_err());
-        assert!(Json::object(b"{\0\"\0a\0\"\0:\01\0}\0").is_err(), "UTF-16");
+        let utf16: Vec<u8> = "{\"a\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        assert!(Json::object(&utf16).is_err());
     }
 
     #[test]
@@ -329,11 +330,8 @@ mod tests {
                 let fields = json.fields().unwrap();
                 prop_assert_eq!(fields.len(), other.len());
                 for (key, value) in fields {
-                    let name = match &other[key] {
-                        serde_json::Value::String(text) => Some(text.clone()),
-                        serde_json::Value::Number(number) => Some(number.to_string()),
-                        _ => None,
-                    };
+                    let (text, number) = (other[key].as_str(), other[key].as_number());
+                    let name = text.map(str::to_owned).or(number.map(ToString::to_string));
                     prop_assert_eq!(value.name(), name);
                 }
             }

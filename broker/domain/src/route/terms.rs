@@ -236,3 +236,78 @@ fn is_word(name: &str) -> bool {
     let word = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     !name.is_empty() && name.bytes().all(word)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graphql(fields: &[&str], arguments: &[(&str, &str)], resource: &[&str]) -> Terms {
+        let owned = |(name, place): &(&str, &str)| ((*name).to_owned(), (*place).to_owned());
+        let parts = TermsParts {
+            graphql: Some(OperationKind::Query),
+            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            arguments: arguments.iter().map(owned).collect(),
+            ..TermsParts::default()
+        };
+        Terms::new(parts, resource).unwrap()
+    }
+
+    fn asked(document: &str) -> Content {
+        let body = format!("{{\"query\":{}}}", serde_json::to_string(document).unwrap());
+        Content::Graphql(Graphql::read(Json::object(body.as_bytes()).unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_document_fits_if_all_of_it_does() {
+        let terms = graphql(&["r", "s"], &[("owner", "o")], &["owner"]);
+        let fit = |document: &str| {
+            let names = terms.fit(&asked(document))?;
+            Some(names.into_iter().map(|mut one| one.remove("owner").unwrap()).collect::<Vec<_>>())
+        };
+        let all = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(fit("{ r(o: \"a\") }"), all(&["a"]));
+        assert_eq!(fit("{ r(o: \"a\") s(o: \"b\") __typename }"), all(&["a", "b"]));
+        assert_eq!(fit("{ __typename }"), all(&[]));
+        for other in [
+            "{ r }",
+            "{ r(o: \"a\") s }",
+            "{ t(o: \"a\") }",
+            "{ r(o: \"a\") t(o: \"a\") }",
+            "mutation { r(o: \"a\") }",
+            "{ r(o: \"a/b\") }",
+            "{ r(o: \"\") }",
+        ] {
+            assert_eq!(fit(other), None, "{other}");
+        }
+        for content in [Content::Unread, Content::Json(Json::object(b"{}").unwrap())] {
+            assert_eq!(terms.fit(&content), None);
+        }
+        assert_eq!(Terms::None.fit(&asked("{ r }")), Some(vec![Named::new()]));
+    }
+
+    #[test]
+    fn two_terms_that_differ_read_differently() {
+        let keys = |keys: &[&str], place: &str, value: Constant| {
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            let equal = [(place.to_owned(), vec![value])].into();
+            let parts = TermsParts { keys: Some(keys), equal, ..TermsParts::default() };
+            Terms::new(parts, &[]).unwrap()
+        };
+        let text = |text: &str| Constant::Text(text.to_owned());
+        let all = [
+            Terms::None,
+            graphql(&["r"], &[], &[]),
+            graphql(&["r", "s"], &[], &[]),
+            graphql(&["r"], &[("o", "o")], &[]),
+            graphql(&["r"], &[("o", "p.o")], &[]),
+            keys(&["a"], "b", text("7")),
+            keys(&["a"], "b", Constant::Whole(7)),
+            keys(&["a"], "b", text("true")),
+            keys(&["a"], "b", Constant::Bool(true)),
+            keys(&["a", "b"], "b", text("7")),
+            keys(&["a"], "c", text("7")),
+        ];
+        let told: BTreeSet<_> = all.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), all.len(), "{told:#?}");
+    }
+}
