@@ -101,9 +101,9 @@ fn chain(agents: &[usize]) -> Chain {
 
 /// A call of an API, as the gateway sees it.
 fn call() -> impl Strategy<Value = Deed> {
-    let kinds = [OperationKind::Query, OperationKind::Mutation];
+    let kinds = vec![OperationKind::Query, OperationKind::Mutation];
     let fields = proptest::collection::btree_set("[a-z]{1,3}", 0..3);
-    let operation = (proptest::sample::select(kinds.as_slice()), fields);
+    let operation = (proptest::sample::select(kinds), fields);
     let call = |(path, asked): (String, Option<(OperationKind, BTreeSet<String>)>)| {
         let operation = asked.map(|(kind, fields)| Operation { kind, fields: fields.into() });
         let method = if operation.is_some() { "POST" } else { "GET" };
