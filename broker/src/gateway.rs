@@ -5,6 +5,7 @@
 //! cut when its grant ends.
 
 mod api;
+mod body;
 mod door;
 mod git;
 mod leash;

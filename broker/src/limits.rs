@@ -236,6 +236,11 @@ pub const PUSH_MIB: u64 = 2048;
 pub const FILE_MIB: u64 = 100;
 /// Bytes of an upstream's answer that are read whole: reports of pushes, and what it has of a history.
 pub const ANSWER_BYTES: usize = 1024 * 1024;
+/// Bytes of a call's body that a route looks into. Why: it is kept in memory until it is sent, and the largest
+/// documents and issues are a tenth of it; with every transfer such a call, half a gigabyte.
+pub const CALL_BODY_BYTES: usize = 1024 * 1024;
+/// Time for such a body to arrive. Why: as long as it does, nothing is decided and a place is held.
+pub const CALL_BODY: Duration = Duration::from_secs(30);
 /// Longest time that a stop waits for calls in work.
 pub const DRAIN: Duration = Duration::from_secs(20);
 /// Longest time that a stop takes to sign and copy the log's last entries.

@@ -3,7 +3,7 @@
 //! A grant says what may be done; a deed is one thing that is done under it. Each enters `decide` like a
 //! request, so that policies can speak about what no forge's token can be limited to.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,51 @@ pub struct Moved {
     pub change: Change,
 }
 
+/// What the operations of a GraphQL request are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OperationKind {
+    /// They read.
+    Query,
+    /// They change something.
+    Mutation,
+}
+
+impl OperationKind {
+    /// The word for it in policies, routes and documents.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Query => "query",
+            Self::Mutation => "mutation",
+        }
+    }
+}
+
+/// What a GraphQL request asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Operation {
+    /// What each of its operations is.
+    pub kind: OperationKind,
+    /// The root fields of all of them, by their own names and without `__typename`.
+    pub fields: Arc<BTreeSet<String>>,
+}
+
+/// The kind and the first fields: arguments may be secret, and there may be many fields.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const SHOWN: usize = 3;
+        f.write_str(self.kind.word())?;
+        for (place, field) in self.fields.iter().take(SHOWN).enumerate() {
+            write!(f, "{}{field}", if place == 0 { " " } else { ", " })?;
+        }
+        match self.fields.len().saturating_sub(SHOWN) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
+    }
+}
+
 /// One thing that is done under a grant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Deed {
@@ -87,6 +132,8 @@ pub enum Deed {
         method: Arc<str>,
         /// The path below the API's address, decoded and with one spelling.
         path: Arc<str>,
+        /// What its body asks for, if a route looked into it as GraphQL.
+        operation: Option<Operation>,
     },
 }
 
@@ -110,7 +157,28 @@ impl fmt::Display for Deed {
             Self::Move(change) => write!(f, "to {change} it"),
             Self::Commit { author, .. } => write!(f, "a commit by `{author}`"),
             Self::File { path, .. } => write!(f, "a change of `{path}`"),
-            Self::Call { method, path } => write!(f, "{method} {path}"),
+            Self::Call { method, path, operation } => {
+                write!(f, "{method} {path}")?;
+                operation.iter().try_for_each(|operation| write!(f, " {operation}"))
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_told_with_its_first_fields_and_never_at_length() {
+        let told = |fields: &[&str]| {
+            let fields: BTreeSet<_> = fields.iter().map(|field| (*field).to_owned()).collect();
+            let operation = Operation { kind: OperationKind::Mutation, fields: fields.into() };
+            let (method, path) = ("POST".into(), "/graphql".into());
+            Deed::Call { method, path, operation: Some(operation) }.to_string()
+        };
+        assert_eq!(told(&[]), "POST /graphql mutation");
+        assert_eq!(told(&["createIssue"]), "POST /graphql mutation createIssue");
+        assert_eq!(told(&["a", "b", "c", "d", "e"]), "POST /graphql mutation a, b, c and 2 more");
     }
 }

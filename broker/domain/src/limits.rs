@@ -50,3 +50,21 @@ pub const EMERGENCY_GRANTS: u32 = 100;
 pub const ROUTE_SEGMENTS: usize = 32;
 /// Longest such path, in bytes.
 pub const ROUTE_TEXT: usize = 2048;
+/// Values of a JSON body that is looked at. Why: each takes some fifty bytes while it is; a megabyte of honest
+/// JSON holds a third of them.
+pub const BODY_VALUES: usize = 100_000;
+/// Keys of a place in a body.
+pub const DOTTED: usize = 8;
+/// Places and values that one route wants of a body, of each kind.
+pub const ROUTE_TERMS: usize = 100;
+/// Tokens of a GraphQL document, blanks and comments among them. Why: the largest that forges take have fewer,
+/// and reading costs time for each.
+pub const GRAPHQL_TOKENS: usize = 20_000;
+/// Brackets open at once in it. Why: its parser recurses.
+pub const GRAPHQL_DEPTH: usize = 64;
+/// Operations of it. Why: each is looked through by itself.
+pub const GRAPHQL_OPERATIONS: usize = 16;
+/// Root fields that it asks for in all. Why: each is held against each route.
+pub const GRAPHQL_ROOTS: usize = 200;
+/// Characters of a root field's name. Why: it stands in the log and in what policies see.
+pub const GRAPHQL_NAME: usize = 100;

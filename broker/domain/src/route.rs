@@ -1,11 +1,23 @@
-//! Which call of an API is what: a method and a path, mapped to a resource and an action.
+//! Which call of an API is what: a method, a path and, if a route looks into it, a body, mapped to a resource and
+//! an action.
 //!
-//! A path is looked at as it is sent: it must be written in the one way that needs no decoding but of what
-//! can't be written otherwise. So nobody on the way reads another path than the one that was decided. What
-//! some clients encode though they need not, such as `@` and `:`, may be written both ways, and is the same.
+//! Each is looked at as it is sent, and must be written in a way that nobody behind us reads otherwise. So what
+//! is done is what was decided.
 
-use std::collections::BTreeSet;
+mod graphql;
+mod json;
+mod path;
+mod terms;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+pub use self::{
+    graphql::{Graphql, GraphqlError, Root},
+    json::{BodyError, Constant, Dotted, Json},
+    path::PlainPath,
+    terms::{Content, Format, TermsParts},
+};
+use self::{path::decode, terms::Terms};
 use crate::{
     id::quote,
     limits::{ROUTE_SEGMENTS, ROUTE_TEXT},
@@ -26,8 +38,13 @@ pub enum RouteError {
     )]
     Template(String),
     /// A resource that can't be made of the path.
-    #[error("the resource `{0}` names `{{{1}}}`, which is no segment of the path")]
+    #[error(
+        "the resource `{0}` names `{{{1}}}`, which is no segment of the path, no `body.…` and none of `arguments`"
+    )]
     Unknown(String, String),
+    /// What is wanted of the body.
+    #[error("what the route wants of a body means nothing: {0}")]
+    Terms(String),
     /// A resource that no call could name.
     #[error(
         "the resource `{0}` is no name; write it such as `{{owner}}/{{name}}`, or as a fixed name"
@@ -66,6 +83,7 @@ pub struct Route {
     pub action: Action,
     /// Keys that its query may have; `None`: any.
     query: Option<BTreeSet<String>>,
+    terms: Terms,
     text: String,
 }
 
@@ -83,6 +101,8 @@ pub struct RouteParts<'a> {
     pub action: Action,
     /// Keys that its query may have.
     pub query: Option<BTreeSet<String>>,
+    /// What is wanted of its body.
+    pub terms: TermsParts,
 }
 
 impl Route {
@@ -91,7 +111,7 @@ impl Route {
     /// # Errors
     /// When one is none.
     pub fn new(parts: RouteParts<'_>) -> Result<Self, RouteError> {
-        let RouteParts { upstream, methods, path, resource, action, query } = parts;
+        let RouteParts { upstream, methods, path, resource, action, query, terms } = parts;
         if let Some(odd) = methods.iter().find(|method| !METHODS.contains(&method.as_str())) {
             return Err(RouteError::Method(quote(odd)));
         }
@@ -110,7 +130,15 @@ impl Route {
             Part::Any(name) => Some(name.as_str()),
             Part::Word(_) | Part::Rest => None,
         });
-        let names: BTreeSet<&str> = names.collect();
+        let mut names: BTreeSet<&str> = names.collect();
+        let terms = Terms::new(terms, &names_of(resource))?;
+        let query = of_body(&terms, &methods, query)?;
+        let more = terms.names();
+        if let Some(twice) = more.iter().find(|name| names.contains(name.as_str())) {
+            let words = format!("`{twice}` is a segment of the path and of `arguments`");
+            return Err(RouteError::Terms(words));
+        }
+        names.extend(more.iter().map(String::as_str));
         let filled = fill(resource, |name| names.contains(name).then(|| "x".to_owned()))?;
         Resource::parse(&filled).map_err(|_| RouteError::Resource(quote(resource)))?;
         let text = format!("{} {path}", methods.iter().cloned().collect::<Vec<_>>().join("|"));
@@ -121,34 +149,100 @@ impl Route {
             resource: resource.to_owned(),
             action,
             query,
+            terms,
             text,
         })
     }
 
     /// The resource that a call is about; `None` if it is another call.
     #[must_use]
-    pub fn takes(&self, method: &str, path: &PlainPath) -> Option<Resource> {
+    pub fn takes(&self, method: &str, path: &PlainPath, content: &Content) -> Option<Resource> {
         if !self.methods.contains(method) {
             return None;
         }
+        let named = self.named(path)?;
+        let of = |body: &BTreeMap<String, String>| {
+            let value = |name: &str| {
+                named.get(name).copied().or_else(|| body.get(name).map(String::as_str))
+            };
+            let filled = fill(&self.resource, |name| value(name).map(str::to_owned));
+            Resource::parse(&filled.ok()?).ok()
+        };
+        let bodies = self.terms.fit(content)?;
+        let all: BTreeSet<_> = bodies.iter().map(of).collect::<Option<_>>()?;
+        let mut all = all.into_iter();
+        // Why none of several: a grant opens one thing, and the call would do something to each.
+        all.next().filter(|_| all.next().is_none())
+    }
+
+    /// Whether it has this method and a path like this.
+    #[must_use]
+    pub fn is_at(&self, method: &str, path: &PlainPath) -> bool {
+        self.methods.contains(method) && self.named(path).is_some()
+    }
+
+    /// Whether what is sent to this path is GraphQL by this route. Why in any case: some servers do not tell
+    /// them apart.
+    #[must_use]
+    pub fn speaks_graphql_at(&self, path: &PlainPath) -> bool {
+        let at = || self.matched(path, str::eq_ignore_ascii_case).is_some();
+        self.format() == Some(Format::Graphql) && at()
+    }
+
+    /// How it reads bodies, if it does.
+    #[must_use]
+    pub fn format(&self) -> Option<Format> {
+        self.terms.format()
+    }
+
+    /// Whether it takes every body that is posted to a path which by its name is for GraphQL.
+    #[must_use]
+    pub fn swallows_graphql(&self) -> bool {
+        let last = self.path.last();
+        let named = matches!(last, Some(Part::Word(word)) if word.eq_ignore_ascii_case("graphql"));
+        named && self.methods.contains("POST") && self.format() != Some(Format::Graphql)
+    }
+
+    /// Whether it is for GraphQL at the path of another route.
+    #[must_use]
+    pub fn speaks_graphql_beside(&self, other: &Self) -> bool {
+        let same = self.upstream == other.upstream && self.path == other.path;
+        same && self.format() == Some(Format::Graphql)
+    }
+
+    /// Whether another that comes later would never be asked because of this one.
+    #[must_use]
+    pub fn is_all_of(&self, later: &Self) -> bool {
+        let same = self.upstream == later.upstream && self.text == later.text;
+        same && (self.format().is_none() || self.terms == later.terms)
+    }
+
+    /// The segments of a path that have names; `None` if it is another path.
+    fn named<'p>(&'p self, path: &'p PlainPath) -> Option<BTreeMap<&'p str, &'p str>> {
+        self.matched(path, |word, segment| word == segment)
+    }
+
+    fn matched<'p>(
+        &'p self,
+        path: &'p PlainPath,
+        same: fn(&str, &str) -> bool,
+    ) -> Option<BTreeMap<&'p str, &'p str>> {
         let mut segments = path.segments.iter();
-        let mut named = Vec::new();
+        let mut named = BTreeMap::new();
         for part in &self.path {
             match part {
                 Part::Rest => {
                     segments.next()?;
                     segments = [].iter();
                 }
-                Part::Word(word) => drop(segments.next().filter(|segment| *segment == word)?),
-                Part::Any(name) => named.push((name.as_str(), segments.next()?)),
+                Part::Word(word) => drop(segments.next().filter(|segment| same(word, segment))?),
+                Part::Any(name) => {
+                    let segment = segments.next()?;
+                    named.entry(name.as_str()).or_insert(segment.as_str());
+                }
             }
         }
-        if segments.next().is_some() {
-            return None;
-        }
-        let of = |name: &str| named.iter().find(|(known, _)| *known == name);
-        let filled = fill(&self.resource, |name| of(name).map(|(_, value)| (*value).clone()));
-        Resource::parse(&filled.ok()?).ok()
+        segments.next().is_none().then_some(named)
     }
 
     /// A key of a query that this call may not have.
@@ -173,6 +267,42 @@ impl Route {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// That, and what it wants of a body.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{}{}", self.text, self.terms)
+    }
+}
+
+/// The keys that the query of a call may have whose body is looked into.
+fn of_body(
+    terms: &Terms,
+    methods: &BTreeSet<String>,
+    query: Option<BTreeSet<String>>,
+) -> Result<Option<BTreeSet<String>>, RouteError> {
+    let wrong = |words: &str| Err(RouteError::Terms(words.to_owned()));
+    let other = |known: &[&str]| methods.iter().any(|method| !known.contains(&method.as_str()));
+    match terms.format() {
+        None => Ok(query),
+        Some(Format::Graphql) if other(&["POST"]) => {
+            wrong("GraphQL is taken by POST alone; write `methods = [\"POST\"]`")
+        }
+        Some(Format::Json) if other(&["POST", "PUT", "PATCH", "DELETE"]) => {
+            wrong("calls by GET, HEAD and OPTIONS have no body; write POST, PUT, PATCH or DELETE")
+        }
+        // Why: some servers read the document from there, whatever the body says.
+        Some(Format::Graphql) if query.as_ref().is_some_and(|keys| !keys.is_empty()) => {
+            wrong("GraphQL is taken without a query behind `?`; leave `query` out")
+        }
+        // Why none if none is named: some servers put both together, and the query may win.
+        Some(Format::Graphql | Format::Json) => Ok(Some(query.unwrap_or_default())),
+    }
+}
+
+/// The names in braces.
+fn names_of(text: &str) -> Vec<&str> {
+    text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0)).collect()
 }
 
 fn part(segment: &str) -> Option<Part> {
@@ -203,76 +333,9 @@ fn fill(text: &str, value: impl Fn(&str) -> Option<String>) -> Result<String, Ro
     Ok(filled + rest)
 }
 
-/// A path that is written in one way only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlainPath {
-    segments: Vec<String>,
-    decoded: String,
-}
-
-impl PlainPath {
-    /// Checks a path, as it stands in a request, from its first slash on.
-    ///
-    /// # Errors
-    /// When it could be read in two ways.
-    pub fn parse(path: &str) -> Result<Self, RouteError> {
-        let odd = || RouteError::Path(quote(path));
-        let segments = path.strip_prefix('/').ok_or_else(odd)?.split('/');
-        let segments: Vec<String> = segments.map(decode).collect::<Option<_>>().ok_or_else(odd)?;
-        if segments.len() > ROUTE_SEGMENTS || path.len() > ROUTE_TEXT {
-            return Err(odd());
-        }
-        let decoded = format!("/{}", segments.join("/"));
-        Ok(Self { segments, decoded })
-    }
-
-    /// The path, decoded.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.decoded
-    }
-}
-
-/// Decodes one segment, if it is written as plainly as it can be (RFC 3986 §6.2.2).
-fn decode(segment: &str) -> Option<String> {
-    let (mut decoded, mut bytes) = (Vec::with_capacity(segment.len()), segment.bytes());
-    while let Some(byte) = bytes.next() {
-        let byte = match byte {
-            b'%' => {
-                let byte =
-                    digit(bytes.next()?)?.checked_mul(16)?.checked_add(digit(bytes.next()?)?)?;
-                // Why: what need not be encoded, or means something else when decoded, is encoded only to
-                // be read in two ways.
-                let plain = byte.is_ascii_alphanumeric() || b"-._~/\\%;".contains(&byte);
-                if plain || byte.is_ascii_control() {
-                    return None;
-                }
-                byte
-            }
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => byte,
-            other if b"-._~!$&'()*+,=:@".contains(&other) => other,
-            _ => return None,
-        };
-        decoded.push(byte);
-    }
-    let decoded = String::from_utf8(decoded).ok()?;
-    // Why no trailing dot either: some servers cut it off.
-    let known = !matches!(decoded.as_str(), "" | "." | "..") && !decoded.ends_with('.');
-    known.then_some(decoded)
-}
-
-fn digit(byte: u8) -> Option<u8> {
-    match byte {
-        b'0'..=b'9' => byte.checked_sub(b'0'),
-        b'A'..=b'F' => byte.checked_sub(b'A')?.checked_add(10),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn route(methods: &[&str], path: &str, resource: &str) -> Result<Route, RouteError> {
         Route::new(RouteParts {
@@ -282,12 +345,13 @@ mod tests {
             resource,
             action: Action::parse("issues:read").unwrap(),
             query: Some(["page".to_owned()].into()),
+            terms: TermsParts::default(),
         })
     }
 
     fn takes(route: &Route, method: &str, path: &str) -> Option<String> {
         let path = PlainPath::parse(path).ok()?;
-        route.takes(method, &path).map(|resource| resource.to_string())
+        route.takes(method, &path, &Content::Unread).map(|resource| resource.to_string())
     }
 
     #[test]
@@ -314,41 +378,45 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_can_be_read_in_two_ways_is_none() {
-        for bad in [
-            "",
-            "x",
-            "//",
-            "/",
-            "/a//b",
-            "/a/",
-            "/a/./b",
-            "/a/../b",
-            "/a/%2e%2e/b",
-            "/a%2fb",
-            "/a%2Fb",
-            "/a\\b",
-            "/a%5Cb",
-            "/a;b",
-            "/a%3Bb",
-            "/%61",
-            "/a%00",
-            "/a%0A",
-            "/a%zz",
-            "/a%2",
-            "/a%c3%a9",
-            "/a b",
-            "/\u{e9}",
-            "/a?b",
-            "/a#b",
-            "/a.",
-            "/a/..;/b",
-            "/%252e",
-            "/a%ff",
+    fn a_call_is_about_one_resource_or_none() {
+        let arguments = ["owner", "name"].map(|name| (name.to_owned(), name.to_owned())).into();
+        let terms = TermsParts {
+            graphql: Some(crate::deed::OperationKind::Query),
+            fields: ["r".to_owned()].into(),
+            arguments,
+            ..TermsParts::default()
+        };
+        let route = Route::new(RouteParts {
+            upstream: Upstream::parse("github").unwrap(),
+            methods: ["POST".to_owned()].into(),
+            path: "/graphql",
+            resource: "{owner}/{name}",
+            action: Action::parse("issues:read").unwrap(),
+            query: None,
+            terms,
+        });
+        let route = route.unwrap();
+        let takes = |document: &str| {
+            let body = format!("{{\"query\":{}}}", serde_json::to_string(document).unwrap());
+            let asked = Graphql::read(Json::object(body.as_bytes()).unwrap()).unwrap();
+            let path = PlainPath::parse("/graphql").unwrap();
+            let found = route.takes("POST", &path, &Content::Graphql(asked));
+            found.map(|resource| resource.to_string())
+        };
+        let one = "r(owner: \"acme\", name: \"api\")";
+        assert_eq!(takes(&format!("{{ {one} }}")).as_deref(), Some("acme/api"));
+        let same = format!("{{ {one} b: r(owner: \"Acme\", name: \"API\") }}");
+        assert_eq!(takes(&same).as_deref(), Some("acme/api"));
+        let two = format!("{{ {one} b: r(owner: \"acme\", name: \"web\") }}");
+        for none in [
+            two.as_str(),
+            "{ __typename }",
+            "{ r(owner: \"acme\") }",
+            "{ r(owner: \"*\", name: \"*\") }",
         ] {
-            assert!(PlainPath::parse(bad).is_err(), "{bad}");
+            assert_eq!(takes(none), None, "{none}");
         }
-        assert_eq!(PlainPath::parse("/a%20b/%C3%A9:x@y").unwrap().as_str(), "/a b/\u{e9}:x@y");
+        assert_eq!(route.refuses(["x"]).as_deref(), Some("x"), "no query unless it is named");
     }
 
     #[test]
@@ -367,15 +435,6 @@ mod tests {
         ] {
             let error = route(&methods, path, resource).unwrap_err().to_string();
             assert!(error.contains(words), "{path} {resource}: {error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_taken_has_one_spelling(path in "/[a-z%./;A-F0-9 ]{0,12}", other in "/[a-z%./;A-F0-9 ]{0,12}") {
-            if let (Ok(one), Ok(two)) = (PlainPath::parse(&path), PlainPath::parse(&other)) {
-                prop_assert_eq!(one == two, path == other);
-            }
         }
     }
 }

@@ -17,7 +17,7 @@ use jeton_domain::{
     pattern::NamePattern,
     principal::{Issuer, Principal, PrincipalId, PrincipalKind},
     review::{Bounds, ReviewerName},
-    route::{PlainPath, Route},
+    route::{Content, Format, PlainPath, Route},
     scope::{Action, Resource, Upstream},
 };
 
@@ -131,16 +131,41 @@ pub struct AgentFacts {
 }
 
 impl Catalogue {
-    /// What a call of an upstream's API is: the first route that takes it, and the resource that it is about.
+    /// How the body of a call has to be read before it is known what the call is; `None` if no route looks into it.
+    #[must_use]
+    pub fn reads(&self, upstream: &Upstream, method: &str, path: &PlainPath) -> Option<Format> {
+        let takes = |route: &&Route| route.takes(method, path, &Content::Unread).is_some();
+        let mut all = self.routes_at(upstream, method, path);
+        all.find(|route| route.format().is_some() || takes(route))?.format()
+    }
+
+    /// What a call of an upstream's API is: the first route that takes all of it, and the resource that it is
+    /// about.
     #[must_use]
     pub fn route(
         &self,
         upstream: &Upstream,
         method: &str,
         path: &PlainPath,
+        content: &Content,
     ) -> Option<(&Route, Resource)> {
-        let of = self.routes.iter().filter(|route| route.upstream == *upstream);
-        of.into_iter().find_map(|route| Some((route, route.takes(method, path)?)))
+        let mut all = self.routes_at(upstream, method, path);
+        all.find_map(|route| Some((route, route.takes(method, path, content)?)))
+    }
+
+    /// The routes that a call may be, by its method and path, in their order.
+    pub fn routes_at<'c, 'q>(
+        &'c self,
+        upstream: &'q Upstream,
+        method: &'q str,
+        path: &'q PlainPath,
+    ) -> impl Iterator<Item = &'c Route> + use<'c, 'q> {
+        let of = move || self.routes.iter().filter(|route| route.upstream == *upstream);
+        // Why: what the routes of GraphQL refuse must not go by one that does not look.
+        let graphql = of().any(|route| route.speaks_graphql_at(path));
+        of().filter(move |route| {
+            route.is_at(method, path) && (!graphql || route.format() == Some(Format::Graphql))
+        })
     }
 
     /// What is known about an agent. Of several entries that match, the teams add up and the

@@ -206,7 +206,15 @@ fn done(deed: &Deed) -> Vec<Pair> {
             let size = bytes.map(|n| ("bytes".to_owned(), RestrictedExpression::new_long(n)));
             [text("file", path)].into_iter().chain(size).collect()
         }
-        Deed::Call { method, path } => vec![text("method", method), text("path", path)],
+        Deed::Call { method, path, operation } => {
+            let asked = operation.iter().flat_map(|operation| {
+                let fields = operation.fields.iter().cloned();
+                let fields = fields.map(RestrictedExpression::new_string);
+                let fields = RestrictedExpression::new_set(fields);
+                [text("operation", operation.kind.word()), ("fields".to_owned(), fields)]
+            });
+            [text("method", method), text("path", path)].into_iter().chain(asked).collect()
+        }
     };
     pairs.extend(deed.change().map(|change| text("change", change.word())));
     pairs

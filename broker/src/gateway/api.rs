@@ -1,8 +1,8 @@
 //! Calls of APIs: each is looked up among the catalogue's routes, decided, and sent on with the credential.
 //!
-//! What no route names does not pass. The path goes out as it was decided, byte for byte; headers that would
-//! make an upstream read another call than that are left out; what comes back is looked through for the
-//! credential.
+//! What no route names does not pass. The path goes out as it was decided, byte for byte, and so does the body if a
+//! route looked into it; headers that would make an upstream read another call than that are left out; what comes
+//! back is looked through for the credential.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -10,20 +10,29 @@ use axum::body::{Body, HttpBody};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
-        ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, COOKIE, EXPECT, FORWARDED,
-        HOST, LOCATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
+        ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
+        EXPECT, FORWARDED, HOST, LOCATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+        WWW_AUTHENTICATE,
     },
     request::Parts,
 };
 use jeton_domain::{
     deed::Deed,
     id::quote,
-    route::{PlainPath, Route},
+    route::{Content, PlainPath, Route},
     scope::{Actions, Resource, Scope, Upstream},
 };
 use reqwest::Url;
 
-use super::{Gateway, door::Admitted, leash::Transfer, outward::Call, pump::pumped, words::Told};
+use super::{
+    Gateway,
+    body::{Sent, whole},
+    door::Admitted,
+    leash::Transfer,
+    outward::Call,
+    pump::pumped,
+    words::Told,
+};
 use crate::{
     operation::{
         Caller, Refusal,
@@ -83,6 +92,8 @@ struct Wanted {
     target: String,
     /// What the log calls it: without what may be secret in it.
     line: String,
+    /// What is sent along.
+    body: Sent,
 }
 
 /// Answers one call.
@@ -104,7 +115,7 @@ async fn called(
     parts: Parts,
     body: Body,
 ) -> Result<Response<Body>, Told> {
-    let wanted = Wanted::of(gateway, &parts)?;
+    let wanted = Wanted::of(gateway, &parts, body).await?;
     let way = gateway.ways.get(&wanted.upstream);
     let way = way.ok_or_else(|| no_such(&wanted.upstream))?;
     let url = way.api(&wanted.target).ok_or_else(|| no_such(&wanted.upstream))?;
@@ -119,14 +130,15 @@ async fn called(
         return Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))));
     }
     let transfer = Transfer::new(broker, &grant, &wanted.line);
-    let headers = out(&parts.headers);
-    let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let sends = length || parts.headers.contains_key(TRANSFER_ENCODING) || !body.is_end_stream();
-    let body = match sends {
-        true => Some(reqwest::Body::wrap_stream(transfer.out(body.into_data_stream()))),
-        // Why not left out: some hosts want to be told that nothing comes.
-        false if parts.method == Method::GET || parts.method == Method::HEAD => None,
-        false => Some(reqwest::Body::from("")),
+    let mut headers = out(&parts.headers);
+    let body = match wanted.body {
+        Sent::Unseen(body) => unseen(&parts, body, &transfer),
+        Sent::Whole { bytes, kind } => {
+            // Why again: what `Connection` names was left out, and this is what was decided about.
+            headers.insert(CONTENT_TYPE, kind);
+            transfer.sends(bytes.len());
+            Some(reqwest::Body::from(bytes))
+        }
     };
     let method = parts.method;
     let call = Call { method, url, headers, credential: Some(&credential), body };
@@ -147,28 +159,43 @@ async fn called(
     back(answer, &transfer, &credential, way.api("/").as_ref(), &wanted.upstream)
 }
 
+/// A body on its way from end to end.
+fn unseen(parts: &Parts, body: Body, transfer: &Arc<Transfer>) -> Option<reqwest::Body> {
+    let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    let sends = length || parts.headers.contains_key(TRANSFER_ENCODING) || !body.is_end_stream();
+    match sends {
+        true => Some(reqwest::Body::wrap_stream(transfer.out(body.into_data_stream()))),
+        // Why not left out: some hosts want to be told that nothing comes.
+        false if parts.method == Method::GET || parts.method == Method::HEAD => None,
+        false => Some(reqwest::Body::from("")),
+    }
+}
+
 fn no_such(upstream: &Upstream) -> Told {
     let words = format!("`{upstream}` has no API here: it is not configured, or its `api` is not");
     Told::new(StatusCode::NOT_FOUND, &words)
 }
 
 impl Wanted {
-    /// Finds out what a call is.
-    fn of(gateway: &Gateway, parts: &Parts) -> Result<Self, Told> {
+    /// Finds out what a call is. Reads the body only where a route looks into it.
+    async fn of(gateway: &Gateway, parts: &Parts, body: Body) -> Result<Self, Told> {
         let odd = |words: &str| Told::new(StatusCode::BAD_REQUEST, words);
-        let (whole, query) = (parts.uri.path(), parts.uri.query());
-        let rest = whole.strip_prefix("/api/").unwrap_or_default();
+        let (whole_path, query) = (parts.uri.path(), parts.uri.query());
+        let rest = whole_path.strip_prefix("/api/").unwrap_or_default();
         let (name, below) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let upstream = Upstream::parse(name).map_err(|error| odd(&error.to_string()))?;
         let path = PlainPath::parse(below).map_err(|error| odd(&error.to_string()))?;
         let rules = gateway.broker.policies.current();
-        let method = parts.method.as_str();
-        let found = rules.catalogue().route(&upstream, method, &path);
+        let (catalogue, method) = (rules.catalogue(), parts.method.as_str());
+        let (content, body) = match catalogue.reads(&upstream, method, &path) {
+            Some(format) => whole(&parts.headers, body, format).await?,
+            None => (Content::Unread, Sent::Unseen(body)),
+        };
+        let found = catalogue.route(&upstream, method, &path, &content);
         let Some((route, resource)) = found else {
-            let words = format!(
-                "no route of the catalogue names {method} {} of `{upstream}`, so nobody can say what it does; the platform team adds one ([[route]])",
-                quote(below)
-            );
+            let known = catalogue.routes_at(&upstream, method, &path);
+            let words =
+                unknown(&format!("{method} {} of `{upstream}`", quote(below)), &content, known);
             return Err(Told::new(StatusCode::FORBIDDEN, &words));
         };
         let keys = keys(query.unwrap_or_default());
@@ -181,15 +208,44 @@ impl Wanted {
             None => below.to_owned(),
             Some(query) => format!("{below}?{query}"),
         };
+        let operation = content.operation();
+        let asked = operation.iter().map(|operation| format!(" {operation}")).collect::<String>();
         let (method, path) = (method.into(), path.as_str().into());
         Ok(Self {
             scope: scope(&upstream, resource, route)?,
-            deed: Deed::Call { method, path },
+            deed: Deed::Call { method, path, operation },
             target,
-            line: format!("{} {}", parts.method, template(route)),
+            line: format!("{} {}{asked}", parts.method, template(route)),
             upstream,
+            body,
         })
     }
+}
+
+/// Why a call is none that is known: what was asked, and what its path is for.
+fn unknown<'r>(call: &str, content: &Content, known: impl Iterator<Item = &'r Route>) -> String {
+    const SHOWN: usize = 3;
+    let asked = match content {
+        Content::Unread => String::new(),
+        Content::Json(body) => {
+            let fields = body.fields().unwrap_or_default().iter().take(32);
+            let keys: Vec<_> = fields.map(|(key, _)| quote(key)).collect();
+            format!(" with this body (its keys: {})", keys.join(", "))
+        }
+        Content::Graphql(_) => {
+            let operation = content.operation();
+            let asked = operation.map(|operation| operation.to_string()).unwrap_or_default();
+            format!(" with the GraphQL operation `{asked}`")
+        }
+    };
+    let known: Vec<_> = known.take(SHOWN).map(|route| format!("`{}`", route.title())).collect();
+    let known = match known.as_slice() {
+        [] => String::new(),
+        known => format!("; what it is for: {}", known.join(", ")),
+    };
+    format!(
+        "no route of the catalogue names {call}{asked}, so nobody can say what it does; the platform team adds one ([[route]]){known}"
+    )
 }
 
 fn scope(upstream: &Upstream, resource: Resource, route: &Route) -> Result<Scope, Told> {

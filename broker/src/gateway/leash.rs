@@ -79,6 +79,12 @@ impl Transfer {
         change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// So many bytes go to the upstream at once.
+    pub fn sends(&self, bytes: usize) {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        self.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// What goes to the upstream.
     pub fn out<S>(self: &Arc<Self>, inner: S) -> Flow<S> {
         Flow::new(Arc::clone(self), inner, Way::Out)

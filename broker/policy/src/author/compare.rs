@@ -129,7 +129,7 @@ fn facts(set: &PolicySet) -> BTreeMap<String, String> {
         facts.insert(format!("reviewer `{name}`"), text);
     }
     for route in &catalogue.routes {
-        let name = format!("route {} `{}`", route.upstream, route.text());
+        let name = format!("route {} `{}`", route.upstream, route.title());
         facts.insert(name, route.meaning());
     }
     facts

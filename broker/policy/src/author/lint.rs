@@ -3,7 +3,7 @@
 mod facts;
 
 use cedar_policy::{ActionConstraint, Effect, Policy, PrincipalConstraint, ResourceConstraint};
-use jeton_domain::decision::PolicyId;
+use jeton_domain::{decision::PolicyId, route::Route};
 use serde_json::Value;
 
 use crate::PolicySet;
@@ -17,6 +17,33 @@ pub struct Finding {
     pub kind: &'static str,
     /// What is odd, and what to do.
     pub words: String,
+}
+
+/// A route of the catalogue to look at twice.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteFinding {
+    /// The upstream and the route.
+    pub route: String,
+    /// A word for the kind of it.
+    pub kind: &'static str,
+    /// What is odd, and what to do.
+    pub words: String,
+}
+
+/// Looks at every route. In the order of the catalogue.
+#[must_use]
+pub fn routes(set: &PolicySet) -> Vec<RouteFinding> {
+    let all = &set.catalogue.routes;
+    let odd = all.iter().filter(|route| route.swallows_graphql());
+    let finding = |route: &Route| {
+        let beside = all.iter().any(|other| other.speaks_graphql_beside(route));
+        let (kind, words) = match beside {
+            true => ("never asked", "another route takes the same path for GraphQL, and nothing else is taken there then; take this one out".to_owned()),
+            false => ("graphql unseen", format!("a query and any mutation are `{}` to it; say `graphql` and `fields`", route.action)),
+        };
+        RouteFinding { route: format!("{} {}", route.upstream, route.title()), kind, words }
+    };
+    odd.map(finding).collect()
 }
 
 /// A policy as the lints look at it.
@@ -210,6 +237,32 @@ mod tests {
         ];
         let wanted: Vec<_> = wanted.iter().map(|(id, kind)| ((*id).to_owned(), *kind)).collect();
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn a_route_that_takes_graphql_unseen_is_told() {
+        let route = |path: &str, more: &str| {
+            format!(
+                "[[route]]\nupstream = \"git\"\nmethods = [\"POST\"]\npath = \"{path}\"\nresource = \"x\"\naction = \"contents:read\"\n{more}"
+            )
+        };
+        let of = |routes: &[String]| {
+            let catalogue = "[[upstream]]\nname = \"git\"\n".to_owned() + &routes.concat();
+            let texts = [("catalogue.toml", catalogue.as_str())];
+            let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+            let set = set.unwrap_or_else(|problems| panic!("{problems:?}"));
+            super::routes(&set).into_iter().map(|one| (one.route, one.kind)).collect::<Vec<_>>()
+        };
+        let sees = "graphql = \"query\"\nfields = [\"a\"]\n";
+        let unseen = |path: &str| (format!("git POST {path}"), "graphql unseen");
+        assert_eq!(of(&[route("/graphql", sees), route("/x", ""), route("/{x}", "")]), []);
+        assert_eq!(of(&[route("/graphql", "")]), [unseen("/graphql")]);
+        assert_eq!(of(&[route("/api/{x}/GraphQL", "")]), [unseen("/api/{x}/GraphQL")]);
+        let keys = "body = [\"query\"]\n";
+        let shown = ("git POST /graphql body query".to_owned(), "graphql unseen");
+        assert_eq!(of(&[route("/graphql", keys)]), [shown]);
+        let never = [("git POST /graphql".to_owned(), "never asked")];
+        assert_eq!(of(&[route("/graphql", sees), route("/graphql", "")]), never);
     }
 
     #[test]

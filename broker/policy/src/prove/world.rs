@@ -69,6 +69,11 @@ fn bounds() -> Vec<String> {
                 (if context has file then !(context has author) else true) &&
                 (context has method) == (context has path) &&
                 (if context has method then context.delivery == \"gateway\" else true) &&
+                (context has operation) == (context has fields) &&
+                (if context has operation then
+                    context has method && context.method == \"POST\" &&
+                    (context.operation == \"query\" || context.operation == \"mutation\")
+                 else true) &&
                 principal.trust >= 0 && principal.trust <= 10 &&
                 resource in resource.upstream
             }};"

@@ -6,6 +6,7 @@ use cedar_policy::{Authorizer, Decision, Policy, PolicySet as CedarSet, Request}
 use jeton_domain::{
     approval::GroupName,
     decision::{Delivery, Question},
+    deed::{Deed, Operation, OperationKind},
     delegation::{Chain, Link},
     id::{Row, SessionId, Tag},
     limits::{DELEGATION_DEPTH, GRANT_TTL_SECONDS},
@@ -98,6 +99,19 @@ fn chain(agents: &[usize]) -> Chain {
     Chain::try_from(links.collect::<Vec<_>>()).unwrap()
 }
 
+/// A call of an API, as the gateway sees it.
+fn call() -> impl Strategy<Value = Deed> {
+    let kinds = vec![OperationKind::Query, OperationKind::Mutation];
+    let fields = proptest::collection::btree_set("[a-z]{1,3}", 0..3);
+    let operation = (proptest::sample::select(kinds), fields);
+    let call = |(path, asked): (String, Option<(OperationKind, BTreeSet<String>)>)| {
+        let operation = asked.map(|(kind, fields)| Operation { kind, fields: fields.into() });
+        let method = if operation.is_some() { "POST" } else { "GET" };
+        Deed::Call { method: method.into(), path: path.into(), operation }
+    };
+    ("/[a-z]{0,4}", proptest::option::of(operation)).prop_map(call)
+}
+
 proptest! {
     #[test]
     fn every_request_for_a_grant_is_within_what_a_proof_takes_for_granted(
@@ -108,6 +122,7 @@ proptest! {
         ttl in 1..=GRANT_TTL_SECONDS,
         gateway: bool,
         approved: bool,
+        call in proptest::option::of(call()),
     ) {
         let (set, granted) = &*SET;
         let scope = Scope::parse(SCOPES[scope]).unwrap();
@@ -120,8 +135,8 @@ proptest! {
             scope: &scope,
             action: scope.actions.iter().next().unwrap(),
             ttl: Ttl::from_seconds(ttl).unwrap(),
-            delivery: if gateway { Delivery::Gateway } else { Delivery::Direct },
-            deed: None,
+            delivery: if gateway || call.is_some() { Delivery::Gateway } else { Delivery::Direct },
+            deed: call.as_ref(),
             approvals: &approvals,
             now: Timestamp::from_seconds(1_790_251_200),
         };

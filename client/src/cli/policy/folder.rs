@@ -35,6 +35,7 @@ pub fn check(
             return Ok(exit::INVALID);
         }
     };
+    let routes = lint::routes(&set);
     let mut odd = lint::lint(&set);
     let mut undecided = Vec::new();
     if let Some(solver) = solver {
@@ -53,11 +54,17 @@ pub fn check(
     let values: Vec<_> = odd
         .iter()
         .map(|one| json!({ "policy": one.policy.as_str(), "kind": one.kind, "words": one.words }))
+        .chain(
+            routes
+                .iter()
+                .map(|one| json!({ "route": one.route, "kind": one.kind, "words": one.words })),
+        )
         .collect();
     let open: Vec<_> = undecided
         .iter()
         .map(|(policy, why)| json!({ "policy": policy.as_str(), "words": why }))
         .collect();
+    let findings = values.len();
     let (hash, count) = (set.hash().to_owned(), set.policies().count());
     output.result(
         &json!({ "problems": [], "odd": values, "not_decided": open, "hash": hash }),
@@ -66,15 +73,18 @@ pub fn check(
                 .iter()
                 .map(|one| format!("{}: {}: {}\n", one.policy, one.kind, one.words))
                 .collect();
+            for one in &routes {
+                text +=
+                    &format!("route {}: {}: {}\n", clean(&one.route), one.kind, clean(&one.words));
+            }
             for (policy, why) in &undecided {
                 text += &format!("{policy}: not decided: {}\n", clean(why));
             }
-            text +=
-                &format!("{count} policies are good, {} findings; the set is {hash}\n", odd.len());
+            text += &format!("{count} policies are good, {findings} findings; the set is {hash}\n");
             text
         },
     )?;
-    let good = undecided.is_empty() && (odd.is_empty() || !strict);
+    let good = undecided.is_empty() && (findings == 0 || !strict);
     Ok(if good { exit::OK } else { exit::INVALID })
 }
 

@@ -2,7 +2,7 @@
 #![no_main]
 
 use jeton_domain::{
-    route::{PlainPath, Route, RouteParts},
+    route::{Content, PlainPath, Route, RouteParts, TermsParts},
     scope::{Action, Upstream},
 };
 use jeton_git::request::Request;
@@ -17,6 +17,7 @@ fn route() -> Route {
         resource: "{owner}/{name}",
         action: Action::parse("issues:read").expect("an action"),
         query: None,
+        terms: TermsParts::default(),
     })
     .expect("a route")
 }
@@ -31,7 +32,7 @@ fuzz_target!(|bytes: &[u8]| {
         let segments = url.path_segments().expect("segments").skip(1).count();
         assert_eq!(path.as_str().split('/').skip(1).count(), segments);
         assert!(!path.as_str().split('/').any(|part| part == ".." || part == "."));
-        if let Some(resource) = route().takes("GET", &path) {
+        if let Some(resource) = route().takes("GET", &path, &Content::Unread) {
             let whole = path.as_str().to_ascii_lowercase();
             assert!(whole.starts_with(&format!("/repos/{resource}/")), "{resource}");
         }

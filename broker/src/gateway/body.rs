@@ -1,0 +1,161 @@
+//! Bodies that a route looks into: read whole before anything is decided, and sent on byte for byte after it.
+//!
+//! Why so few kinds: what our parser and the upstream's could read as two things is decided as one and done as
+//! the other.
+
+use axum::body::{Body, Bytes};
+use http::{
+    HeaderMap, HeaderValue, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use jeton_domain::route::{Content, Format, Graphql, Json};
+use tokio::{task::spawn_blocking, time::timeout};
+
+use super::words::Told;
+use crate::limits::{CALL_BODY, CALL_BODY_BYTES};
+
+/// What goes out.
+pub(super) enum Sent {
+    /// As it comes, unseen.
+    Unseen(Body),
+    /// What was decided about.
+    Whole {
+        /// All of it.
+        bytes: Bytes,
+        /// Its `Content-Type`.
+        kind: HeaderValue,
+    },
+}
+
+/// Reads a body to its end, and what it says.
+pub(super) async fn whole(
+    headers: &HeaderMap,
+    body: Body,
+    format: Format,
+) -> Result<(Content, Sent), Told> {
+    let kind = json(headers)?;
+    let reading = Limited::new(body, CALL_BODY_BYTES).collect();
+    let read = timeout(CALL_BODY, reading).await.map_err(|_| {
+        let words = format!("the body did not arrive within {} s", CALL_BODY.as_secs());
+        Told::new(StatusCode::REQUEST_TIMEOUT, &words)
+    })?;
+    let bytes = read.map_err(|error| match error.is::<LengthLimitError>() {
+        true => {
+            let words = format!(
+                "the body is larger than the {CALL_BODY_BYTES} bytes that are looked into here; send less at a time"
+            );
+            Told::new(StatusCode::PAYLOAD_TOO_LARGE, &words)
+        }
+        false => Told::new(StatusCode::BAD_REQUEST, "the body breaks off"),
+    })?;
+    // Why without trailers: nobody decided about them.
+    let bytes = bytes.to_bytes();
+    let looked = bytes.clone();
+    // Why a thread of its own: the worst megabyte takes 20 ms, and a parser that gave up would take no other call
+    // with it.
+    let content = spawn_blocking(move || read_as(format, &looked)).await.map_err(|error| {
+        tracing::error!(%error, "a body could not be looked into");
+        Told::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be looked into")
+    })?;
+    let content = content.map_err(|words| Told::new(StatusCode::BAD_REQUEST, &words))?;
+    Ok((content, Sent::Whole { bytes, kind }))
+}
+
+fn read_as(format: Format, bytes: &[u8]) -> Result<Content, String> {
+    let body = Json::object(bytes).map_err(|error| error.to_string())?;
+    match format {
+        Format::Json => Ok(Content::Json(body)),
+        Format::Graphql => {
+            let asked = Graphql::read(body).map_err(|error| error.to_string())?;
+            Ok(Content::Graphql(asked))
+        }
+    }
+}
+
+/// The type of a body that is JSON as it stands there, and said once.
+fn json(headers: &HeaderMap) -> Result<HeaderValue, Told> {
+    let odd = |words: &str| Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
+    if headers.contains_key(CONTENT_ENCODING) {
+        return Err(odd("a packed body can't be looked into; send it without `Content-Encoding`"));
+    }
+    let mut all = headers.get_all(CONTENT_TYPE).iter();
+    match (all.next(), all.next()) {
+        (Some(kind), None) if is_json(kind) => Ok(kind.clone()),
+        _ => Err(odd(
+            "this call is looked into; send it as one `Content-Type: application/json`, in UTF-8",
+        )),
+    }
+}
+
+/// Spec: RFC 8259 §11 knows no parameters; `charset=utf-8` is what many send all the same.
+fn is_json(kind: &HeaderValue) -> bool {
+    let Ok(text) = kind.to_str() else { return false };
+    let (name, parameter) = text.split_once(';').map_or((text, None), |(a, b)| (a, Some(b)));
+    let utf8 = |parameter: &str| {
+        ["charset=utf-8", "charset=\"utf-8\""]
+            .iter()
+            .any(|known| parameter.trim().eq_ignore_ascii_case(known))
+    };
+    name.trim_end().eq_ignore_ascii_case("application/json") && parameter.is_none_or(utf8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |(name, value): &(&'static str, &'static str)| {
+            (http::HeaderName::from_static(name), HeaderValue::from_static(value))
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn only_json_in_utf_8_is_looked_into() {
+        for good in [
+            "application/json",
+            "Application/JSON",
+            "application/json;charset=utf-8",
+            "application/json; charset=UTF-8",
+            "application/json ; charset=\"utf-8\"",
+        ] {
+            assert_eq!(json(&headers(&[("content-type", good)])).unwrap(), good);
+        }
+        for bad in [
+            "",
+            "text/json",
+            "text/plain",
+            "application/graphql",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf-7",
+            "application/json; charset=utf-8; charset=utf-16",
+            "application/json; boundary=x",
+            "application/json;",
+            "application/json, text/plain",
+            "application/json-patch+json",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/jso\u{e9}",
+        ] {
+            let value = HeaderValue::from_bytes(bad.as_bytes()).unwrap();
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, value);
+            assert!(json(&headers).is_err(), "{bad}");
+        }
+        let json_type = ("content-type", "application/json");
+        for bad in [
+            vec![],
+            vec![json_type, json_type],
+            vec![json_type, ("content-type", "text/plain")],
+            vec![json_type, ("content-encoding", "gzip")],
+            vec![json_type, ("content-encoding", "identity")],
+        ] {
+            assert!(json(&headers(&bad)).is_err(), "{bad:?}");
+        }
+    }
+}
