@@ -13,6 +13,7 @@ mod mask;
 mod outward;
 mod pump;
 mod serve;
+mod socket;
 mod words;
 
 use std::{

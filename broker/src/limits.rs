@@ -217,6 +217,9 @@ pub const TRANSFERS_OF_ONE: usize = 64;
 pub const PUSHES_AT_ONCE: usize = 16;
 /// How long a transfer may stand still.
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(60);
+/// How long one side of a conversation may say nothing: of a WebSocket, or of a stream of events. Why longer: a
+/// model that thinks is silent for minutes.
+pub const TALK_SILENCE: Duration = Duration::from_secs(600);
 /// Time for the front of a push, and for reading over what a refused client still sends.
 pub const PUSH_FRONT: Duration = Duration::from_secs(30);
 /// As that, for the rest.

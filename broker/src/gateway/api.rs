@@ -29,17 +29,16 @@ use super::{
     body::{Sent, whole},
     door::Admitted,
     leash::Transfer,
+    mask::{Marks, Masked, marks},
     outward::Call,
     pump::pumped,
+    socket::{self, Bridge},
     words::Told,
 };
-use crate::{
-    operation::{
-        Caller, Refusal,
-        pass::{Pass, pass},
-        under_grant::Under,
-    },
-    upstream::Credential,
+use crate::operation::{
+    Caller, Refusal,
+    pass::{Pass, pass},
+    under_grant::Under,
 };
 
 /// Headers that are about one connection only, or say who calls, and so never go on. Why the overrides: an
@@ -83,6 +82,9 @@ const KEPT: [HeaderName; 9] = [
     HeaderName::from_static("alt-svc"),
 ];
 
+/// How a stream of events is sent (Server-Sent Events).
+const EVENTS: &[u8] = b"text/event-stream";
+
 /// One call, understood.
 struct Wanted {
     upstream: Upstream,
@@ -100,13 +102,20 @@ struct Wanted {
 pub(super) async fn answer(
     gateway: &Arc<Gateway>,
     admitted: Admitted,
-    parts: Parts,
+    mut parts: Parts,
     body: Body,
 ) -> Response<Body> {
     let headers = parts.headers.clone();
-    let answered = called(gateway, &admitted.caller, parts, body).await;
-    let answer = answered.unwrap_or_else(|told| told.answer(&headers));
-    pumped(answer, admitted)
+    let socket = socket::asked(&mut parts);
+    let answered = called(gateway, &admitted.caller, parts, body, socket.is_some()).await;
+    match (answered, socket) {
+        (Ok((answer, Some(bridge))), Some(socket)) => {
+            tokio::spawn(bridge.run(socket, admitted));
+            answer
+        }
+        (Ok((answer, _)), _) => pumped(answer, admitted),
+        (Err(told), _) => pumped(told.answer(&headers), admitted),
+    }
 }
 
 async fn called(
@@ -114,7 +123,8 @@ async fn called(
     caller: &Arc<Caller>,
     parts: Parts,
     body: Body,
-) -> Result<Response<Body>, Told> {
+    socket: bool,
+) -> Result<(Response<Body>, Option<Bridge>), Told> {
     let wanted = Wanted::of(gateway, &parts, body).await?;
     let way = gateway.ways.get(&wanted.upstream);
     let way = way.ok_or_else(|| no_such(&wanted.upstream))?;
@@ -140,6 +150,9 @@ async fn called(
             Some(reqwest::Body::from(bytes))
         }
     };
+    if socket {
+        socket::handshake(&parts.headers, &mut headers)?;
+    }
     let method = parts.method;
     let call = Call { method, url, headers, credential: Some(&credential), body };
     let answer = tokio::select! {
@@ -156,7 +169,18 @@ async fn called(
         Told::new(StatusCode::BAD_GATEWAY, &format!("the upstream `{upstream}` can't be reached"))
     })?;
     transfer.answered(answer.status().as_u16());
-    back(answer, &transfer, &credential, way.api("/").as_ref(), &wanted.upstream)
+    let marks = marks(&credential);
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !socket {
+        transfer.cut("the upstream changed the protocol");
+        let words = "the upstream changed to a protocol that nobody asked for";
+        return Err(Told::new(StatusCode::BAD_GATEWAY, words));
+    }
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let (answer, bridge) = socket::agreed(answer, &transfer, marks).await?;
+        return Ok((answer, Some(bridge)));
+    }
+    let answer = back(answer, &transfer, marks, way.api("/").as_ref(), &wanted.upstream)?;
+    Ok((answer, None))
 }
 
 /// A body on its way from end to end.
@@ -284,11 +308,10 @@ fn out(headers: &HeaderMap) -> HeaderMap {
 fn back(
     answer: reqwest::Response,
     transfer: &Arc<Transfer>,
-    credential: &Credential,
+    marks: Marks,
     base: Option<&Url>,
     upstream: &Upstream,
 ) -> Result<Response<Body>, Told> {
-    let marks = super::mask::marks(credential);
     let mut headers = HeaderMap::new();
     for (name, value) in answer.headers() {
         if KEPT.contains(name) {
@@ -317,8 +340,11 @@ fn back(
     let status = answer.status();
     // Why without a length: what is masked keeps it, but a lie about it would cut the connection.
     headers.remove(CONTENT_LENGTH);
-    let bytes = super::mask::Masked::new(answer.bytes_stream(), marks);
-    let mut told = Response::new(Body::from_stream(transfer.back(bytes)));
+    let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(EVENTS));
+    let bytes = transfer.back(Masked::new(answer.bytes_stream(), marks));
+    // Why: events may be far apart.
+    let bytes = if events { bytes.patient() } else { bytes };
+    let mut told = Response::new(Body::from_stream(bytes));
     *told.status_mut() = status;
     *told.headers_mut() = headers;
     told.extensions_mut().insert(Arc::clone(transfer));

@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 
 use crate::{
-    limits::TRANSFER_SILENCE,
+    limits::{TALK_SILENCE, TRANSFER_SILENCE},
     operation::{
         Broker,
         under_grant::{Use, used},
@@ -149,13 +149,20 @@ pub(super) struct Flow<S> {
     transfer: Arc<Transfer>,
     way: Way,
     leash: Pin<Box<dyn Future<Output = &'static str> + Send>>,
+    patience: Duration,
     silence: Pin<Box<Sleep>>,
 }
 
 impl<S> Flow<S> {
     fn new(transfer: Arc<Transfer>, inner: S, way: Way) -> Self {
         let leash = Box::pin(Arc::clone(&transfer).snapped());
-        Self { inner, transfer, way, leash, silence: Box::pin(sleep(TRANSFER_SILENCE)) }
+        let (patience, silence) = (TRANSFER_SILENCE, Box::pin(sleep(TRANSFER_SILENCE)));
+        Self { inner, transfer, way, leash, patience, silence }
+    }
+
+    /// Lets longer silences pass: for conversations, whose sides speak when they have something to say.
+    pub fn patient(self) -> Self {
+        Self { patience: TALK_SILENCE, silence: Box::pin(sleep(TALK_SILENCE)), ..self }
     }
 }
 
@@ -179,7 +186,7 @@ where
                     Way::Out => self.transfer.sent.fetch_add(count, Ordering::Relaxed),
                     Way::Back => self.transfer.received.fetch_add(count, Ordering::Relaxed),
                 };
-                let wake = tokio::time::Instant::now().checked_add(TRANSFER_SILENCE);
+                let wake = tokio::time::Instant::now().checked_add(self.patience);
                 if let Some(wake) = wake {
                     self.silence.as_mut().reset(wake);
                 }

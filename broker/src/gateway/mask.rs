@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use axum::body::Bytes;
@@ -12,6 +13,7 @@ use base64::{
     engine::general_purpose::{GeneralPurpose, STANDARD, URL_SAFE},
 };
 use jeton_domain::secret::Secret;
+use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 use zeroize::Zeroizing;
 
@@ -97,13 +99,39 @@ pub(super) struct Masked<S> {
     marks: Marks,
     /// The end of what came, which may be the beginning of a credential.
     held: Vec<u8>,
+    /// Bytes of it that went on, because nothing came behind them.
+    sent: usize,
+    pause: Option<Pin<Box<Sleep>>>,
     over: bool,
 }
+
+/// How long an end that may be the beginning of a credential waits for what comes behind it.
+const PAUSE: Duration = Duration::from_millis(30);
+/// Longest end that goes on then. Why so few: they are all of a credential that one who sends it bit by bit
+/// gets through.
+const BEGINNING: usize = 4;
 
 impl<S> Masked<S> {
     /// Looks through this.
     pub fn new(inner: S, marks: Marks) -> Self {
-        Self { inner, marks, held: Vec::new(), over: false }
+        Self { inner, marks, held: Vec::new(), sent: 0, pause: None, over: false }
+    }
+
+    /// Lets a short end go on when nothing comes behind it: whoever waits for the last letter of a message
+    /// would wait for the next message. What it began is covered all the same when it comes.
+    fn waited(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
+        if self.held.len() > BEGINNING || self.held.len() <= self.sent {
+            return Poll::Pending;
+        }
+        let pause = self.pause.get_or_insert_with(|| Box::pin(sleep(PAUSE)));
+        if pause.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        self.pause = None;
+        let end = self.held.get(self.sent..).unwrap_or_default();
+        let end = Bytes::copy_from_slice(end);
+        self.sent = self.held.len();
+        Poll::Ready(Some(Ok(end)))
     }
 
     /// How much of the end might be the beginning of a mark.
@@ -131,7 +159,7 @@ where
                 return Poll::Ready(None);
             }
             match Pin::new(&mut self.inner).poll_next(cx) {
-                Poll::Pending => return Poll::Pending,
+                Poll::Pending => return self.waited(cx),
                 Poll::Ready(Some(Err(error))) => {
                     return Poll::Ready(Some(Err(io::Error::other(error))));
                 }
@@ -139,15 +167,19 @@ where
                     self.over = true;
                     let mut rest = std::mem::take(&mut self.held);
                     self.marks.cover(&mut rest);
+                    rest.drain(..self.sent.min(rest.len()));
                     return Poll::Ready((!rest.is_empty()).then(|| Ok(Bytes::from(rest))));
                 }
                 Poll::Ready(Some(Ok(piece))) => {
+                    self.pause = None;
                     let mut bytes = std::mem::take(&mut self.held);
                     bytes.extend_from_slice(&piece);
                     self.marks.cover(&mut bytes);
                     let open = self.open_end(&bytes);
-                    let rest = bytes.split_off(bytes.len().saturating_sub(open));
-                    self.held = rest;
+                    self.held = bytes.split_off(bytes.len().saturating_sub(open));
+                    let gone = self.sent.min(bytes.len());
+                    self.sent = self.sent.saturating_sub(gone);
+                    bytes.drain(..gone);
                     if !bytes.is_empty() {
                         return Poll::Ready(Some(Ok(Bytes::from(bytes))));
                     }
@@ -177,7 +209,7 @@ mod tests {
     fn masked(pieces: Vec<Vec<u8>>, secret: &str) -> Vec<u8> {
         let pieces = pieces.into_iter().map(|piece| Ok::<_, io::Error>(Bytes::from(piece)));
         let stream = Masked::new(tokio_stream::iter(pieces), marks(&credential(secret)));
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let pieces = runtime.block_on(stream.map(Result::unwrap).collect::<Vec<_>>());
         pieces.concat()
     }
@@ -196,6 +228,29 @@ mod tests {
         let told = String::from_utf8(told).unwrap();
         // All of it but what is no secret before it, and a last group that stands for two letters at most.
         assert!(told.contains("****************") && !told.contains("Y2FuYXJ5"), "{told}");
+    }
+
+    #[test]
+    fn an_end_that_only_looks_like_a_beginning_goes_on_after_a_while_and_the_rest_is_covered() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let told = runtime.block_on(async {
+            let (sender, receiver) = tokio::sync::mpsc::channel::<io::Result<Bytes>>(1);
+            let pieces = tokio_stream::wrappers::ReceiverStream::new(receiver);
+            let mut stream = Masked::new(pieces, marks(&credential("canary-secret")));
+            let mut told = Vec::new();
+            for piece in ["a message c", "an", "ary", "-sec", "ret, and c"] {
+                sender.send(Ok(Bytes::from(piece))).await.unwrap();
+                let wait = tokio::time::timeout(Duration::from_millis(200), stream.next());
+                if let Ok(Some(piece)) = wait.await {
+                    told.push(String::from_utf8(piece.unwrap().to_vec()).unwrap());
+                    let end = tokio::time::timeout(Duration::from_millis(200), stream.next());
+                    let end = end.await.ok().flatten().map(Result::unwrap);
+                    told.extend(end.map(|end| String::from_utf8(end.to_vec()).unwrap()));
+                }
+            }
+            told
+        });
+        assert_eq!(told, ["a message ", "c", "an", "**********, and ", "c"]);
     }
 
     proptest! {

@@ -43,7 +43,8 @@ pub async fn serve(mut incoming: Incoming, gateway: Arc<Gateway>, stop: Cancella
                 Ok::<_, Infallible>(gateway.answer(request).await)
             }
         });
-        let connection = builder.serve_connection(TokioIo::new(connection), service).into_owned();
+        let connection =
+            builder.serve_connection_with_upgrades(TokioIo::new(connection), service).into_owned();
         let served = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = served.await {
