@@ -52,7 +52,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use jeton_domain::{
     approval::GroupName,
-    budget::OverBudget,
+    budget::{Calls, OverBudget},
     decision::Denial,
     grant::{Grant, GrantState},
     principal::{Issuers, Principal, PrincipalId, Role},
@@ -121,6 +121,8 @@ pub struct Broker {
     pub mints: Mints,
     /// Uses of grants through the gateway that are being recorded.
     pub uses: TaskTracker,
+    /// Calls through the gateway, counted against budgets.
+    pub calls: std::sync::Mutex<Calls>,
     /// Whose turn it is to ask for a grant for the gateway.
     pub turns: Turns,
     /// Signs tokens.

@@ -207,6 +207,8 @@ pub struct BudgetInfo {
     pub max_begun: u32,
     pub seconds: u32,
     pub wait_seconds: u32,
+    pub calls: u32,
+    pub max_calls: u32,
 }
 
 /// What deciding again found.

@@ -110,9 +110,32 @@ pub(crate) fn revocations(word: v1::WatchRevocationsResponse) -> RevocationWord 
 }
 
 pub(crate) fn budget(budget: v1::Budget) -> BudgetInfo {
-    let v1::Budget { name, per, whom, live, max_live, begun, max_begun, seconds, wait_seconds } =
-        budget;
-    BudgetInfo { name, per, whom, live, max_live, begun, max_begun, seconds, wait_seconds }
+    let v1::Budget {
+        name,
+        per,
+        whom,
+        live,
+        max_live,
+        begun,
+        max_begun,
+        seconds,
+        wait_seconds,
+        calls,
+        max_calls,
+    } = budget;
+    BudgetInfo {
+        name,
+        per,
+        whom,
+        live,
+        max_live,
+        begun,
+        max_begun,
+        seconds,
+        wait_seconds,
+        calls,
+        max_calls,
+    }
 }
 
 pub(crate) fn emergency(one: v1::Emergency) -> EmergencyInfo {

@@ -58,6 +58,11 @@ struct Scene {
 
 /// An API that asks the broker whether the token is good, and answers what the path says.
 async fn scene() -> Scene {
+    scene_with("").await
+}
+
+/// The same with more in the catalogue.
+async fn scene_with(more: &str) -> Scene {
     let (seen, broker) = (Arc::new(Mutex::new(Vec::new())), Arc::new(OnceLock::<Client>::new()));
     let (kept, asked) = (Arc::clone(&seen), Arc::clone(&broker));
     let api = Loopback::serve(move |request: Request<Body>| {
@@ -72,7 +77,7 @@ async fn scene() -> Scene {
         let own = "audience = \"https://orders.dev.jeton.local\"\n";
         fs::write(&file, text.replace(own, &format!("{own}api = \"{url}\"\n"))).unwrap();
         let file = data.join("policies/catalogue.toml");
-        fs::write(&file, fs::read_to_string(&file).unwrap() + ROUTES).unwrap();
+        fs::write(&file, fs::read_to_string(&file).unwrap() + ROUTES + more).unwrap();
         fs::write(data.join("policies/more.cedar"), RULES).unwrap();
     });
     let _ = broker.set(started.client("orders").await);
@@ -272,4 +277,26 @@ async fn bodies_go_out_as_they_came() {
         .unwrap();
     assert_eq!(answer.status(), 200);
     assert_eq!(scene.seen.lock().unwrap().last().unwrap().body, body);
+}
+
+#[tokio::test]
+async fn a_session_makes_no_more_calls_than_its_budget_allows() {
+    let scene = scene_with(
+        "[[budget]]\nname = \"calls\"\nper = \"session\"\nupstream = \"orders\"\ncalls = 3\nseconds = 3600\n",
+    )
+    .await;
+    for _ in 0..3 {
+        assert_eq!(scene.told("GET", "/v1/acme/shop/orders/7").await.0, 200);
+    }
+    let (status, text) = scene.told("GET", "/v1/acme/shop/orders/7").await;
+    assert!(
+        status == 403 && text.contains("the budget `calls` allows 3 calls in 3600 s"),
+        "{status} {text}"
+    );
+    assert_eq!(scene.seen.lock().unwrap().len(), 3);
+    // Another session has its own.
+    let (other, _) = scene.broker.agent_with(&["orders:acme/* orders:read"]).await;
+    let call = scene.client.get(scene.url("/v1/acme/shop/orders/7"));
+    let answer = call.header("jeton-session", other.handle.clone().unwrap()).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
 }

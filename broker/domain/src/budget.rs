@@ -3,6 +3,7 @@
 //! `decide` says which budgets a grant spends from; the store counts it in the commit that records the
 //! grant, and refuses the one that would be too many. So no race spends a budget twice.
 
+mod calls;
 mod tally;
 
 use std::{collections::BTreeSet, fmt, sync::Arc};
@@ -15,6 +16,7 @@ use crate::{
     session::Session,
 };
 
+pub use calls::Calls;
 pub use tally::{Spent, Tally};
 
 /// Whose grants are counted together.
@@ -40,10 +42,10 @@ impl Per {
     }
 }
 
-/// So many grants within so many seconds, whenever these begin.
+/// So many grants, or calls, within so many seconds, whenever these begin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Rate {
-    /// Grants.
+    /// Grants, or calls.
     pub grants: u32,
     /// Seconds.
     pub seconds: u32,
@@ -68,6 +70,8 @@ pub struct Budget {
     pub at_once: Option<u32>,
     /// How many may begin in a time.
     pub rate: Option<Rate>,
+    /// How many calls may be made in a time with such grants, through the gateway.
+    pub calls: Option<Rate>,
 }
 
 /// What a budget counts under: its name and whose grants they are, hashed.
@@ -155,6 +159,22 @@ pub enum OverBudget {
         /// Seconds until one more may begin.
         wait: u32,
     },
+    /// As many calls were made as may be in the time.
+    #[error(
+        "the budget `{budget}` allows {} calls in {} s for the {} `{whom}`, and they are spent; the next one may be made in {wait} s", .rate.grants, .rate.seconds, .per.word()
+    )]
+    Calls {
+        /// The budget's name.
+        budget: String,
+        /// Whose calls it counts together.
+        per: Per,
+        /// Whose.
+        whom: String,
+        /// What it allows.
+        rate: Rate,
+        /// Seconds until one more may be made.
+        wait: u32,
+    },
 }
 
 impl Budget {
@@ -201,7 +221,37 @@ impl Budget {
 /// What a grant of a session spends.
 #[must_use]
 pub fn spends(budgets: &[Arc<Budget>], session: &Session, request: &GrantRequest) -> Vec<Spend> {
-    let counting = budgets.iter().filter(|budget| budget.counts(request));
+    let bounds = |budget: &Budget| budget.at_once.is_some() || budget.rate.is_some();
+    spent(budgets, session, request, bounds)
+}
+
+/// All that a grant of a session and calls with it spend.
+#[must_use]
+pub fn all_spends(
+    budgets: &[Arc<Budget>],
+    session: &Session,
+    request: &GrantRequest,
+) -> Vec<Spend> {
+    spent(budgets, session, request, |_| true)
+}
+
+/// What one call through the gateway spends.
+#[must_use]
+pub fn spends_of_call(
+    budgets: &[Arc<Budget>],
+    session: &Session,
+    request: &GrantRequest,
+) -> Vec<Spend> {
+    spent(budgets, session, request, |budget| budget.calls.is_some())
+}
+
+fn spent(
+    budgets: &[Arc<Budget>],
+    session: &Session,
+    request: &GrantRequest,
+    bounds: impl Fn(&Budget) -> bool,
+) -> Vec<Spend> {
+    let counting = budgets.iter().filter(|budget| bounds(budget) && budget.counts(request));
     let of = |budget: &Arc<Budget>| {
         let spend = |whom: String| {
             let key = budget.key(&whom);
@@ -272,6 +322,7 @@ mod tests {
             actions: BTreeSet::new(),
             at_once: Some(1),
             rate: None,
+            calls: None,
         }
     }
 

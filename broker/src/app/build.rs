@@ -142,6 +142,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         handles: Handles::new(&derive(&root, "handle")),
         metrics: Arc::new(Metrics::new()),
         mints: Mints::new(),
+        calls: std::sync::Mutex::default(),
         turns: Turns::default(),
         uses: TaskTracker::new(),
         sign_ins: SignIns::default(),

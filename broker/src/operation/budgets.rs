@@ -1,16 +1,51 @@
 //! How much is left of budgets: told before they bite, and looked at before people are asked.
 
+use std::sync::PoisonError;
+
 use jeton_domain::{
-    budget::{Budget, OverBudget, Spend, Used, spends},
+    budget::{Budget, OverBudget, Spend, Used, all_spends, spends, spends_of_call},
     decision::{Delivery, GrantRequest, Rules},
+    grant::Grant,
     id::SessionId,
     scope::Scope,
     session::Words,
     ttl::Timestamp,
 };
 
-use super::{Broker, Caller, Refusal};
+use super::{Broker, Caller, Refusal, request_grant::spent};
 use crate::store::SessionRecord;
+
+/// Counts a call through the gateway.
+///
+/// # Errors
+/// When a budget is spent: recorded as a refusal.
+pub(super) async fn call(
+    broker: &Broker,
+    record: &SessionRecord,
+    grant: &Grant,
+) -> Result<(), Refusal> {
+    let request = GrantRequest {
+        scope: grant.scope.clone(),
+        ttl: None,
+        delivery: Delivery::Gateway,
+        deed: None,
+        reason: Words::default(),
+    };
+    let rules = broker.policies.current();
+    let spends = spends_of_call(rules.budgets(), &record.session, &request);
+    if spends.is_empty() {
+        return Ok(());
+    }
+    let now = broker.clock.now();
+    let counted = {
+        let mut calls = broker.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.take(&spends, now)
+    };
+    match counted {
+        Ok(()) => Ok(()),
+        Err(over) => spent(broker, record, &request, over, now).await.map(|_| ()),
+    }
+}
 
 /// What one budget has left for somebody.
 pub struct Left {
@@ -20,6 +55,8 @@ pub struct Left {
     pub whom: String,
     /// What is used.
     pub used: Used,
+    /// Calls that were made in the time.
+    pub calls: u32,
 }
 
 /// What a session has left.
@@ -74,10 +111,12 @@ pub async fn means(
         reason: Words::default(),
     };
     let rules = broker.policies.current();
-    let spends = spends(rules.budgets(), &record.session, &request);
-    let used = broker.store.used(&spends, broker.clock.now());
+    let now = broker.clock.now();
+    let spends = all_spends(rules.budgets(), &record.session, &request);
+    let used = broker.store.used(&spends, now);
     let left = |(spend, used): (Spend, Used)| Left {
         budget: (*spend.budget).clone(),
+        calls: broker.calls.lock().unwrap_or_else(PoisonError::into_inner).used(&spend, now),
         whom: spend.whom,
         used,
     };

@@ -15,7 +15,7 @@ use moka::future::Cache;
 use tokio::sync::Mutex;
 
 use super::{
-    Broker, Caller, Refusal, Source,
+    Broker, Caller, Refusal, Source, budgets,
     claim_grant::claim,
     request_grant::{Ask, request_grant},
     seal::Place,
@@ -46,8 +46,19 @@ impl Default for Turns {
 /// Lets a session through that holds a grant for one of these scopes, or gets one; the first is the likeliest.
 ///
 /// # Errors
-/// When none of them is granted: with the words of the first refusal.
+/// When none of them is granted, with the words of the first refusal; or when a budget of calls is spent.
 pub async fn pass(
+    broker: &Arc<Broker>,
+    caller: &Caller,
+    scopes: &[Scope],
+    why: &str,
+) -> Result<Pass, Refusal> {
+    let pass = way(broker, caller, scopes, why).await?;
+    budgets::call(broker, caller.session()?, &pass.grant).await?;
+    Ok(pass)
+}
+
+async fn way(
     broker: &Arc<Broker>,
     caller: &Caller,
     scopes: &[Scope],

@@ -184,22 +184,31 @@ pub fn means(means: &Means) -> String {
     };
     let own = ["envelope", "session", ""].map(str::to_owned);
     let [name, per, whom] = own;
-    let envelope =
-        [name, per, whom, String::new(), of(means.grants_used, means.max_grants), String::new()];
+    let envelope = [
+        name,
+        per,
+        whom,
+        String::new(),
+        of(means.grants_used, means.max_grants),
+        String::new(),
+        String::new(),
+    ];
     let rows = means.budgets.iter().map(|budget| {
-        let begun = match budget.max_begun {
+        let counted = |used: u32, most: u32| match most {
             0 => String::new(),
-            most => format!("{} in {}", of(budget.begun, most), span::short(budget.seconds.into())),
+            most => format!("{} in {}", of(used, most), span::short(budget.seconds.into())),
         };
+        let begun = counted(budget.begun, budget.max_begun);
+        let calls = counted(budget.calls, budget.max_calls);
         let next = match budget.begun >= budget.max_begun && budget.max_begun > 0 {
             true => format!("in {}", span::short(budget.wait_seconds.into())),
             false => String::new(),
         };
         let BudgetInfo { name, per, whom, live, max_live, .. } = budget;
-        [name.clone(), per.clone(), whom.clone(), of(*live, *max_live), begun, next]
+        [name.clone(), per.clone(), whom.clone(), of(*live, *max_live), begun, calls, next]
     });
     let rows = std::iter::once(envelope).chain(rows);
-    table(["BUDGET", "PER", "WHOM", "LIVE", "GRANTS", "NEXT"], rows)
+    table(["BUDGET", "PER", "WHOM", "LIVE", "GRANTS", "CALLS", "NEXT"], rows)
 }
 
 /// What deciding again found.

@@ -24,6 +24,7 @@ pub(super) struct RawBudget {
     actions: BTreeSet<Action>,
     at_once: Option<u32>,
     grants: Option<u32>,
+    calls: Option<u32>,
     seconds: Option<u32>,
 }
 
@@ -40,24 +41,27 @@ pub(super) fn budget(raw: RawBudget) -> Result<Budget, Wrong> {
     word("budget", &raw.name)?;
     let odd = |words: &str, hint| Err((format!("the budget `{}` {words}", raw.name), hint));
     let counts = |count: &Option<u32>| count.is_none_or(|one| (1..=SESSION_GRANTS).contains(&one));
-    if !counts(&raw.at_once) || !counts(&raw.grants) {
+    if [&raw.at_once, &raw.grants, &raw.calls].into_iter().any(|count| !counts(count)) {
         let hint = "1 to 1,000,000 are allowed; a policy that forbids is the way to grant nothing";
         return odd("allows no grant, or too many", hint);
     }
-    let rate = match (raw.grants, raw.seconds) {
-        (None, None) => None,
-        (Some(grants), Some(seconds)) if (1..=BUDGET_SECONDS).contains(&seconds) => {
-            Some(Rate { grants, seconds })
-        }
-        (Some(_), Some(_)) => {
+    let counted = raw.grants.or(raw.calls).is_some();
+    let seconds = match raw.seconds {
+        Some(seconds) if !(1..=BUDGET_SECONDS).contains(&seconds) => {
             return odd("counts for too short or too long", "`seconds` is 1 to 86,400");
         }
-        (Some(_), None) | (None, Some(_)) => {
-            return odd("has half a rate", "write both `grants` and `seconds`, or neither");
+        seconds if seconds.is_some() != counted => {
+            return odd(
+                "has half a rate",
+                "write both `seconds` and `grants` or `calls`, or neither",
+            );
         }
+        seconds => seconds.unwrap_or_default(),
     };
-    if rate.is_none() && raw.at_once.is_none() {
-        return odd("bounds nothing", "write `at_once`, or `grants` and `seconds`");
+    let rate = raw.grants.map(|grants| Rate { grants, seconds });
+    let calls = raw.calls.map(|grants| Rate { grants, seconds });
+    if !counted && raw.at_once.is_none() {
+        return odd("bounds nothing", "write `at_once`, or `grants` or `calls` with `seconds`");
     }
     let agent = raw.agent.as_deref().map(NamePattern::parse).transpose();
     Ok(Budget {
@@ -72,6 +76,7 @@ pub(super) fn budget(raw: RawBudget) -> Result<Budget, Wrong> {
         actions: raw.actions,
         at_once: raw.at_once,
         rate,
+        calls,
         name: raw.name,
     })
 }
@@ -98,7 +103,7 @@ mod tests {
         for (text, words) in [
             (
                 "name = \"b\"\nper = \"agent\"",
-                "the budget `b` bounds nothing; write `at_once`, or `grants` and `seconds`",
+                "the budget `b` bounds nothing; write `at_once`, or `grants` or `calls` with `seconds`",
             ),
             (
                 "name = \"b\"\nper = \"agent\"\ngrants = 5",
