@@ -8,6 +8,28 @@ use std::{
 
 use crate::broker::{AGENT, Broker, program};
 
+/// What a machine may have set for itself, and `jeton proxy` would take over.
+const OF_THE_MACHINE: [&str; 18] = [
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NIX_SSL_CERT_FILE",
+    "CURL_CA_BUNDLE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "GIT_SSL_CAINFO",
+    "CARGO_HTTP_CAINFO",
+    "AWS_CA_BUNDLE",
+    "NODE_EXTRA_CA_CERTS",
+    "DENO_CERT",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "HTTP_PROXY",
+    "http_proxy",
+    "ALL_PROXY",
+    "NO_PROXY",
+    "no_proxy",
+];
+
 /// A session of the example's agent, as an orchestrator hands it over.
 pub struct Run<'a> {
     broker: &'a Broker,
@@ -59,8 +81,10 @@ impl<'a> Run<'a> {
             .env("JETON_SESSION_FILE", &self.session_file)
             .env("HOME", self.home)
             .env("GIT_CONFIG_NOSYSTEM", "1")
-            .env_remove("GIT_SSL_CAINFO")
             .current_dir(self.home);
+        for name in OF_THE_MACHINE {
+            command.env_remove(name);
+        }
     }
 }
 

@@ -3,9 +3,8 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::Stdio,
     time::{Duration, Instant},
 };
 
@@ -13,7 +12,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use jeton_tests::{
     canary::Canaries,
     emulate::{node, tools},
-    run::{Run, descendants, ended, files, memory_of, said},
+    run::{descendants, ended, files, memory_of, said},
     tls_front::TlsFront,
     two_upstreams::{TwoUpstreams, Wire},
 };
@@ -143,7 +142,8 @@ fn holds_key(bytes: &[u8]) -> bool {
     let der =
         |bytes: &[u8]| KEYS.iter().any(|key| bytes.windows(key.len()).any(|window| window == *key));
     let text = String::from_utf8_lossy(bytes);
-    let body: String = text.lines().filter(|line| !line.starts_with("--")).collect();
+    let body = text.lines().filter(|line| line.is_ascii() && !line.starts_with("--"));
+    let body: String = body.collect();
     text.contains("PRIVATE KEY")
         || der(bytes)
         || (0..4).any(|skip| {
@@ -222,4 +222,139 @@ async fn the_memory_of_a_tool_holds_no_credential_while_it_calls() {
 /// A process that has just been made holds nothing worth a look.
 fn seen_enough(memory: &[u8]) -> bool {
     memory.len() > 64 * 1024
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_user_had_set_before_goes_on_working() {
+    let scene = TwoUpstreams::start(Wire::Tls).await;
+    let run = scene.session();
+    let corp = TlsFront::before(scene.host.url()["http://".len()..].parse().unwrap()).await;
+    let bundle = scene.home.path().join("corp.pem");
+    fs::write(&bundle, corp.ca()).unwrap();
+    let script = "
+        curl -sS -o /dev/null -w '%{http_code} ' https://127.0.0.1:$CORP/
+        curl -sS -o /dev/null -w '%{http_code} ' $API/v1/acme/shop/orders/7
+        echo $NO_PROXY";
+    let mut jeton = run.jeton();
+    jeton.env("API", &scene.api).env("CORP", corp.port().to_string());
+    jeton.env("CURL_CA_BUNDLE", &bundle).env("HTTPS_PROXY", "http://127.0.0.1:1");
+    jeton.env("NO_PROXY", "127.0.0.1,corp.example.org,localhost").env_remove("no_proxy");
+    let (ok, text) = said(jeton.args(["proxy", "--", "sh", "-c", script]));
+    assert!(ok, "{text}");
+    assert!(text.starts_with("404 200 127.0.0.1,::1,corp.example.org,127.0.0.1:"), "{text}");
+
+    let mut jeton = run.jeton();
+    jeton.env("CURL_CA_BUNDLE", scene.home.path());
+    let (code, text) = ended(jeton.args(["proxy", "--", "touch", "ran"]));
+    assert_eq!(code, Some(78), "{text}");
+    assert!(text.contains("(CURL_CA_BUNDLE) can't be taken over: it is not a file"), "{text}");
+    assert!(!scene.home.path().join("ran").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_it_nothing_stands_for_an_upstream() {
+    let scene = TwoUpstreams::start(Wire::Tls).await;
+    let run = scene.session();
+    let script = "
+        env > environment
+        curl -s -o /dev/null -w '%{http_code} ' -p -x $JETON_PROXY $API/v1/acme/shop/orders/7
+        curl -s $ORDERS/v1/acme/shop/orders/7";
+    let mut jeton = run.jeton();
+    jeton.env("API", &scene.api);
+    jeton.args(["proxy", "--no-intercept", "--api", "orders=ORDERS", "--", "sh", "-c", script]);
+    let (ok, text) = said(&mut jeton);
+    assert!(ok && text == "000 order 7 0\n", "{text}");
+    let environment = fs::read_to_string(scene.home.path().join("environment")).unwrap();
+    for name in ["HTTPS_PROXY", "https_proxy", "SSL_CERT_FILE", "NO_PROXY"] {
+        assert!(!environment.contains(&format!("\n{name}=")), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_without_tls_passes_by_the_proxy_and_nothing_else_does() {
+    let scene = TwoUpstreams::start(Wire::Plain).await;
+    let run = scene.session();
+    let outside = jeton_tests::loopback::Loopback::serve(|_| async {
+        Ok(http::Response::new(axum::body::Body::from("outside")))
+    })
+    .await;
+    let script = r#"
+        curl -sS $API/v1/acme/shop/orders/7
+        curl -sS -L $API/v1/acme/shop/orders/moved
+        curl -s --noproxy '' $OUTSIDE/v1
+        curl -s --noproxy '' ${API%/base}/elsewhere | cut -c 1-37
+        python3 -c 'import os,urllib.request as u; print(u.urlopen(os.environ["JETON_PROXY"] + "/api/orders/v1/acme/shop/orders/7").read())'
+    "#;
+    let mut jeton = run.jeton();
+    jeton.env("API", &scene.api).env("OUTSIDE", outside.url());
+    let (ok, text) = said(jeton.args(["proxy", "--", "sh", "-c", script]));
+    assert!(ok, "{text}");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("order 7 0"));
+    assert_eq!(lines.next(), Some("order 8 0"));
+    let refusal = format!(
+        "jeton: this address is no upstream of this session, and nothing else passes; what passes: {}, {}; the platform team adds an upstream",
+        scene.api, scene.git
+    );
+    assert_eq!(lines.next(), Some(refusal.as_str()));
+    assert_eq!(lines.next(), Some("jeton: this address is no upstream of"));
+    assert_eq!(lines.next(), Some("b'order 7 0\\n'"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_is_answered_in_the_place_of_an_upstream() {
+    let scene = TwoUpstreams::start(Wire::Tls).await;
+    let run = scene.session();
+    let script = "
+        curl -s -o /dev/null -w '%{http_connect} ' $API/v1/acme/shop/orders/7
+        curl -s -o /dev/null -w '%{http_code} ' -H 'Origin: https://evil.example.org' $API/v1/acme/shop/orders/7
+        chmod 755 $(dirname $SSL_CERT_FILE)
+        setpriv --reuid 65534 --clear-groups curl -s -o /dev/null -w '%{http_connect}' $API/v1/acme/shop/orders/7";
+    let mut jeton = run.jeton();
+    jeton.env("API", &scene.api).args(["proxy", "--", "sh", "-c", script]);
+    let (_, text) = said(&mut jeton);
+    assert_eq!(text, "200 403 403");
+    assert_eq!(scene.seen().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_run_if_the_gateway_can_not_be_asked() {
+    let scene = TwoUpstreams::start(Wire::Tls).await;
+    let run = scene.session();
+    let ran = scene.home.path().join("ran");
+    let mut jeton = run.jeton();
+    jeton.env("JETON_GATEWAY", "https://127.0.0.1:1");
+    let (code, text) = ended(jeton.args(["proxy", "--", "touch"]).arg(&ran));
+    assert_eq!(code, Some(69), "{text}");
+    assert!(text.contains("the gateway can't be reached"), "{text}");
+    // Somebody else with the same session file.
+    let mut jeton = run.jeton();
+    let tls = scene.broker.data().join("tls");
+    jeton.env("JETON_CERT", tls.join("agent-2.pem")).env("JETON_KEY", tls.join("agent-2.key"));
+    let (code, text) = ended(jeton.args(["proxy", "--", "touch"]).arg(&ran));
+    assert_eq!(code, Some(77), "{text}");
+    assert!(!ran.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_gateway_tells_the_addresses_that_the_envelope_names_and_no_more() {
+    let scene = TwoUpstreams::start(Wire::Tls).await;
+    let url = format!("{}/upstreams", scene.broker.env("JETON_GATEWAY"));
+    let client = scene.broker.http(Some("agent"));
+    let (agent, _) = scene.broker.agent_with(&["orders:acme/* orders:read"]).await;
+    let call = |method: reqwest::Method, url: &str| {
+        client.request(method, url).header("jeton-session", agent.handle.clone().unwrap())
+    };
+    let answer = call(reqwest::Method::GET, &url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let text = answer.text().await.unwrap();
+    let expected = format!(r#"{{"upstreams":[{{"name":"orders","api":"{}"}}]}}"#, scene.api);
+    assert_eq!(text, expected);
+    let post = call(reqwest::Method::POST, &url).send().await.unwrap();
+    assert_eq!((post.status().as_u16(), &post.headers()["allow"]), (405, &"GET".parse().unwrap()));
+    let below = call(reqwest::Method::GET, &format!("{url}/orders")).send().await.unwrap();
+    assert_eq!(below.status(), 404);
+    let stranger = client.get(&url).send().await.unwrap();
+    assert_eq!(stranger.status(), 401);
 }

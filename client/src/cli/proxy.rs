@@ -15,7 +15,14 @@ mod proxied;
 mod run_ca;
 mod trust;
 
-use std::{ffi::OsString, io, net::Ipv4Addr, sync::Arc};
+use std::{
+    ffi::OsString,
+    fs::Permissions,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    sync::Arc,
+};
 
 use clap::Args;
 use jeton_client::{ENVIRONMENT, UpstreamAddress, inherited};
@@ -150,7 +157,7 @@ fn plain(command: &[OsString], program: &OsString) -> Command {
 /// Lets something stand for the upstreams' own addresses, if there are any.
 fn stand_in(
     command: &mut Command,
-    own: std::net::SocketAddr,
+    own: SocketAddr,
     places: Places,
     folder: &TempDir,
 ) -> Result<Option<StandIn>, Failure> {
@@ -177,6 +184,7 @@ fn gits(proxy: &Proxy, upstreams: &[UpstreamAddress]) -> Vec<Git> {
 fn fresh_folder() -> Result<TempDir, Failure> {
     tempfile::Builder::new()
         .prefix("jeton-proxy-")
+        .permissions(Permissions::from_mode(0o700))
         .tempdir()
         .map_err(|error| Failure::Broken(format!("there is no temporary folder: {error}")))
 }

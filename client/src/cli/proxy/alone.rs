@@ -33,6 +33,9 @@ pub(super) const OWN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr
 /// Time for the other side to come.
 const MEET: Duration = Duration::from_secs(10);
 
+/// Time for it to end, once it has failed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
 /// What the other side sends with the port.
 const HERE: u8 = 1;
 /// What it waits for.
@@ -77,15 +80,18 @@ impl Meeting {
             met = timeout(MEET, self.met(child.id())) => met,
             _ = child.wait() => return Ok(None),
         };
-        match met {
-            Ok(Ok(met)) => Ok(Some(met)),
-            other => {
-                // Why: it must not go on as if it were served. Ignored, for it may be gone.
-                let _ = child.kill().await;
-                let late = || io::Error::other("it did not answer in time");
-                Err(failed(other.map_or_else(|_| late(), |met| met.err().unwrap_or_else(late))))
-            }
+        let error = match met {
+            Ok(Ok(met)) => return Ok(Some(met)),
+            Ok(Err(error)) => error,
+            Err(_) => io::Error::other("it did not come in time"),
+        };
+        // Why: what fails there is told there, and its connection ends a moment before it does.
+        if timeout(LAST_WORDS, child.wait()).await.is_ok() {
+            return Ok(None);
         }
+        // Why: it must not go on as if it were served. Ignored, for it may be gone.
+        let _ = child.kill().await;
+        Err(failed(error))
     }
 
     async fn met(&self, pid: Option<u32>) -> io::Result<Met> {

@@ -154,7 +154,10 @@ impl Connection {
 
     /// Opens a tunnel to an upstream's host, and ends it here.
     fn tunnel(self, request: Request<Incoming>) -> Response<Body> {
-        let asked = request.uri().authority().map(|asked| asked.as_str());
+        let uri = request.uri();
+        // Spec: RFC 9110 §9.3.6: a host and a port, and nothing else.
+        let bare = uri.scheme().is_none() && uri.path_and_query().is_none();
+        let asked = uri.authority().map(|asked| asked.as_str()).filter(|_| bare);
         let origin = asked.and_then(|asked| Origin::of_tunnel(true, asked));
         let Some(origin) = origin.filter(|origin| self.door.holds(origin)) else {
             return self.door.nowhere();
