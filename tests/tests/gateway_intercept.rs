@@ -241,7 +241,7 @@ async fn what_a_user_had_set_before_goes_on_working() {
     jeton.env("NO_PROXY", "127.0.0.1,corp.example.org,localhost").env_remove("no_proxy");
     let (ok, text) = said(jeton.args(["proxy", "--", "sh", "-c", script]));
     assert!(ok, "{text}");
-    assert!(text.starts_with("404 200 127.0.0.1,::1,corp.example.org,127.0.0.1:"), "{text}");
+    assert!(text.starts_with("401 200 127.0.0.1,::1,corp.example.org,127.0.0.1:"), "{text}");
 
     let mut jeton = run.jeton();
     jeton.env("CURL_CA_BUNDLE", scene.home.path());

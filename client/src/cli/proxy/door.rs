@@ -8,8 +8,8 @@ use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 
 use axum::body::Body;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
-    header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode,
+    header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
 };
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -76,7 +76,8 @@ fn http() -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
-        .max_buf_size(HEAD_BYTES)
+        .max_header_size(HEAD_BYTES)
+        .max_buf_size(HEAD_BYTES.saturating_mul(2))
         .max_headers(HEADERS);
     builder
 }
@@ -124,7 +125,7 @@ impl Connection {
         }
     }
 
-    /// Why somebody is not answered at all.
+    /// Why somebody, or something, is not answered at all.
     fn stranger(&self, headers: &HeaderMap) -> Option<Response<Body>> {
         if !self.door.table.is_mine(self.peer, self.door.own) {
             let words = "only the user who started `jeton proxy` is answered";
@@ -132,7 +133,16 @@ impl Connection {
         }
         // Why: a page in a browser of the same user could call it blindly; browsers say so.
         let browser = ["origin", "sec-fetch-site"].iter().any(|name| headers.contains_key(*name));
-        browser.then(|| refuse(StatusCode::FORBIDDEN, "pages in a browser are not answered"))
+        if browser {
+            return Some(refuse(StatusCode::FORBIDDEN, "pages in a browser are not answered"));
+        }
+        (!is_framed_plainly(headers)).then(|| {
+            let words = "the only transfer encoding is `chunked`, and it stands once";
+            let mut refusal = refuse(StatusCode::BAD_REQUEST, words);
+            // Why: where the next request would begin is what is in doubt.
+            refusal.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            refusal
+        })
     }
 
     /// A proxy's request of an upstream that has no TLS.
@@ -268,6 +278,16 @@ fn elsewhere(origin: &Origin) -> Response<Body> {
 
 fn is_host_of(text: &str, origin: &Origin) -> bool {
     Origin::of_host(origin.secure, text).is_some_and(|named| named == *origin)
+}
+
+/// Why: of several codings, one program takes the first for the body's end and another the last.
+fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
 }
 
 /// The one `Host`. Why one: of two, one program reads the first and another the second.
