@@ -88,6 +88,11 @@ enum Command {
     /// Answer git as its credential helper for the gateway; `jeton git setup --through-gateway` puts it in place.
     GitHandle(git_handle::GitHandle),
     /// Run a command whose calls go through the gateway, so that it needs no secret at all.
+    ///
+    /// CMD calls the upstreams of the session by their own addresses, and the gateway adds what opens them: git
+    /// goes there by `url.….insteadOf`, everything else by HTTPS_PROXY and a CA that lives as long as the run.
+    /// What CMD sends to sign in itself is left out; where a tool insists on something, any dummy does. That
+    /// proxy reaches no other host. Hosts that NO_PROXY names already are reached directly, as before.
     Proxy(proxy::Proxy),
     /// The process that becomes the command of `jeton proxy --alone`.
     #[command(hide = true)]

@@ -47,11 +47,6 @@ use super::{
 };
 
 /// A command to run.
-///
-/// Calls of the upstreams' own addresses go through the gateway: git by `url.….insteadOf`, everything else by
-/// HTTPS_PROXY and a CA that lives as long as the run. Credentials that CMD sends itself are left out, and a
-/// dummy, such as GH_TOKEN=x for `gh`, does where a tool insists on one. No other host is reached by that
-/// proxy; hosts of NO_PROXY are reached directly, as before.
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub struct Proxy {
@@ -76,6 +71,7 @@ pub struct Proxy {
 
 const EXAMPLES: &str = "Examples:
   jeton proxy -- git clone https://github.com/acme/api.git
+  jeton proxy -- ./agent
   jeton proxy -- env GH_TOKEN=x gh pr list --repo acme/api
   jeton proxy --alone -- ./agent
   jeton proxy --no-intercept --api github=GITHUB_API_URL -- ./agent";

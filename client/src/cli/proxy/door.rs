@@ -102,10 +102,7 @@ impl Connection {
         if request.method() == Method::CONNECT {
             return self.tunnel(request);
         }
-        let named = match host(request.headers()) {
-            Ok(named) => named.to_owned(),
-            Err(refusal) => return refusal,
-        };
+        let Some(named) = host(request.headers()).map(str::to_owned) else { return no_host() };
         let own = self.door.own.to_string();
         let asked = request.uri().authority().map(|asked| asked.as_str().to_owned());
         match asked {
@@ -115,13 +112,11 @@ impl Connection {
                 let words = "this port answers under its own address only";
                 refuse(StatusCode::MISDIRECTED_REQUEST, words)
             }
-            Some(_) | None => match target(&request) {
-                Ok(target) => {
-                    let (parts, body) = request.into_parts();
-                    pass(&self.door.gateway, parts, Body::new(body), &target, None).await
-                }
-                Err(refusal) => refusal,
-            },
+            Some(_) | None => {
+                let Some(target) = target(&request) else { return no_path() };
+                let (parts, body) = request.into_parts();
+                pass(&self.door.gateway, parts, Body::new(body), &target, None).await
+            }
         }
     }
 
@@ -224,10 +219,8 @@ impl Connection {
         if !secure || whole.is_some_and(|asked| !is_host_of(&asked, origin)) {
             return elsewhere(origin);
         }
-        match host(request.headers()).map(str::to_owned) {
-            Ok(named) => self.door.stands_for(origin, &named, request).await,
-            Err(refusal) => refusal,
-        }
+        let Some(named) = host(request.headers()).map(str::to_owned) else { return no_host() };
+        self.door.stands_for(origin, &named, request).await
     }
 }
 
@@ -246,10 +239,7 @@ impl Door {
         if !is_host_of(named, origin) {
             return elsewhere(origin);
         }
-        let target = match target(&request) {
-            Ok(target) => target,
-            Err(refusal) => return refusal,
-        };
+        let Some(target) = target(&request) else { return no_path() };
         let places = self.stand_in.as_ref().map(|stand_in| &stand_in.places);
         let Some(way) = places.and_then(|places| places.way(origin, &target)) else {
             return self.nowhere();
@@ -291,22 +281,21 @@ fn is_framed_plainly(headers: &HeaderMap) -> bool {
 }
 
 /// The one `Host`. Why one: of two, one program reads the first and another the second.
-fn host(headers: &HeaderMap) -> Result<&str, Response<Body>> {
+fn host(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(HOST).iter();
-    let one = all.next().filter(|_| all.next().is_none()).and_then(|host| host.to_str().ok());
-    one.ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "a request names one host, once"))
+    all.next().filter(|_| all.next().is_none())?.to_str().ok()
 }
 
-/// The path and query of a request, as they came.
-fn target(request: &Request<Incoming>) -> Result<String, Response<Body>> {
-    let target = request.uri().path_and_query().map(|target| target.as_str());
-    match target {
-        // Why one slash: to some two of them name another host.
-        Some(target) if target.starts_with('/') && !target.starts_with("//") => {
-            Ok(target.to_owned())
-        }
-        Some(_) | None => {
-            Err(refuse(StatusCode::BAD_REQUEST, "a path begins with one slash, and with one only"))
-        }
-    }
+fn no_host() -> Response<Body> {
+    refuse(StatusCode::BAD_REQUEST, "a request names one host, once")
+}
+
+/// The path and query of a request, as they came. Why one slash: to some two of them name another host.
+fn target(request: &Request<Incoming>) -> Option<String> {
+    let target = request.uri().path_and_query()?.as_str();
+    (target.starts_with('/') && !target.starts_with("//")).then(|| target.to_owned())
+}
+
+fn no_path() -> Response<Body> {
+    refuse(StatusCode::BAD_REQUEST, "a path begins with one slash, and with one only")
 }

@@ -69,10 +69,10 @@ impl Inside {
             .ok_or_else(|| Failure::Invalid("say which command to run".to_owned()))?;
         let error = Command::new(program).args(arguments).exec();
         let words = format!("`{}` can't be started: {error}", program.display());
-        match error.kind() {
-            io::ErrorKind::NotFound => Err(Failure::Missing(words)),
-            _ => Err(Failure::config(words)),
+        if error.kind() == io::ErrorKind::NotFound {
+            return Err(Failure::Missing(words));
         }
+        Err(Failure::config(words))
     }
 }
 
