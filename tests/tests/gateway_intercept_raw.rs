@@ -2,12 +2,16 @@
 
 use std::{
     fs,
-    process::{Child, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
 
-use jeton_tests::two_upstreams::{TwoUpstreams, Wire};
+use jeton_tests::{
+    run::said,
+    two_upstreams::{TwoUpstreams, Wire},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls_pki_types::{CertificateDer, ServerName, pem::PemObject};
 use tokio::{
@@ -213,11 +217,20 @@ async fn no_request_to_the_helper_reaches_what_is_no_upstream() {
 async fn a_tunnel_holds_calls_of_its_own_host_only() {
     let scene = TwoUpstreams::start(Wire::Tls).await;
     let helper = Helper::start(&scene).await;
-    for other in ["evil.example.org", "sub.localhost", "127.0.0.1"] {
-        // The last one is asked for without a name (RFC 6066 §3).
-        assert!(helper.tunnel(other, b"http/1.1").await.is_err(), "{other}");
-    }
     assert!(helper.tunnel("localhost", b"h2").await.is_err());
+    // A client that believes every certificate.
+    for (name, established) in [
+        (vec!["-servername", "localhost"], true),
+        (vec!["-servername", "LOCALHOST"], true),
+        (vec!["-servername", "evil.example.org"], false),
+        (vec!["-servername", "sub.localhost"], false),
+        (vec!["-noservername"], false),
+    ] {
+        let mut client = Command::new("openssl");
+        client.args(["s_client", "-brief", "-proxy", &helper.at, "-connect", &helper.api]);
+        let (_, text) = said(client.args(&name));
+        assert_eq!(text.contains("CONNECTION ESTABLISHED"), established, "{name:?}: {text}");
+    }
 
     let Helper { api, outside, at, .. } = &helper;
     let path = "/base/v1/acme/shop/orders/7";
@@ -292,6 +305,43 @@ async fn a_request_in_the_body_of_another_stays_a_body() {
     let lines: Vec<_> = scene.seen().into_iter().map(|seen| seen.line).collect();
     assert!(lines.iter().all(|line| line == "POST /base/v1/acme/shop/orders/7"), "{lines:?}");
     assert!(lines.len() >= 2, "the harmless ones pass: {lines:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_are_good_for_a_day_and_for_the_upstreams_alone() {
+    let scene = TwoUpstreams::start(Wire::Tls).await;
+    let helper = Helper::start(&scene).await;
+    let tunnel = helper.tunnel("localhost", b"http/1.1").await.unwrap();
+    let leaf = tunnel.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+    let (leaf_file, ca_file) =
+        (scene.home.path().join("leaf.der"), scene.home.path().join("ca.pem"));
+    fs::write(&leaf_file, leaf).unwrap();
+    let shown = |file: &Path, args: &[&str]| {
+        let mut openssl = Command::new("openssl");
+        said(openssl.args(["x509", "-noout", "-in"]).arg(file).args(args))
+    };
+    assert!(shown(&leaf_file, &["-checkend", "84000"]).0);
+    assert!(!shown(&leaf_file, &["-checkend", "86400"]).0);
+    let (_, text) =
+        shown(&leaf_file, &["-ext", "subjectAltName,basicConstraints,extendedKeyUsage"]);
+    assert!(text.contains("DNS:localhost\n") && text.contains("TLS Web Server Auth"), "{text}");
+    assert!(!text.contains("CA:TRUE"), "{text}");
+    let (_, text) = shown(&ca_file, &["-ext", "nameConstraints,basicConstraints,keyUsage"]);
+    for words in [
+        "CA:TRUE, pathlen:0",
+        "Certificate Sign\n",
+        "Permitted:\n      DNS:localhost\n",
+        "IP:0.0.0.0/0.0.0.0",
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
+    // Each run has its own.
+    let before = fs::read(&ca_file).unwrap();
+    drop(helper);
+    fs::remove_file(scene.home.path().join("at")).unwrap();
+    fs::remove_file(scene.home.path().join("session.json")).unwrap();
+    let _again = Helper::start(&scene).await;
+    assert_ne!(fs::read(&ca_file).unwrap(), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
