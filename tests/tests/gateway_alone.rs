@@ -122,7 +122,7 @@ async fn work_through_the_gateway_goes_on_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_ordinary_user_gets_one_too_and_others_there_are_not_answered() {
+async fn an_ordinary_user_gets_one_too_and_can_not_look_into_the_helper() {
     if !rustix::process::getuid().is_root() {
         // The other tests have shown it.
         return;
@@ -136,21 +136,33 @@ async fn an_ordinary_user_gets_one_too_and_others_there_are_not_answered() {
     }
     fs::copy(program("jeton"), home.join("jeton")).unwrap();
     own_all(home, USER);
-    let mut command = Command::new("setpriv");
-    run.know(&mut command);
-    command
-        .args(["--reuid", &USER.to_string(), "--regid", &USER.to_string(), "--clear-groups"])
-        .arg(home.join("jeton"))
-        .args(["proxy", "--alone", "--", "sh", "-c", WORK])
-        .env("JETON_CA", home.join("ca.pem"))
-        .env("JETON_CERT", home.join("agent.pem"))
-        .env("JETON_KEY", home.join("agent.key"))
-        .env("TMPDIR", home.join("tmp"))
-        .env("API", &scene.api)
-        .env("GIT", &scene.git);
-    let (code, text) = ended(&mut command);
+    let user = USER.to_string();
+    let ends = |options: &[&str], words: &str| {
+        let mut command = Command::new("setpriv");
+        run.know(&mut command);
+        command
+            .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+            .arg(home.join("jeton"))
+            .arg("proxy")
+            .args(options)
+            .args(["--", "sh", "-c", words])
+            .env("JETON_CA", home.join("ca.pem"))
+            .env("JETON_CERT", home.join("agent.pem"))
+            .env("JETON_KEY", home.join("agent.key"))
+            .env("TMPDIR", home.join("tmp"))
+            .env("API", &scene.api)
+            .env("GIT", &scene.git);
+        ended(&mut command)
+    };
+    let (code, text) = ends(&["--alone"], WORK);
     assert_eq!(text, format!("order 7 0\norder 8 0\n1\n403\n{USER}\n"));
     assert_eq!(code, Some(7));
+    // The session is in the memory of the parent, which is the same user's.
+    for options in [&["--alone"][..], &[]] {
+        let (_, text) = ends(options, "head -c 1 /proc/$PPID/mem; head -c 1 /proc/$$/mem");
+        let denied = text.matches("Permission denied").count();
+        assert_eq!((denied, text.matches("Input/output error").count()), (1, 1), "{text}");
+    }
 }
 
 fn own_all(folder: &Path, user: u32) {

@@ -93,11 +93,14 @@ async fn python_and_node_reach_it_too() {
 const CLONE: &str = r#"
 set -e
 git config --global user.name A; git config --global user.email a@example.org
+# What users set for other hosts does not lead away from here.
+git config --global http.proxy http://127.0.0.1:1; git config --global http.sslCAInfo /dev/null
 git clone -q $GIT/acme/api.git work
 cd work; echo fix > fix; git add fix; git commit -q -m fix
 git push -q origin HEAD:refs/heads/agent/fix
 if git push origin HEAD:refs/heads/main; then exit 3; fi
 # A git that is told nothing goes through the tunnel; hosts know a name without `.git` too.
+git config --global --unset http.proxy
 cd ..; env GIT_CONFIG_COUNT=0 git clone -q $GIT/acme/api tunnelled
 git -C tunnelled rev-parse HEAD > head
 # What git is called with does not matter: nothing else gets out by it.

@@ -167,8 +167,8 @@ fn stand_in(
     Ok(Some(StandIn { places, ca }))
 }
 
-/// What was asked for, and the repositories of all other upstreams. Why git does not go by the proxy: of a
-/// proxy's refusal it shows the number alone, of the gateway's the words.
+/// What was asked for, and the repositories of all other upstreams. Why git does not go by the proxy: what a
+/// user's own configuration of git says of proxies, certificates and passwords goes before the environment.
 fn gits(proxy: &Proxy, upstreams: &[UpstreamAddress]) -> Vec<Git> {
     let named = |upstream: &UpstreamAddress| proxy.git.iter().any(|git| git.is_of(&upstream.name));
     let others = upstreams.iter().filter(|upstream| !named(upstream));

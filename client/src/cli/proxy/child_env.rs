@@ -130,6 +130,20 @@ mod tests {
     }
 
     #[test]
+    fn repositories_are_met_by_the_addresses_that_people_write() {
+        let of = |git: &str| {
+            let name = Upstream::parse("github").unwrap();
+            let git = reqwest::Url::parse(git).ok();
+            let found = gits_of(&UpstreamAddress { name, api: None, git });
+            found.into_iter().map(|git| git.url).collect::<Vec<_>>()
+        };
+        let all = ["https://github.com/", "ssh://git@github.com/", "git@github.com:"];
+        assert_eq!(of("https://github.com"), all);
+        assert_eq!(of("https://forge.acme.dev/git"), ["https://forge.acme.dev/git"]);
+        assert_eq!(of("http://127.0.0.1:8080"), ["http://127.0.0.1:8080/"]);
+    }
+
+    #[test]
     fn what_is_odd_is_refused_with_what_to_write() {
         for text in ["github", "github=ftp://x", "GitHub=https://x", "github=https://x y"] {
             assert!(git(text).is_err(), "{text}");
