@@ -29,7 +29,7 @@ for name in os.environ["PORTS"].split():
         print("reached")
     except OSError as error:
         print(type(error).__name__)
-for address in ("192.0.2.1", "8.8.8.8"):
+for address in ("192.0.2.1", "198.51.100.1"):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     try:
         s.connect((address, 53)); s.send(b"x"); print("sent")
