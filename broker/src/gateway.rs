@@ -6,6 +6,7 @@
 
 mod api;
 mod body;
+mod directory;
 mod door;
 mod git;
 mod leash;
@@ -98,8 +99,9 @@ impl Gateway {
         match parts.uri.path().split('/').nth(1) {
             Some("git") => git::answer(self, admitted, parts, body).await,
             Some("api") => api::answer(self, admitted, parts, body).await,
+            Some("upstreams") => directory::answer(self, &admitted, &parts),
             _ => {
-                let words = "there is nothing at this path; repositories are at /git/UPSTREAM/OWNER/NAME.git, APIs at /api/UPSTREAM/…";
+                let words = "there is nothing at this path; repositories are at /git/UPSTREAM/OWNER/NAME.git, APIs at /api/UPSTREAM/…, and /upstreams says which there are";
                 Told::new(StatusCode::NOT_FOUND, words).response()
             }
         }

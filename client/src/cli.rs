@@ -88,7 +88,15 @@ enum Command {
     /// Answer git as its credential helper for the gateway; `jeton git setup --through-gateway` puts it in place.
     GitHandle(git_handle::GitHandle),
     /// Run a command whose calls go through the gateway, so that it needs no secret at all.
+    ///
+    /// CMD calls the upstreams of the session by their own addresses, and the gateway adds what opens them: git
+    /// goes there by `url.….insteadOf`, everything else by HTTPS_PROXY and a CA that lives as long as the run.
+    /// What CMD sends to sign in itself is left out; where a tool insists on something, any dummy does. That
+    /// proxy reaches no other host. Hosts that NO_PROXY names already are reached directly, as before.
     Proxy(proxy::Proxy),
+    /// The process that becomes the command of `jeton proxy --alone`.
+    #[command(hide = true)]
+    ProxyInside(proxy::Inside),
     /// Set git up.
     #[command(subcommand)]
     Git(git_setup::Command),
@@ -187,6 +195,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<u8, Failure> {
+    // Why here: it must be the only thread, without a descriptor of a runtime.
+    if let Command::ProxyInside(inside) = &cli.command {
+        return inside.become_it();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -207,6 +219,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::GitCredential(helper) => git_credential::run(&global, &helper).await,
         Command::GitHandle(helper) => git_handle::run(&global, &helper),
         Command::Proxy(proxy) => return proxy::run(&global, proxy).await,
+        Command::ProxyInside(inside) => return inside.become_it(),
         Command::Git(command) => git_setup::run(&global, &command)?,
         Command::Mcp => mcp::run(&global).await?,
         Command::Audit(command) => audit::run(&global, *command).await?,

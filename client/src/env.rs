@@ -55,6 +55,12 @@ pub fn no_color() -> bool {
     read("NO_COLOR").is_some()
 }
 
+/// What a variable that other programs read holds, such as `SSL_CERT_FILE`; an empty one counts as absent.
+#[must_use]
+pub fn inherited(name: &str) -> Option<String> {
+    read(name)
+}
+
 #[allow(clippy::disallowed_methods, reason = "the one reader of the environment")]
 fn read(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())

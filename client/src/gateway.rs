@@ -1,5 +1,7 @@
 //! Calls through the broker's gateway: the same identity as everywhere, and no secret for whoever makes them.
 
+mod upstreams;
+
 use std::{fs, path::PathBuf};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
@@ -14,6 +16,8 @@ use crate::{
     error::{Error, ErrorKind},
     session_file,
 };
+
+pub use self::upstreams::UpstreamAddress;
 
 /// The way to the gateway, for one session. Cheap to share behind a reference.
 pub struct Gateway {
@@ -111,10 +115,11 @@ impl Gateway {
         mut headers: HeaderMap,
         body: Option<Body>,
     ) -> Result<Response, Error> {
-        let odd = || Error::config(format!("`{path}` is no path"));
+        let odd = || Error::config(format!("`{path}` is no path that is written plainly"));
         let url = self.url.join(path).map_err(|_| odd())?;
-        // Why: a path such as `//elsewhere/` would join to another host.
-        if url.origin() != self.url.origin() {
+        // Why: a path such as `//elsewhere/` would join to another host, and one with `..` to another upstream.
+        let (as_given, _) = path.split_once('?').unwrap_or((path, ""));
+        if url.origin() != self.url.origin() || url.path() != as_given {
             return Err(odd());
         }
         self.sign(&method, &url, &mut headers)?;

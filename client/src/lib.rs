@@ -59,9 +59,9 @@ pub use self::{
     credential::{Credential, Exposed},
     dpop::DpopKey,
     emergencies::{Emergency, EmergencyInfo},
-    env::{ENVIRONMENT, log_key, no_color, solver},
+    env::{ENVIRONMENT, inherited, log_key, no_color, solver},
     error::{Error, ErrorKind},
-    gateway::Gateway,
+    gateway::{Gateway, UpstreamAddress},
     grants::{Ask, GrantFilter, Matching, Revocation},
     policies::{
         KeptPolicies, PoliciesInfo, PolicyAnswer, PolicyQuestion, PolicyRow, ReloadedPolicies,

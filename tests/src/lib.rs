@@ -26,7 +26,10 @@ pub mod records;
 pub mod reference;
 pub mod reviewer;
 pub mod revoke_bench;
+pub mod run;
 pub mod spoil;
+pub mod tls_front;
+pub mod two_upstreams;
 
 use std::sync::Once;
 

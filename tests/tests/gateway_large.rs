@@ -8,6 +8,7 @@ use jeton_tests::{
     gateway::{Agent, Scene},
     git_host::GitClient,
     large_files::LargeFiles,
+    run::{Run, said},
 };
 
 const WRITE: &str = "git:acme/* contents:write ref=agent/*";
@@ -192,4 +193,30 @@ impl GitRunTraced {
     fn all(scene: &Scene) -> String {
         fs::read_to_string(scene.home.path().join("trace")).unwrap()
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn under_the_local_helper_large_files_need_no_setting_at_all() {
+    let (scene, files) = scene(true, None).await;
+    let run = Run::opened(&scene.broker, scene.home.path(), &[READ, WRITE], &[]);
+    // As the user knows the repository: by the upstream's own address.
+    let script = format!(
+        "set -e
+         git lfs install > /dev/null
+         git config --global user.name Agent && git config --global user.email agent@example.org
+         git clone -q {url} work && cd work
+         git lfs track '*.bin' > /dev/null
+         head -c 300000 /dev/zero | tr '\\0' x > model.bin
+         git add -A && git commit -q -m Model && git push -q origin HEAD:refs/heads/agent/x
+         cd .. && git clone -q -b agent/x {url} again && cmp work/model.bin again/model.bin
+         echo done",
+        url = scene.host.repo_url(REPO),
+    );
+    let mut jeton = run.jeton();
+    jeton.args(["proxy", "--", "sh", "-c", &script]);
+    let (good, told) = tokio::task::spawn_blocking(move || said(&mut jeton)).await.unwrap();
+    assert!(good && told.contains("done"), "{told}");
+    let digest = ring::digest::digest(&ring::digest::SHA256, &[b'x'; 300_000]);
+    let id = jeton_domain::secret::hex(digest.as_ref());
+    assert_eq!(fs::read(files.kept(REPO, &id).unwrap()).unwrap().len(), 300_000);
 }

@@ -2,66 +2,22 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use jeton_tests::{broker::program, canary::Canaries, gateway::Scene};
+use jeton_tests::{
+    canary::Canaries,
+    gateway::Scene,
+    run::{Run, descendants, files, memory_of, said},
+};
 
 const ENVELOPE: [&str; 2] = ["git:acme/* contents:read", "git:acme/* contents:write ref=agent/*"];
 /// What the agent calls the host.
 const FORGE: &str = "https://forge.example.org";
 
-struct Agent {
-    session_file: PathBuf,
-    handle: String,
-}
-
-/// A session file, as an orchestrator hands it to an agent.
-fn opened(scene: &Scene, binding: &[&str]) -> Agent {
-    let session_file = scene.home.path().join("session.json");
-    let tls = scene.broker.data().join("tls");
-    let mut command = Command::new(program("jeton"));
-    command
-        .args(["session", "open", "--agent", "spiffe://dev.jeton.local/agent/build-42"])
-        .args(["--task", "a test", "--out"])
-        .arg(&session_file)
-        .args(ENVELOPE.iter().flat_map(|line| ["--allow", line]))
-        .args(binding)
-        .envs(scene.broker.envs().iter().cloned())
-        .env("JETON_CERT", tls.join("orchestrator.pem"))
-        .env("JETON_KEY", tls.join("orchestrator.key"));
-    if binding.is_empty() {
-        command.arg("--bind-certificate").arg(tls.join("agent.pem"));
-    }
-    let out = command.output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    let text = fs::read_to_string(&session_file).unwrap();
-    let handle = text.split("\"handle\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
-    Agent { session_file, handle }
-}
-
-/// `jeton` as the agent, which knows the session and its own certificate.
-fn jeton(scene: &Scene, agent: &Agent) -> Command {
-    let tls = scene.broker.data().join("tls");
-    let mut command = Command::new(program("jeton"));
-    command
-        .envs(scene.broker.envs().iter().cloned())
-        .env("JETON_CERT", tls.join("agent.pem"))
-        .env("JETON_KEY", tls.join("agent.key"))
-        .env("JETON_SESSION_FILE", &agent.session_file)
-        .env("HOME", scene.home.path())
-        .env("GIT_CONFIG_NOSYSTEM", "1")
-        .env_remove("GIT_SSL_CAINFO")
-        .current_dir(scene.home.path());
-    command
-}
-
-fn said(command: &mut Command) -> (bool, String) {
-    let out = command.stdin(Stdio::null()).output().unwrap();
-    let text = [out.stdout, out.stderr].concat();
-    (out.status.success(), String::from_utf8_lossy(&text).into_owned())
+fn opened<'a>(scene: &'a Scene, binding: &[&str]) -> Run<'a> {
+    Run::opened(&scene.broker, scene.home.path(), &ENVELOPE, binding)
 }
 
 const WORK: &str = r#"
@@ -78,7 +34,7 @@ if git push origin HEAD:refs/heads/main; then exit 3; fi
 async fn a_command_under_the_proxy_needs_no_secret_and_finds_none() {
     let scene = Scene::start().await;
     let agent = opened(&scene, &[]);
-    let mut command = jeton(&scene, &agent);
+    let mut command = agent.jeton();
     command.args(["proxy", "--git", &format!("git={FORGE}"), "--", "sh", "-c", WORK]);
     let (ok, text) = said(&mut command);
     assert!(ok, "{text}");
@@ -119,7 +75,7 @@ async fn the_memory_of_git_holds_no_credential_while_it_clones() {
     let agent = opened(&scene, &[]);
     let words =
         "git -c transfer.fsckObjects=false clone -q https://forge.example.org/acme/api.git work";
-    let mut command = jeton(&scene, &agent);
+    let mut command = agent.jeton();
     command.args(["proxy", "--git", &format!("git={FORGE}"), "--", "sh", "-c", words]);
     let mut child = command.stdin(Stdio::null()).spawn().unwrap();
     let mut seen = Vec::new();
@@ -154,11 +110,11 @@ async fn git_is_set_up_to_go_through_the_gateway_with_the_handle_as_its_password
     let scene = Scene::start().await;
     let agent = opened(&scene, &[]);
     let gateway = scene.broker.env("JETON_GATEWAY").to_owned();
-    let mut setup = jeton(&scene, &agent);
+    let mut setup = agent.jeton();
     setup.args(["git", "setup", "--global", "--url", FORGE, "--upstream", "git"]);
     let (ok, text) = said(setup.args(["--through-gateway", &gateway]));
     assert!(ok && text.contains(&format!("git reaches {FORGE} through {gateway}")), "{text}");
-    let mut git = jeton(&scene, &agent);
+    let mut git = agent.jeton();
     git.args([
         "exec",
         "--scope",
@@ -181,11 +137,11 @@ async fn git_is_set_up_to_go_through_the_gateway_with_the_handle_as_its_password
 async fn a_session_bound_to_a_key_works_through_the_proxy_and_its_proofs_are_its_own() {
     let scene = Scene::start().await;
     let agent = opened(&scene, &["--bind-new-key"]);
-    let mut command = jeton(&scene, &agent);
+    let mut command = agent.jeton();
     command.args(["proxy", "--git", &format!("git={FORGE}"), "--", "sh", "-c", WORK]);
     let (ok, text) = said(&mut command);
     assert!(ok, "{text}");
-    let mut helper = jeton(&scene, &agent);
+    let mut helper = agent.jeton();
     let gateway = scene.broker.env("JETON_GATEWAY").to_owned();
     helper.args(["git-handle", "--url", &gateway, "get"]).stdin(Stdio::piped());
     let mut child = helper.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -208,7 +164,7 @@ async fn the_helper_answers_nobody_else() {
         curl -s -o /dev/null -w '%{http_code} ' --path-as-is $JETON_PROXY//evil.example.org/x
         setpriv --reuid 65534 --clear-groups curl -s -o /dev/null -w '%{http_code}' $JETON_PROXY/git/git/acme/api.git/info/refs?service=git-upload-pack
     "#;
-    let mut command = jeton(&scene, &agent);
+    let mut command = agent.jeton();
     let (ok, text) = said(command.args(["proxy", "--", "sh", "-c", script]));
     assert!(ok, "{text}");
     assert_eq!(text, "421 200 200 400 403");
@@ -216,51 +172,4 @@ async fn the_helper_answers_nobody_else() {
 
 fn holding(token: &str) -> Child {
     Command::new("sleep").arg("60").env("CANARY", token).spawn().unwrap()
-}
-
-fn files(folder: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() && !path.is_symlink() {
-            true => found.extend(files(&path)),
-            false => found.push(path),
-        }
-    }
-    found
-}
-
-fn descendants(pid: u32) -> Vec<u32> {
-    let mut all = Vec::new();
-    let own = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    for child in own.split_whitespace().filter_map(|child| child.parse().ok()) {
-        all.push(child);
-        all.extend(descendants(child));
-    }
-    all
-}
-
-/// What is writable in a process's memory, up to 24 MiB; nothing if it is gone.
-fn memory_of(pid: u32) -> Vec<u8> {
-    use std::os::unix::fs::FileExt;
-    let (Ok(maps), Ok(memory)) = (
-        fs::read_to_string(format!("/proc/{pid}/maps")),
-        fs::File::open(format!("/proc/{pid}/mem")),
-    ) else {
-        return Vec::new();
-    };
-    let mut found = Vec::new();
-    for line in maps
-        .lines()
-        .filter(|line| line.split(' ').nth(1).is_some_and(|mode| mode.starts_with("rw")))
-    {
-        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-        let (from, to) =
-            (u64::from_str_radix(from, 16).unwrap(), u64::from_str_radix(to, 16).unwrap());
-        let mut part = vec![0; usize::try_from(to - from).unwrap().min(4 << 20)];
-        if memory.read_at(&mut part, from).is_ok() && found.len() < 24 << 20 {
-            found.extend(part);
-        }
-    }
-    found
 }

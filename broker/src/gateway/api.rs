@@ -43,7 +43,7 @@ use crate::operation::{
 
 /// Headers that are about one connection only, or say who calls, and so never go on. Why the overrides: an
 /// upstream that follows them does another thing than was decided.
-const STAY: [HeaderName; 24] = [
+const STAY: [HeaderName; 25] = [
     CONNECTION,
     HOST,
     COOKIE,
@@ -68,6 +68,7 @@ const STAY: [HeaderName; 24] = [
     HeaderName::from_static("x-method-override"),
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("http2-settings"),
+    HeaderName::from_static("jeton-base"),
 ];
 /// Headers that never come back. Why cookies: they are credentials of their own.
 const KEPT: [HeaderName; 9] = [

@@ -60,6 +60,11 @@ impl Outward {
         Ok(Self { client: client.build()?, reach })
     }
 
+    /// Its addresses.
+    pub(super) fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
     /// Where a repository's service is. `None` if there are no repositories here.
     pub(super) fn repository(&self, resource: &Resource, service: &str) -> Option<Url> {
         let base = self.reach.git.as_ref()?.as_str().trim_end_matches('/');

@@ -1,144 +1,194 @@
 //! `jeton proxy`: runs a command whose calls go through the gateway, so that it needs no secret at all.
 //!
 //! A server on a loopback port sends each request on with the session's identity. Only processes of the user
-//! who started it are answered, and only under its own name, so that no page in a browser reaches it.
+//! who started it are answered, and only under its own name or that of an upstream, so that no page in a
+//! browser reaches it.
 
+mod alone;
 mod child_env;
+mod door;
+mod limits;
 mod owner;
+mod pass;
+mod places;
+mod proxied;
+mod run_ca;
+mod trust;
 
-use std::{ffi::OsString, net::SocketAddr, sync::Arc};
-
-use axum::{
-    Router,
-    body::Body,
-    extract::{ConnectInfo, Request, State},
-    response::{IntoResponse, Response},
+use std::{
+    ffi::OsString,
+    fs::Permissions,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::PermissionsExt,
+    sync::Arc,
 };
+
 use clap::Args;
-use http::{
-    HeaderMap, HeaderName, StatusCode,
-    header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING},
-};
-use jeton_client::{ENVIRONMENT, Gateway};
+use jeton_client::{ENVIRONMENT, UpstreamAddress, inherited};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tempfile::TempDir;
 use tokio::{net::TcpListener, process::Command};
 
-use self::child_env::{Api, Git};
-use super::{Global, exec::child, failure::Failure};
+pub use self::alone::inside::Inside;
+use self::{
+    alone::{Meeting, Met},
+    child_env::{Api, Git},
+    door::{Door, StandIn},
+    owner::Table,
+    places::Places,
+    run_ca::RunCa,
+};
+use super::{
+    Global,
+    exec::child,
+    failure::Failure,
+    output::{clean, note},
+};
 
 /// A command to run.
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub struct Proxy {
     /// Send git's calls to URL through the gateway, as repositories of UPSTREAM; may stand more than once.
+    /// Repositories of the upstreams not named so go there by the address that the gateway knows.
     #[arg(long, value_name = "UPSTREAM=URL", value_parser = child_env::git)]
     git: Vec<Git>,
     /// Put the address of UPSTREAM's API into the variable VARIABLE; may stand more than once.
     #[arg(long, value_name = "UPSTREAM=VARIABLE", value_parser = child_env::api)]
     api: Vec<Api>,
+    /// Stand for no upstream's own address: no HTTPS_PROXY, no CA, and no git but that of --git.
+    #[arg(long)]
+    no_intercept: bool,
+    /// Run CMD in a network of its own, from which nothing but the gateway is reached (Linux). It still is
+    /// you, with your files and the sockets that are files.
+    #[arg(long)]
+    alone: bool,
     /// The command.
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
 
+const EXAMPLES: &str = "Examples:
+  jeton proxy -- git clone https://github.com/acme/api.git
+  jeton proxy -- ./agent
+  jeton proxy -- env GH_TOKEN=x gh pr list --repo acme/api
+  jeton proxy --alone -- ./agent
+  jeton proxy --no-intercept --api github=GITHUB_API_URL -- ./agent";
+
 /// Runs it and gives its exit code.
 ///
 /// # Errors
-/// When the gateway is not named, or the command can't be started.
+/// When the gateway is not named or can't be asked, or the command can't be started as it should be.
 pub async fn run(global: &Global, proxy: Proxy) -> Result<u8, Failure> {
+    // Why: CMD is the same user, and could read the session in this process's memory.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let gateway = global.settings().gateway()?;
+    let upstreams = match proxy.no_intercept {
+        true => Vec::new(),
+        false => gateway.upstreams().await?,
+    };
+    let places = Places::of(&upstreams);
+    for (one, other) in places.hidden() {
+        let (one, other) = (clean(one.as_str()), clean(other.as_str()));
+        note(&format!(
+            "jeton: `{one}` and `{other}` have one address; its calls go to `{other}`\n"
+        ));
+    }
     let signals = child::Signals::listen()?;
-    let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await;
-    let listener =
-        listener.map_err(|error| Failure::Broken(format!("no port is free: {error}")))?;
-    let own = listener.local_addr().map_err(|error| Failure::Broken(error.to_string()))?;
-    let door = Arc::new(Door { gateway, own });
-    let pages = Router::new().fallback(pass).with_state(door);
-    let served = axum::serve(listener, pages.into_make_service_with_connect_info::<SocketAddr>());
-    let serving = tokio::spawn(async move { served.await });
-    let (program, arguments) = proxy
+    let folder = fresh_folder()?;
+    let way = Way::open(&proxy, &folder).await?;
+    let (program, _) = proxy
         .command
         .split_first()
         .ok_or_else(|| Failure::Invalid("say which command to run".to_owned()))?;
-    let mut command = Command::new(program);
-    command.args(arguments);
+    let (own, mut command) = match &way {
+        Way::Here(listener) => {
+            (listener.local_addr().map_err(no_port)?, plain(&proxy.command, program))
+        }
+        Way::Alone(meeting) => (alone::OWN, meeting.command(global.json, &proxy.command)),
+    };
     for name in ENVIRONMENT {
         command.env_remove(name);
     }
-    child_env::set(&mut command, own, &proxy.git, &proxy.api);
-    let child = child::start(&mut command, program)?;
+    let gits = gits(&proxy, &upstreams);
+    child_env::set(&mut command, own, &gits, &proxy.api);
+    let stand_in = stand_in(&mut command, own, places, &folder)?;
+    let mut child = child::start(&mut command, program)?;
+    let met = match way {
+        Way::Here(listener) => Some(Met { listener, table: Table::own().map_err(no_table)? }),
+        Way::Alone(meeting) => meeting.wait(&mut child).await?,
+    };
+    let serving = met.map(|Met { listener, table }| {
+        let door = Door { gateway, own, table, stand_in };
+        tokio::spawn(door::serve(listener, Arc::new(door)))
+    });
     let ended = child::wait(child, signals, std::future::ready(())).await;
-    serving.abort();
+    serving.iter().for_each(tokio::task::JoinHandle::abort);
     ended
 }
 
-struct Door {
-    gateway: Gateway,
-    own: SocketAddr,
+/// How the command reaches the local server.
+enum Way {
+    Here(TcpListener),
+    Alone(Meeting),
 }
 
-/// Headers that are about the connection to this process, or that would say who calls.
-const STAY: [HeaderName; 8] = [
-    HOST,
-    CONNECTION,
-    AUTHORIZATION,
-    CONTENT_LENGTH,
-    TRANSFER_ENCODING,
-    HeaderName::from_static("proxy-authorization"),
-    HeaderName::from_static("jeton-session"),
-    HeaderName::from_static("dpop"),
-];
-
-/// Sends one request on.
-async fn pass(
-    State(door): State<Arc<Door>>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    request: Request,
-) -> Response {
-    let refuse =
-        |code: StatusCode, words: &str| (code, format!("jeton: {words}\n")).into_response();
-    if !owner::is_mine(peer, door.own) {
-        return refuse(
-            StatusCode::FORBIDDEN,
-            "only the user who started `jeton proxy` is answered",
-        );
-    }
-    let named = request.headers().get(HOST).and_then(|host| host.to_str().ok());
-    // Why: a page that a browser loaded calls it by another name (DNS rebinding).
-    if named != Some(door.own.to_string().as_str()) {
-        return refuse(
-            StatusCode::MISDIRECTED_REQUEST,
-            "this port answers under its own address only",
-        );
-    }
-    // Why: a page in a browser of the same user could call it blindly; browsers say so.
-    if ["origin", "sec-fetch-site"].iter().any(|name| request.headers().contains_key(*name)) {
-        return refuse(StatusCode::FORBIDDEN, "pages in a browser are not answered");
-    }
-    let (parts, body) = request.into_parts();
-    let Some(path) = parts.uri.path_and_query().map(|path| path.as_str().to_owned()) else {
-        return refuse(StatusCode::BAD_REQUEST, "the request has no path");
-    };
-    // Why: to some it names another host.
-    if path.starts_with("//") {
-        return refuse(StatusCode::BAD_REQUEST, "a path begins with one slash");
-    }
-    let sends =
-        [CONTENT_LENGTH, TRANSFER_ENCODING].iter().any(|name| parts.headers.contains_key(name));
-    let mut headers = HeaderMap::new();
-    for (name, value) in parts.headers.iter().filter(|(name, _)| !STAY.contains(name)) {
-        headers.append(name, value.clone());
-    }
-    let body = sends.then(|| reqwest::Body::wrap_stream(body.into_data_stream()));
-    match door.gateway.call(parts.method, &path, headers, body).await {
-        Ok(answer) => {
-            let (status, headers) = (answer.status(), answer.headers().clone());
-            let mut told = Response::new(Body::from_stream(answer.bytes_stream()));
-            *told.status_mut() = status;
-            *told.headers_mut() = headers;
-            for name in [CONNECTION, TRANSFER_ENCODING] {
-                told.headers_mut().remove(name);
-            }
-            told
+impl Way {
+    async fn open(proxy: &Proxy, folder: &TempDir) -> Result<Self, Failure> {
+        if proxy.alone {
+            return Ok(Self::Alone(Meeting::open(folder.path())?));
         }
-        Err(error) => refuse(StatusCode::BAD_GATEWAY, &error.to_string()),
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await;
+        listener.map(Self::Here).map_err(no_port)
     }
+}
+
+fn plain(command: &[OsString], program: &OsString) -> Command {
+    let mut plain = Command::new(program);
+    plain.args(command.iter().skip(1));
+    plain
+}
+
+/// Lets something stand for the upstreams' own addresses, if there are any.
+fn stand_in(
+    command: &mut Command,
+    own: SocketAddr,
+    places: Places,
+    folder: &TempDir,
+) -> Result<Option<StandIn>, Failure> {
+    if places.is_empty() {
+        return Ok(None);
+    }
+    let ca = RunCa::new(places.hosts())?;
+    let before = inherited("NO_PROXY").or_else(|| inherited("no_proxy"));
+    command.envs(proxied::variables(own, &places, before.as_deref()));
+    command.envs(trust::put(folder.path(), ca.pem())?);
+    Ok(Some(StandIn { places, ca }))
+}
+
+/// What was asked for, and the repositories of all other upstreams. Why git does not go by the proxy: what a
+/// user's own configuration of git says of proxies, certificates and passwords goes before the environment.
+fn gits(proxy: &Proxy, upstreams: &[UpstreamAddress]) -> Vec<Git> {
+    let named = |upstream: &UpstreamAddress| proxy.git.iter().any(|git| git.is_of(&upstream.name));
+    let others = upstreams.iter().filter(|upstream| !named(upstream));
+    let others = others.flat_map(child_env::gits_of);
+    proxy.git.iter().cloned().chain(others).collect()
+}
+
+/// A folder that is this user's alone, and goes away with the run.
+fn fresh_folder() -> Result<TempDir, Failure> {
+    tempfile::Builder::new()
+        .prefix("jeton-proxy-")
+        .permissions(Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(|error| Failure::Broken(format!("there is no temporary folder: {error}")))
+}
+
+fn no_port(error: io::Error) -> Failure {
+    Failure::Broken(format!("no port is free: {error}"))
+}
+
+fn no_table(error: io::Error) -> Failure {
+    Failure::Broken(format!("the system does not tell whose connections there are: {error}"))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use jeton_client::UpstreamAddress;
 use jeton_domain::scope::Upstream;
 use tokio::process::Command;
 
@@ -10,6 +11,13 @@ use tokio::process::Command;
 pub struct Git {
     upstream: Upstream,
     url: String,
+}
+
+impl Git {
+    /// Whether they are this upstream's.
+    pub(super) fn is_of(&self, upstream: &Upstream) -> bool {
+        self.upstream == *upstream
+    }
 }
 
 /// An API whose address a variable holds.
@@ -28,6 +36,19 @@ pub(super) fn git(text: &str) -> Result<Git, String> {
         ["https://", "http://", "ssh://", "git@"].iter().any(|start| url.starts_with(start));
     let plain = url.chars().all(|letter| letter.is_ascii_graphic());
     if known && plain { Ok(Git { upstream, url: url.to_owned() }) } else { Err(odd()) }
+}
+
+/// The repositories of an upstream by the address that the gateway knows, and by that of the same host over
+/// SSH: what git would do there itself is not what the session may.
+pub(super) fn gits_of(address: &UpstreamAddress) -> Vec<Git> {
+    let Some(url) = &address.git else { return Vec::new() };
+    let git = |url: String| Git { upstream: address.name.clone(), url };
+    let mut found = vec![git(url.as_str().to_owned())];
+    let whole = url.path() == "/" && url.scheme() == "https" && url.port().is_none();
+    if let Some(host) = url.host_str().filter(|_| whole) {
+        found.extend([git(format!("ssh://git@{host}/")), git(format!("git@{host}:"))]);
+    }
+    found
 }
 
 /// Reads `UPSTREAM=VARIABLE`.
@@ -106,6 +127,20 @@ mod tests {
                 "GITHUB_API_URL=http://127.0.0.1:8080/api/github",
             ]
         );
+    }
+
+    #[test]
+    fn repositories_are_met_by_the_addresses_that_people_write() {
+        let of = |git: &str| {
+            let name = Upstream::parse("github").unwrap();
+            let git = reqwest::Url::parse(git).ok();
+            let found = gits_of(&UpstreamAddress { name, api: None, git });
+            found.into_iter().map(|git| git.url).collect::<Vec<_>>()
+        };
+        let all = ["https://github.com/", "ssh://git@github.com/", "git@github.com:"];
+        assert_eq!(of("https://github.com"), all);
+        assert_eq!(of("https://forge.acme.dev/git"), ["https://forge.acme.dev/git"]);
+        assert_eq!(of("http://127.0.0.1:8080"), ["http://127.0.0.1:8080/"]);
     }
 
     #[test]

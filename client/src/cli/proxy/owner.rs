@@ -1,19 +1,56 @@
 //! Whose process is at the other end of a loopback connection.
 
 use std::{
-    fs,
+    fs::File,
+    io,
     net::{Ipv4Addr, SocketAddr},
+    os::unix::fs::FileExt,
+    path::Path,
+    sync::{Mutex, PoisonError},
 };
 
 /// `TCP_ESTABLISHED`.
 const ESTABLISHED: &str = "01";
+/// What is read of the table at once: the kernel gives no more than a page.
+const PAGE: usize = 4096;
 
-/// Tells whether the other end of a connection belongs to this process's user: by the kernel's own table. What
-/// can't be found out is nobody's.
-pub(super) fn is_mine(peer: SocketAddr, own: SocketAddr) -> bool {
-    let uid = rustix::process::getuid().as_raw();
-    let Ok(table) = fs::read_to_string("/proc/net/tcp") else { return false };
-    owner(&table, peer, own) == Some(uid)
+/// The kernel's table of the connections of one network namespace, with user ids as this process sees them.
+pub(super) struct Table(Mutex<File>);
+
+impl Table {
+    /// That of this process.
+    pub fn own() -> io::Result<Self> {
+        Self::at(Path::new("/proc/self/net/tcp"))
+    }
+
+    /// That of the namespace that another process is in at this moment. It stays that one, whatever becomes of
+    /// the process.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Self::at(Path::new(&format!("/proc/{pid}/net/tcp")))
+    }
+
+    fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self(Mutex::new(File::open(path)?)))
+    }
+
+    /// Tells whether the other end of a connection belongs to this process's user. What can't be found out is
+    /// nobody's.
+    pub fn is_mine(&self, peer: SocketAddr, own: SocketAddr) -> bool {
+        let uid = rustix::process::getuid().as_raw();
+        self.read().is_ok_and(|table| owner(&table, peer, own) == Some(uid))
+    }
+
+    fn read(&self) -> io::Result<String> {
+        let file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut table, mut page) = (Vec::new(), [0; PAGE]);
+        loop {
+            let place = u64::try_from(table.len()).unwrap_or(u64::MAX);
+            let count = file.read_at(&mut page, place)?;
+            let Some(read) = page.get(..count).filter(|read| !read.is_empty()) else { break };
+            table.extend_from_slice(read);
+        }
+        String::from_utf8(table).map_err(io::Error::other)
+    }
 }
 
 /// Spec: proc_pid_net(5): `sl local_address rem_address st … uid …`, addresses in hex, as the host has them in
@@ -72,7 +109,10 @@ mod tests {
         let stream = std::net::TcpStream::connect(own).unwrap();
         let (_kept, peer) = listener.accept().unwrap();
         assert_eq!(stream.local_addr().unwrap(), peer);
-        assert!(is_mine(peer, own));
-        assert!(!is_mine(SocketAddr::from(([127, 0, 0, 1], 1)), own));
+        let table = Table::own().unwrap();
+        for _ in 0..3 {
+            assert!(table.is_mine(peer, own));
+            assert!(!table.is_mine(SocketAddr::from(([127, 0, 0, 1], 1)), own));
+        }
     }
 }
