@@ -297,7 +297,7 @@ fn serve_gateway(
         Arc::clone(&parts.broker),
         build::authenticator(config, &set.external_urls, address.port())?,
         build::gateway_ways(config)?,
-        Room { spool, push_bytes: set.push_bytes, file_bytes: set.file_bytes },
+        Room { spool, push_bytes: set.push_bytes, file_bytes: set.file_bytes, one_of: set.one_of },
     )
     .map_err(|error| AppError::Unusable(error.to_string()))?;
     let bounds = Bounds { unanswered: usize::MAX, ..Bounds::default() };

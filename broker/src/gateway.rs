@@ -23,15 +23,18 @@ use std::{
     io,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
-use jeton_domain::{id::SessionId, scope::Upstream};
+use jeton_domain::{grant::Grant, id::SessionId, scope::Upstream};
 use tokio::sync::Semaphore;
 
-use self::words::Told;
+use self::{leash::Transfer, words::Told};
 pub use self::{outward::Outward, serve::serve};
 use crate::{
     api::shares::Shares,
@@ -49,6 +52,8 @@ pub struct Room {
     pub push_bytes: u64,
     /// Largest file of a push, in bytes.
     pub file_bytes: u64,
+    /// One of so many ordinary reads is told to the log.
+    pub one_of: u32,
 }
 
 /// The gateway.
@@ -62,6 +67,7 @@ pub struct Gateway {
     doorway: Semaphore,
     pushes: Arc<Semaphore>,
     pushers: Shares<SessionId>,
+    begun: AtomicU64,
 }
 
 impl Gateway {
@@ -86,7 +92,14 @@ impl Gateway {
             doorway: Semaphore::new(UNKNOWN_AT_ONCE),
             pushes: Arc::new(Semaphore::new(PUSHES_AT_ONCE)),
             pushers: Shares::new(PUSHES_OF_ONE),
+            begun: AtomicU64::new(0),
         })
+    }
+
+    /// Begins one use of a grant.
+    fn transfer(&self, grant: &Grant, line: &str) -> Arc<Transfer> {
+        let count = self.begun.fetch_add(1, Ordering::Relaxed);
+        Transfer::new(&self.broker, grant, line, leash::Told::of(count, self.room.one_of))
     }
 
     /// Answers one request.

@@ -52,7 +52,8 @@ fn the_example_configuration_is_good_and_shows_every_kind_of_everything() {
 fn the_example_configuration_names_every_key() {
     // Why an unknown key: the words that refuse it list the keys that are known there.
     let folder = Path::new("/etc/jeton");
-    for table in ["grpc", "http", "admin", "store", "keys", "policy", "sessions", "log"] {
+    for table in ["grpc", "gateway", "http", "admin", "store", "keys", "policy", "sessions", "log"]
+    {
         let probe = CONFIGURATION.replacen(
             &format!("\n[{table}]\n"),
             &format!("\n[{table}]\nno_such_key = 1\n"),

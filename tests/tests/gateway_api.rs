@@ -63,6 +63,11 @@ async fn scene() -> Scene {
 
 /// The same with more in the catalogue.
 async fn scene_with(more: &str) -> Scene {
+    scene_of(more, 1).await
+}
+
+/// The same with more in the catalogue, and a log that is told of one read of so many.
+async fn scene_of(more: &str, one_of: u32) -> Scene {
     let (seen, broker) = (Arc::new(Mutex::new(Vec::new())), Arc::new(OnceLock::<Client>::new()));
     let (kept, asked) = (Arc::clone(&seen), Arc::clone(&broker));
     let api = Loopback::serve(move |request: Request<Body>| {
@@ -75,7 +80,9 @@ async fn scene_with(more: &str) -> Scene {
         let file = data.join("jetond.toml");
         let text = fs::read_to_string(&file).unwrap();
         let own = "audience = \"https://orders.dev.jeton.local\"\n";
-        fs::write(&file, text.replace(own, &format!("{own}api = \"{url}\"\n"))).unwrap();
+        let text = text.replace(own, &format!("{own}api = \"{url}\"\n"));
+        let sampled = format!("[gateway]\nlog_one_read_of = {one_of}\n");
+        fs::write(&file, text.replace("[gateway]\n", &sampled)).unwrap();
         let file = data.join("policies/catalogue.toml");
         fs::write(&file, fs::read_to_string(&file).unwrap() + ROUTES + more).unwrap();
         fs::write(data.join("policies/more.cedar"), RULES).unwrap();
@@ -108,6 +115,9 @@ async fn answer(
     if path.ends_with("/echo") {
         return answer.body(Body::from(format!("you sent {token}, did you?"))).unwrap();
     }
+    if path.ends_with("/missing") {
+        return answer.status(404).body(Body::empty()).unwrap();
+    }
     if path.ends_with("/elsewhere") {
         return answer
             .status(302)
@@ -137,6 +147,28 @@ impl Scene {
         let handle = self.agent.handle.clone().unwrap();
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
         self.client.request(method, self.url(path)).header("jeton-session", handle)
+    }
+
+    /// What the log tells of uses, once it is this many.
+    async fn used(&self, wanted: usize) -> Vec<(String, u16, Option<u32>)> {
+        let auditor = self.broker.as_("audrey").await;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let page = Some(jeton_proto::v1::Page { size: 500, ..Default::default() });
+            let request = ListEntriesRequest { oldest_first: true, page, filter: None };
+            let answer = auditor.audit().list_entries(request).await.unwrap().into_inner();
+            let used = |entry: &jeton_proto::v1::Entry| match Entry::parse(entry.text.as_bytes()) {
+                Ok(Entry { event: Event::Used { request, status, one_of, .. }, .. }) => {
+                    Some((request.as_str().to_owned(), status, one_of))
+                }
+                _ => None,
+            };
+            let used: Vec<_> = answer.entries.iter().filter_map(used).collect();
+            if used.len() >= wanted || std::time::Instant::now() > deadline {
+                return used;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
     }
 
     async fn told(&self, method: &str, path: &str) -> (u16, String) {
@@ -299,4 +331,19 @@ async fn a_session_makes_no_more_calls_than_its_budget_allows() {
     let call = scene.client.get(scene.url("/v1/acme/shop/orders/7"));
     let answer = call.header("jeton-session", other.handle.clone().unwrap()).send().await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn where_reads_are_sampled_one_of_so_many_is_told_and_all_else_is() {
+    let scene = scene_of("", 4).await;
+    for _ in 0..12 {
+        assert_eq!(scene.told("GET", "/v1/acme/shop/orders/7").await.0, 200);
+    }
+    for _ in 0..3 {
+        assert_eq!(scene.told("GET", "/v1/acme/shop/orders/missing").await.0, 404);
+    }
+    let used = scene.used(6).await;
+    let reads = used.iter().filter(|(_, status, one_of)| (*status, *one_of) == (200, Some(4)));
+    let missing = used.iter().filter(|(_, status, one_of)| (*status, *one_of) == (404, None));
+    assert_eq!((reads.count(), missing.count(), used.len()), (3, 3, 6), "{used:?}");
 }

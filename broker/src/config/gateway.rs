@@ -28,6 +28,8 @@ pub struct GatewayConfig {
     pub push_bytes: u64,
     /// Largest file of a push, in bytes.
     pub file_bytes: u64,
+    /// One of so many ordinary reads is told to the log.
+    pub one_of: u32,
 }
 
 /// Where an upstream is for the gateway.
@@ -60,8 +62,13 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> Option<GatewayConfig> {
     if push_bytes == 0 || file_bytes == 0 {
         section.wrong("push_mib", "nothing could be pushed; leave it out, or write how many MiB");
     }
+    let one_of = u32::try_from(section.number("log_one_read_of").unwrap_or(1)).unwrap_or(0);
+    if one_of == 0 {
+        section
+            .wrong("log_one_read_of", "write 1 to have each read in the log, or one of how many");
+    }
     section.finish();
-    Some(GatewayConfig { listen: listen?, external_urls, spool, push_bytes, file_bytes })
+    Some(GatewayConfig { listen: listen?, external_urls, spool, push_bytes, file_bytes, one_of })
 }
 
 /// Reads where an upstream is. `api` is what is known of that already.

@@ -140,7 +140,7 @@ async fn called(
         let refused = under.refuse(wanted.scope, Some(wanted.deed), denial).await;
         return Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))));
     }
-    let transfer = Transfer::new(broker, &grant, &wanted.line);
+    let transfer = gateway.transfer(&grant, &wanted.line);
     let mut headers = out(&parts.headers);
     let body = match wanted.body {
         Sent::Unseen(body) => unseen(&parts, body, &transfer),

@@ -177,7 +177,7 @@ impl Asked<'_> {
         let record = self.record()?;
         let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
-        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let transfer = self.gateway.transfer(&pass.grant, &self.line());
         let body = match self.wanted.service {
             Service::Read => {
                 let bytes = transfer.out(body.into_data_stream());
@@ -199,7 +199,7 @@ impl Asked<'_> {
         let record = self.record()?;
         let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
-        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let transfer = self.gateway.transfer(&pass.grant, &self.line());
         let answer = self.call(&pass, &transfer, None).await?;
         let headers = only(answer.headers(), &BACK);
         let bytes = Masked::new(answer.bytes_stream(), marks(&pass.credential));

@@ -36,7 +36,30 @@ pub(super) struct Transfer {
     began: Instant,
     sent: AtomicU64,
     received: AtomicU64,
+    told: Told,
     state: Mutex<State>,
+}
+
+/// Whether an ordinary read is told to the log. Whatever writes, is refused or is cut always is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Told {
+    /// Each is.
+    Each,
+    /// It is the one of so many.
+    OneOf(u32),
+    /// Another one is told in its place.
+    ByAnother,
+}
+
+impl Told {
+    /// Of the reads counted so far, one in `every` is told.
+    pub fn of(count: u64, every: u32) -> Self {
+        match every {
+            0 | 1 => Self::Each,
+            every if count.is_multiple_of(every.into()) => Self::OneOf(every),
+            _ => Self::ByAnother,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -48,7 +71,7 @@ struct State {
 
 impl Transfer {
     /// Begins.
-    pub fn new(broker: &Arc<Broker>, grant: &Grant, request: &str) -> Arc<Self> {
+    pub fn new(broker: &Arc<Broker>, grant: &Grant, request: &str, told: Told) -> Arc<Self> {
         Arc::new(Self {
             broker: Arc::clone(broker),
             grant: grant.clone(),
@@ -56,6 +79,7 @@ impl Transfer {
             began: Instant::now(),
             sent: AtomicU64::new(0),
             received: AtomicU64::new(0),
+            told,
             state: Mutex::default(),
         })
     }
@@ -118,6 +142,17 @@ impl Drop for Transfer {
             (None, true) => None,
             (None, false) => Some(Words::new("the connection ended early")),
         };
+        let reads = ["GET ", "HEAD ", "POST git-upload-pack"];
+        let reads = reads.iter().any(|start| self.request.as_str().starts_with(start));
+        let ordinary = reads && cut.is_none() && state.status < 400;
+        self.broker
+            .metrics
+            .passed(self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed));
+        let one_of = match self.told {
+            Told::ByAnother if ordinary => return,
+            Told::OneOf(every) if ordinary => Some(every),
+            Told::Each | Told::OneOf(_) | Told::ByAnother => None,
+        };
         let done = Use {
             request: self.request.clone(),
             status: state.status,
@@ -125,9 +160,9 @@ impl Drop for Transfer {
             received: self.received.load(Ordering::Relaxed),
             millis: u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
             cut,
+            one_of,
         };
         let (broker, grant) = (Arc::clone(&self.broker), self.grant.clone());
-        self.broker.metrics.passed(done.sent, done.received);
         let record = async move {
             if let Err(error) = used(&broker, &grant, done).await {
                 tracing::error!(grant = %grant.id, %error, "the use of a grant could not be recorded");

@@ -215,6 +215,8 @@ pub struct Use {
     pub millis: u64,
     /// Why it was cut, if it was.
     pub cut: Option<Words>,
+    /// Of how many reads this is the one that is told, if not each is.
+    pub one_of: Option<u32>,
 }
 
 /// Records that a grant was used.
@@ -222,8 +224,8 @@ pub struct Use {
 /// # Errors
 /// When it can't be recorded.
 pub async fn used(broker: &Broker, grant: &Grant, done: Use) -> Result<(), Refusal> {
-    let Use { request, status, sent, received, millis, cut } = done;
+    let Use { request, status, sent, received, millis, cut, one_of } = done;
     let of = Subject::of(grant);
-    let event = Event::Used { of, request, status, sent, received, millis, cut };
+    let event = Event::Used { of, request, status, sent, received, millis, cut, one_of };
     Ok(broker.store.append(event, broker.clock.now()).await?)
 }

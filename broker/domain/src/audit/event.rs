@@ -254,6 +254,9 @@ pub enum Event {
         /// Why it was cut before its end, if it was.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         cut: Option<Words>,
+        /// Of how many ordinary reads this is the one that is told, if not each is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        one_of: Option<u32>,
     },
     /// A grant was given back.
     Released {

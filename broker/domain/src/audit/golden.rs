@@ -242,6 +242,7 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             received: 80,
             millis: 35,
             cut: (!chain.is_empty()).then(|| words("the grant was revoked")),
+            one_of: None,
         },
     ]
 }

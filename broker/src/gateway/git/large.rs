@@ -61,7 +61,7 @@ impl Asked<'_> {
         let base =
             self.base().ok_or_else(|| odd("the request does not say which host it is for"))?;
         let pass = self.may_carry(batch.upload, &batch.files).await?;
-        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let transfer = self.gateway.transfer(&pass.grant, &self.line());
         let said = self.ask(&batch, &pass, &transfer).await?;
         transfer.ended();
         let told = large::told(&said, batch.upload, &base);
@@ -79,7 +79,7 @@ impl Asked<'_> {
     /// Sends a file.
     pub(super) async fn download(&self, file: LargeFile) -> Result<Response<Body>, Told> {
         let pass = self.may_carry(false, &[file]).await?;
-        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let transfer = self.gateway.transfer(&pass.grant, &self.line());
         let said = self.ask_one(file, false, &pass, &transfer).await?;
         let there = said.to.ok_or_else(|| {
             transfer.cut("the upstream does not have the file");
@@ -111,7 +111,7 @@ impl Asked<'_> {
             return Err(Told::new(StatusCode::LENGTH_REQUIRED, words));
         }
         let pass = self.may_carry(true, &[file]).await?;
-        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let transfer = self.gateway.transfer(&pass.grant, &self.line());
         let said = self.ask_one(file, true, &pass, &transfer).await?;
         if let Some(there) = &said.to {
             let mut headers = HeaderMap::new();

@@ -117,7 +117,7 @@ impl Asked<'_> {
             drain(rest).await;
             return Ok(push.answer(&push.words()));
         }
-        let transfer = Transfer::new(&self.gateway.broker, &pass.grant, &self.line());
+        let transfer = self.gateway.transfer(&pass.grant, &self.line());
         // A push that only takes refs away brings nothing.
         let brings = push.fates.iter().any(|fate| !fate.update.new.is_none());
         let spooled = match brings {
