@@ -76,10 +76,10 @@ mod tests {
     fn addresses_are_told_and_neither_files_nor_upstreams_without_one() {
         let name = Upstream::parse("github").unwrap();
         let ca = Some("/var/lib/jeton/ca.pem".into());
-        let reach = Reach { git: None, api: None, ca: ca.clone() };
+        let reach = Reach { ca: ca.clone(), ..Reach::default() };
         assert_eq!(known(&name, &reach), None);
         let git = reqwest::Url::parse("https://github.com").ok();
-        let told = known(&name, &Reach { git, api: None, ca }).unwrap();
+        let told = known(&name, &Reach { git, ca, ..Reach::default() }).unwrap();
         let text = serde_json::to_string(&told).unwrap();
         assert_eq!(text, r#"{"name":"github","git":"https://github.com/"}"#);
     }

@@ -187,6 +187,7 @@ mod tests {
             actions: Default::default(),
             at_once,
             rate,
+            calls: None,
         };
         Spend { budget: Arc::new(budget), whom: "bot".into(), key: BudgetKey([7; 16]) }
     }
