@@ -17,7 +17,7 @@ use jeton_tests::{
 };
 use tonic::Code;
 
-const KEY: &str = "sk-canary-0123456789abcdef";
+const KEY: &str = "sk-canary/0123+456=789-abcdef";
 const ROUTES: &str = r#"
 [[upstream]]
 name = "billing"
@@ -63,7 +63,15 @@ async fn scene() -> Scene {
     let api = Loopback::serve(move |request: Request<Body>| {
         let key = request.headers().get("x-api-key").map(|key| key.to_str().unwrap().to_owned());
         kept.lock().unwrap().push(format!("{} {key:?}", request.uri()));
-        async move { Ok(Response::new(Body::from(format!("an invoice for {key:?}")))) }
+        let ranged = request.headers().contains_key("range");
+        let own = key.clone().unwrap_or_default();
+        let told = match request.uri().path().rsplit('/').next().unwrap_or_default() {
+            "slashed" => own.replace('/', "\\/"),
+            "percent" => own.replace('/', "%2F").replace('+', "%2B").replace('=', "%3D"),
+            "ranged" => format!("ranged: {ranged}"),
+            _ => format!("an invoice for {key:?}"),
+        };
+        async move { Ok(Response::new(Body::from(told))) }
     })
     .await;
     let broker = Broker::start_with(|data| {
@@ -110,6 +118,16 @@ async fn the_key_goes_into_calls_and_nowhere_else() {
     assert!(told.contains("an invoice for Some(\"****") && !told.contains("canary"), "{told}");
     let seen = scene.seen.lock().unwrap().clone();
     assert_eq!(seen, [format!("/v1/acme/invoices/7 Some(\"{KEY}\")")]);
+
+    for path in ["slashed", "percent", "ranged"] {
+        let call = scene.broker.http(Some("agent")).get(url.replace("/7", &format!("/{path}")));
+        let call = call.header("jeton-session", scene.agent.handle.clone().unwrap());
+        // Written with a line, it would be the same header to some, and another to the gateway.
+        let call = call.header("range", "bytes=0-9").header("x_api_key", "my own");
+        let told = call.send().await.unwrap().text().await.unwrap();
+        let covered = told.len() > 20 && told.bytes().all(|byte| byte == b'*');
+        assert!(covered || told == "ranged: false", "{path}: {told}");
+    }
 
     let refused = scene.agent.requests("billing:acme/invoices invoices:read").await.unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);

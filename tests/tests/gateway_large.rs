@@ -1,13 +1,20 @@
 //! Large files through the gateway, with the real client of Git LFS and a host of large files that others
 //! wrote.
 
-use std::fs;
+use std::{
+    fs,
+    sync::{Arc, Mutex},
+};
 
+use axum::body::Body;
+use http::{Request, Response};
 use jeton_domain::audit::Event;
 use jeton_tests::{
+    broker::Broker,
     gateway::{Agent, Scene},
     git_host::GitClient,
     large_files::LargeFiles,
+    loopback::Loopback,
     run::{Run, said},
 };
 
@@ -219,4 +226,120 @@ async fn under_the_local_helper_large_files_need_no_setting_at_all() {
     let digest = ring::digest::digest(&ring::digest::SHA256, &[b'x'; 300_000]);
     let id = jeton_domain::secret::hex(digest.as_ref());
     assert_eq!(fs::read(files.kept(REPO, &id).unwrap()).unwrap().len(), 300_000);
+}
+
+/// An upstream that says of large files what no honest one would.
+async fn hostile() -> (Broker, Loopback, Arc<Mutex<Vec<String>>>) {
+    let stolen = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&stolen);
+    let elsewhere = Loopback::serve(move |request: Request<Body>| {
+        heard.lock().unwrap().push(format!("{:?}", request.headers()));
+        async { Ok(Response::new(Body::from("elsewhere"))) }
+    })
+    .await;
+    let away = elsewhere.url();
+    let upstream = Loopback::serve(move |request: Request<Body>| {
+        let away = away.clone();
+        async move { Ok(says(request, &away).await) }
+    })
+    .await;
+    let (git, files) = (upstream.url(), elsewhere.url());
+    let broker = Broker::start_with(|data| {
+        let file = data.join("jetond.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        let own = "audience = \"https://git.dev.jeton.local\"\n";
+        let added = format!("{own}git = \"{git}\"\nlarge_files = [\"{files}\"]\n");
+        fs::write(&file, text.replace(own, &added)).unwrap();
+    });
+    // Why forgotten: both live as long as the test.
+    std::mem::forget(upstream);
+    (broker, elsewhere, stolen)
+}
+
+async fn says(request: Request<Body>, away: &str) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let token = parts.headers["authorization"].to_str().unwrap().to_owned();
+    let bare = token.strip_prefix("Bearer ").unwrap();
+    if !parts.uri.path().ends_with("/batch") {
+        let gzip = parts.uri.path().ends_with("/packed");
+        let answer =
+            Response::builder().header("content-encoding", if gzip { "gzip" } else { "identity" });
+        return answer.body(Body::from("the type is application/octet-stream here")).unwrap();
+    }
+    let asked = axum::body::to_bytes(body, 100_000).await.unwrap();
+    let asked: serde_json::Value = serde_json::from_slice(&asked).unwrap();
+    let file = &asked["objects"][0];
+    let way = asked["operation"].as_str().unwrap();
+    let host = format!("http://{}", parts.headers["host"].to_str().unwrap());
+    let octets = serde_json::json!({ "accept": "application/octet-stream" });
+    let mut told = serde_json::json!({ "oid": file["oid"], "size": file["size"] });
+    let path = parts.uri.path();
+    if path.contains("/error.git") {
+        told["error"] = serde_json::json!({ "code": 403, "message": format!("{bare} may not") });
+    } else if path.contains("/away.git") {
+        let header = serde_json::json!({ "authorization": token });
+        told["actions"] =
+            serde_json::json!({ way: { "href": format!("{away}/x"), "header": header } });
+    } else if path.contains("/packed.git") {
+        told["actions"] =
+            serde_json::json!({ way: { "href": format!("{host}/packed"), "header": null } });
+    } else {
+        told["actions"] =
+            serde_json::json!({ way: { "href": format!("{host}/x"), "header": octets } });
+    }
+    Response::new(Body::from(serde_json::json!({ "objects": [told] }).to_string()))
+}
+
+#[tokio::test]
+async fn whatever_an_upstream_says_of_a_file_its_credential_goes_to_nobody() {
+    let (broker, _elsewhere, stolen) = hostile().await;
+    let (agent, _) = broker.agent_with(&[READ, WRITE]).await;
+    let handle = agent.handle.clone().unwrap();
+    let id = "ab".repeat(32);
+    let base = format!("{}/git/git/acme", broker.env("JETON_GATEWAY"));
+    let client = broker.http(Some("agent"));
+    let told = async |call: reqwest::RequestBuilder| {
+        let answer = call.header("jeton-session", handle.clone()).send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap_or_default())
+    };
+    let batch = format!(r#"{{"operation":"download","objects":[{{"oid":"{id}","size":9}}]}}"#);
+    for name in ["error", "away", "packed", "fine"] {
+        let at = |path: &str| format!("{base}/{name}.git/info/lfs/objects/{path}");
+        let all = [
+            told(client.post(at("batch")).body(batch.clone())).await,
+            told(client.get(at(&format!("{id}/9"))).header("range", "bytes=0-3")).await,
+            told(client.put(at(&format!("{id}/9"))).body("123456789")).await,
+        ];
+        for (status, text) in &all {
+            assert!(!text.contains("eyJ"), "{name}: {status} {text}");
+        }
+        let (status, text) = &all[1];
+        match name {
+            "fine" => assert_eq!(
+                (*status, text.as_str()),
+                (200, "the type is application/octet-stream here")
+            ),
+            "error" => assert!(
+                *status == 403 && text.contains("put the credential into its answer"),
+                "{text}"
+            ),
+            "away" => {
+                assert!(*status == 502 && text.contains("goes to the upstream alone"), "{text}")
+            }
+            _ => assert!(*status == 502 && text.contains("packed the file"), "{text}"),
+        }
+    }
+    assert!(stolen.lock().unwrap().is_empty(), "{stolen:?}");
+}
+
+#[tokio::test]
+async fn a_refused_file_is_read_over_so_that_its_client_sees_why() {
+    let (scene, _files) = scene(true, None).await;
+    let agent = agent(&scene, &[READ]).await;
+    let client = scene.broker.http(Some("agent"));
+    let put =
+        client.put(format!("{}/info/lfs/objects/{}/30000000", scene.url(REPO), "ab".repeat(32)));
+    let put = put.header("jeton-session", agent.caller.handle.clone().unwrap());
+    let answer = put.body(vec![7; 30_000_000]).send().await.unwrap();
+    assert_eq!(answer.status(), 403);
 }

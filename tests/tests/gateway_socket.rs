@@ -31,6 +31,14 @@ methods = ["GET"]
 path = "/v1/{org}/{shop}/talk"
 resource = "{org}/{shop}"
 action = "orders:read"
+socket = true
+
+[[route]]
+upstream = "orders"
+methods = ["GET"]
+path = "/v1/{org}/{shop}/quiet"
+resource = "{org}/{shop}"
+action = "orders:read"
 "#;
 
 fn script() -> Command {
@@ -156,6 +164,10 @@ async fn a_socket_carries_messages_both_ways_and_never_the_credential() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
+    // A route that does not say so opens none.
+    let mut quiet = talk(&broker, &handle, "/v1/acme/shop/quiet");
+    let told = quiet.told().await;
+    assert!(told["error"].as_str().unwrap().contains("HTTP 403"), "{told}");
     let mut elsewhere = talk(&broker, &handle, "/v1/acme/shop/secret");
     let told = elsewhere.told().await;
     assert!(told["error"].as_str().unwrap().contains("HTTP 403"), "{told}");
@@ -212,4 +224,35 @@ async fn an_event_comes_as_soon_as_it_is_sent() {
     let at = revoke(&broker, &agent).await;
     assert!(answer.chunk().await.is_err(), "an answer that was cut must not look whole");
     assert!(at.elapsed() < Duration::from_millis(1500), "{:?}", at.elapsed());
+}
+
+#[tokio::test]
+async fn a_socket_on_which_nobody_reads_is_cut_as_soon() {
+    let mut serve = script();
+    serve.arg("serve");
+    let mut upstream = Peer::start(serve);
+    let port = upstream.line().await;
+    let broker = broker(&format!("http://127.0.0.1:{port}"));
+    let (agent, _) = broker.agent_with(&["orders:acme/* orders:read"]).await;
+    let mut client = talk(&broker, &agent.handle.clone().unwrap(), "/v1/acme/shop/talk");
+    client.told().await;
+    // Says much and hears nothing of the echo, until nothing goes in either direction.
+    let line = "x".repeat(500_000);
+    let flood = async {
+        loop {
+            client.say(&line).await;
+        }
+    };
+    assert!(timeout(Duration::from_secs(3), flood).await.is_err());
+    revoke(&broker, &agent).await;
+    let deadline = Instant::now() + Duration::from_secs(3);
+    loop {
+        let cut = |event: &Event| matches!(event, Event::Used { status: 101, cut: Some(why), .. } if why.as_str() == "the grant ended");
+        let events = events(&broker).await;
+        if events.iter().any(cut) {
+            return;
+        }
+        assert!(Instant::now() < deadline, "it is still open: {events:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }

@@ -83,6 +83,8 @@ pub struct Route {
     pub action: Action,
     /// Keys that its query may have; `None`: any.
     query: Option<BTreeSet<String>>,
+    /// Whether it may become a WebSocket: a way for anything, in both directions, that nobody looks into.
+    pub socket: bool,
     terms: Terms,
     text: String,
 }
@@ -101,6 +103,8 @@ pub struct RouteParts<'a> {
     pub action: Action,
     /// Keys that its query may have.
     pub query: Option<BTreeSet<String>>,
+    /// Whether it may become a WebSocket.
+    pub socket: bool,
     /// What is wanted of its body.
     pub terms: TermsParts,
 }
@@ -111,7 +115,7 @@ impl Route {
     /// # Errors
     /// When one is none.
     pub fn new(parts: RouteParts<'_>) -> Result<Self, RouteError> {
-        let RouteParts { upstream, methods, path, resource, action, query, terms } = parts;
+        let RouteParts { upstream, methods, path, resource, action, query, socket, terms } = parts;
         if let Some(odd) = methods.iter().find(|method| !METHODS.contains(&method.as_str())) {
             return Err(RouteError::Method(quote(odd)));
         }
@@ -149,6 +153,7 @@ impl Route {
             resource: resource.to_owned(),
             action,
             query,
+            socket,
             terms,
             text,
         })
@@ -345,6 +350,7 @@ mod tests {
             resource,
             action: Action::parse("issues:read").unwrap(),
             query: Some(["page".to_owned()].into()),
+            socket: false,
             terms: TermsParts::default(),
         })
     }
@@ -393,6 +399,7 @@ mod tests {
             resource: "{owner}/{name}",
             action: Action::parse("issues:read").unwrap(),
             query: None,
+            socket: false,
             terms,
         });
         let route = route.unwrap();

@@ -134,7 +134,7 @@ pub struct Said {
     pub to: Option<Address>,
     /// Where to tell that it was brought.
     pub verify: Option<Address>,
-    /// Why not.
+    /// Why not, in the upstream's own words.
     pub error: Option<(u16, String)>,
 }
 
@@ -149,8 +149,7 @@ struct RawSaid {
     oid: String,
     #[serde(default)]
     size: u64,
-    #[serde(default)]
-    actions: RawActions,
+    actions: Option<RawActions>,
     error: Option<RawError>,
 }
 
@@ -164,8 +163,7 @@ struct RawActions {
 #[derive(Deserialize)]
 struct RawAddress {
     href: String,
-    #[serde(default)]
-    header: std::collections::BTreeMap<String, String>,
+    header: Option<std::collections::BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -177,16 +175,16 @@ struct RawError {
 
 impl RawAddress {
     fn read(self) -> Option<Address> {
-        if self.header.len() > LARGE_HEADERS {
+        let header = self.header.unwrap_or_default();
+        if header.len() > LARGE_HEADERS {
             return None;
         }
-        let headers = self.header.into_iter().map(|(name, value)| (name, Secret::new(value)));
+        let headers = header.into_iter().map(|(name, value)| (name, Secret::new(value)));
         Some(Address { url: Secret::new(self.href), headers: headers.collect() })
     }
 }
 
-/// Reads what an upstream says of a batch: of each file that was asked for, in that order. `None` if it is not
-/// understood.
+/// Reads what an upstream says of a batch, of files that were asked for. `None` if it is not understood.
 #[must_use]
 pub fn said(bytes: &[u8], batch: &Batch) -> Option<Vec<Said>> {
     let raw: RawAnswer = serde_json::from_slice(bytes).ok()?;
@@ -200,11 +198,11 @@ pub fn said(bytes: &[u8], batch: &Batch) -> Option<Vec<Said>> {
         if !batch.files.contains(&file) {
             return None;
         }
-        let RawActions { download, upload, verify } = object.actions;
+        let RawActions { download, upload, verify } = object.actions.unwrap_or_default();
         let to = if batch.upload { upload } else { download };
         let read = |address: Option<RawAddress>| address.map(RawAddress::read);
         let (to, verify) = (read(to), read(verify.filter(|_| batch.upload)));
-        let error = object.error.map(|error| (error.code, jeton_domain::id::quote(&error.message)));
+        let error = object.error.map(|error| (error.code, error.message));
         let (to, verify) = (some(to)?, some(verify)?);
         found.push(Said { file, to: to.filter(|_| error.is_none()), verify, error });
     }
@@ -219,7 +217,7 @@ fn some<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// The answer to a client, whose files are at `base`, an address without a slash at its end.
+/// The answer to a client, in which errors stand in the words that they have by now; its files are at `base`, an address without a slash at its end.
 #[must_use]
 pub fn told(said: &[Said], upload: bool, base: &str) -> Vec<u8> {
     let object = |said: &Said| {

@@ -11,8 +11,8 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
     header::{
         ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        EXPECT, FORWARDED, HOST, LOCATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
-        WWW_AUTHENTICATE,
+        EXPECT, FORWARDED, HOST, IF_RANGE, LOCATION, RANGE, SET_COOKIE, TE, TRAILER,
+        TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
     },
     request::Parts,
 };
@@ -43,7 +43,7 @@ use crate::operation::{
 
 /// Headers that are about one connection only, or say who calls, and so never go on. Why the overrides: an
 /// upstream that follows them does another thing than was decided.
-const STAY: [HeaderName; 25] = [
+const STAY: [HeaderName; 32] = [
     CONNECTION,
     HOST,
     COOKIE,
@@ -69,6 +69,15 @@ const STAY: [HeaderName; 25] = [
     HeaderName::from_static("x-api-key"),
     HeaderName::from_static("http2-settings"),
     HeaderName::from_static("jeton-base"),
+    HeaderName::from_static("x-original-method"),
+    HeaderName::from_static("x-forwarded-uri"),
+    HeaderName::from_static("x-forwarded-prefix"),
+    HeaderName::from_static("x-forwarded-port"),
+    // Acts as somebody else (GitLab).
+    HeaderName::from_static("sudo"),
+    // Of a part, what was put into two could not be covered.
+    RANGE,
+    IF_RANGE,
 ];
 /// Headers that never come back. Why cookies: they are credentials of their own.
 const KEPT: [HeaderName; 9] = [
@@ -97,6 +106,8 @@ struct Wanted {
     line: String,
     /// What is sent along.
     body: Sent,
+    /// Whether it may become a WebSocket.
+    socket: bool,
 }
 
 /// Answers one call.
@@ -127,6 +138,13 @@ async fn called(
     socket: bool,
 ) -> Result<(Response<Body>, Option<Bridge>), Told> {
     let wanted = Wanted::of(gateway, &parts, body).await?;
+    if socket && !wanted.socket {
+        let words = format!(
+            "the route of {} opens no WebSocket; the platform team writes `socket = true` there if it may",
+            wanted.line
+        );
+        return Err(Told::new(StatusCode::FORBIDDEN, &words));
+    }
     let way = gateway.ways.get(&wanted.upstream);
     let way = way.ok_or_else(|| no_such(&wanted.upstream))?;
     let url = way.api(&wanted.target).ok_or_else(|| no_such(&wanted.upstream))?;
@@ -237,6 +255,7 @@ impl Wanted {
         let asked = operation.iter().map(|operation| format!(" {operation}")).collect::<String>();
         let (method, path) = (method.into(), path.as_str().into());
         Ok(Self {
+            socket: route.socket,
             scope: scope(&upstream, resource, route)?,
             deed: Deed::Call { method, path, operation },
             target,
@@ -295,7 +314,10 @@ fn out(headers: &HeaderMap) -> HeaderMap {
     let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let named: BTreeSet<String> =
         named.flat_map(|all| all.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
-    let stays = |name: &HeaderName| STAY.contains(name) || named.contains(name.as_str());
+    // Why the line: many servers take `X_A` for `X-A`.
+    let stays = |name: &HeaderName| {
+        STAY.contains(name) || named.contains(name.as_str()) || name.as_str().contains('_')
+    };
     let mut out = HeaderMap::new();
     for (name, value) in headers.iter().filter(|(name, _)| !stays(name)) {
         out.append(name, value.clone());
@@ -326,6 +348,11 @@ fn back(
             return Err(Told::new(StatusCode::BAD_GATEWAY, &words));
         }
         headers.append(name, value.clone());
+    }
+    if answer.status() == StatusCode::PARTIAL_CONTENT {
+        transfer.cut("the answer was a part");
+        let words = format!("`{upstream}` sent a part of its answer although nobody asked for one");
+        return Err(Told::new(StatusCode::BAD_GATEWAY, &words));
     }
     if headers.get(CONTENT_ENCODING).is_some_and(|value| value != "identity") {
         transfer.cut("the answer was packed");
@@ -366,6 +393,8 @@ fn moved(
         return None;
     }
     let below = to.as_str().strip_prefix(base.as_str().trim_end_matches('/'))?;
+    // Why: `/v3-x` is not below `/v3`.
+    let below = below.starts_with(['/', '?', '#']).then_some(below)?;
     HeaderValue::from_str(&format!("/api/{upstream}{below}")).ok()
 }
 

@@ -33,6 +33,15 @@ pub(super) fn marks(credential: &Credential) -> Marks {
         Zeroizing::new(engine.encode(whole).into_bytes())
     };
     let mut ways = vec![Zeroizing::new(secret.as_bytes().to_vec())];
+    ways.extend(spellings(secret));
+    // A key for `Basic` is a user and a password.
+    let pair_of_key = STANDARD.decode(secret).ok().map(Zeroizing::new);
+    let pair_of_key = pair_of_key.as_ref().and_then(|bytes| str::from_utf8(bytes).ok());
+    if let Some((_, password)) = pair_of_key.and_then(|text| text.split_once(':')) {
+        ways.extend(pair_of_key.map(|text| Zeroizing::new(text.as_bytes().to_vec())));
+        ways.push(Zeroizing::new(password.as_bytes().to_vec()));
+        ways.extend(spellings(password));
+    }
     for engine in [&STANDARD, &URL_SAFE] {
         for skipped in 0..3 {
             ways.push(encoded(engine, secret.as_bytes().get(skipped..).unwrap_or_default()));
@@ -41,6 +50,45 @@ pub(super) fn marks(credential: &Credential) -> Marks {
     }
     // Why: nothing can be told of an empty one, and of a short one everything.
     Marks(ways.into_iter().filter(|way| way.len() >= SHORTEST).collect())
+}
+
+/// A secret as JSON, URLs and HTML may write it, where that is another way.
+fn spellings(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
+    let written = |way: &dyn Fn(char) -> String| -> String { secret.chars().map(way).collect() };
+    let odd = |letter: char| !letter.is_ascii_alphanumeric() && !"-._~".contains(letter);
+    let code = |letter: char| u32::from(letter);
+    let json = |letter: char| match letter {
+        '"' | '\\' => format!("\\{letter}"),
+        letter => letter.to_string(),
+    };
+    let slashed = |letter: char| if letter == '/' { "\\/".to_owned() } else { json(letter) };
+    let html = |letter: char| match letter {
+        '&' => "&amp;".to_owned(),
+        '<' => "&lt;".to_owned(),
+        '>' => "&gt;".to_owned(),
+        '"' => "&quot;".to_owned(),
+        '\'' => "&#39;".to_owned(),
+        letter => letter.to_string(),
+    };
+    let of = |odd: &dyn Fn(char) -> bool, write: &dyn Fn(char) -> String| {
+        written(&|letter| if odd(letter) { write(letter) } else { letter.to_string() })
+    };
+    // What encoders of JSON write as a number, though they need not.
+    let careful = |letter: char| "&<>'".contains(letter);
+    let more_careful = |letter: char| "&<>'+\"`".contains(letter);
+    let all = [
+        written(&json),
+        written(&slashed),
+        written(&html),
+        of(&odd, &|letter| format!("%{:02X}", code(letter))),
+        of(&odd, &|letter| format!("%{:02x}", code(letter))),
+        of(&careful, &|letter| format!("\\u{:04x}", code(letter))),
+        of(&more_careful, &|letter| format!("\\u{:04X}", code(letter))),
+    ];
+    let mut all: Vec<_> = all.into_iter().filter(|way| way != secret).collect();
+    all.sort_unstable();
+    all.dedup();
+    all.into_iter().map(|way| Zeroizing::new(way.into_bytes())).collect()
 }
 
 /// Shortest text that is looked for.
@@ -228,6 +276,26 @@ mod tests {
         let told = String::from_utf8(told).unwrap();
         // All of it but what is no secret before it, and a last group that stands for two letters at most.
         assert!(told.contains("****************") && !told.contains("Y2FuYXJ5"), "{told}");
+    }
+
+    #[test]
+    fn a_key_is_covered_in_every_spelling_that_answers_have() {
+        let key = "sk-canary/0123+456=ab&cd";
+        for written in [
+            r"sk-canary\/0123+456=ab&cd",
+            r"sk-canary/0123+456=ab\u0026cd",
+            r"sk-canary/0123\u002B456=ab\u0026cd",
+            "sk-canary%2F0123%2B456%3Dab%26cd",
+            "sk-canary%2f0123%2b456%3dab%26cd",
+            "sk-canary/0123+456=ab&amp;cd",
+        ] {
+            let told = masked(vec![format!("<{written}>").into_bytes()], key);
+            let wanted = format!("<{}>", "*".repeat(written.len()));
+            assert_eq!(String::from_utf8(told).unwrap(), wanted, "{written}");
+        }
+        let basic = STANDARD.encode("user@acme.dev:canary-password");
+        let told = masked(vec![b"you are canary-password".to_vec()], &basic);
+        assert_eq!(String::from_utf8(told).unwrap(), "you are ***************");
     }
 
     #[test]

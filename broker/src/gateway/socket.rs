@@ -9,15 +9,19 @@ use axum::body::{Body, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Version,
     header::{
-        CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY,
-        SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+        CONNECTION, CONTENT_LENGTH, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS,
+        SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING,
+        UPGRADE,
     },
     request::Parts,
 };
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use reqwest::Upgraded;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, split};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadHalf, split},
+    time::timeout,
+};
 use tokio_stream::{Stream, StreamExt};
 use tokio_util::io::ReaderStream;
 
@@ -27,6 +31,7 @@ use super::{
     mask::{Marks, Masked},
     words::Told,
 };
+use crate::limits::TRANSFER_SILENCE;
 
 /// Bytes that are read at once.
 const PIECE: usize = 16 * 1024;
@@ -55,14 +60,19 @@ pub(super) fn asked(parts: &mut Parts) -> Option<Asked> {
 /// When it is none of RFC 6455.
 pub(super) fn handshake(from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Told> {
     let odd = || {
-        let words =
-            "this is no handshake of a WebSocket (RFC 6455): one Sec-WebSocket-Key, and version 13";
+        let words = "this is no handshake of a WebSocket (RFC 6455): one Sec-WebSocket-Key, version 13, and no body";
         Told::new(StatusCode::BAD_REQUEST, words)
     };
     let one = |name: HeaderName| {
         let mut values = from.get_all(name).iter();
         values.next().filter(|_| values.next().is_none())
     };
+    // Why: what is sent as a body would go on as if the socket had sent it.
+    let body = from.contains_key(TRANSFER_ENCODING)
+        || from.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if body {
+        return Err(odd());
+    }
     let key = one(SEC_WEBSOCKET_KEY).ok_or_else(odd)?;
     one(SEC_WEBSOCKET_VERSION).filter(|version| *version == "13").ok_or_else(odd)?;
     to.remove(SEC_WEBSOCKET_EXTENSIONS);
@@ -121,7 +131,11 @@ impl Bridge {
     /// Carries bytes until one side is done.
     pub async fn run(self, client: Asked, _admitted: Admitted) {
         let Self { upstream, transfer, marks } = self;
-        let Ok(client) = client.0.await else {
+        let client = tokio::select! {
+            client = client.0 => client,
+            why = Arc::clone(&transfer).snapped() => return transfer.cut(why),
+        };
+        let Ok(client) = client else {
             return transfer.cut("the connection broke");
         };
         let (client_reads, client_writes) = split(TokioIo::new(client));
@@ -129,8 +143,10 @@ impl Bridge {
         let out = transfer.out(pieces(client_reads)).patient();
         let back = transfer.back(Masked::new(pieces(upstream_reads), marks)).patient();
         tokio::select! {
-            () = carried(out, upstream_writes) => transfer.ended(),
-            () = carried(back, client_writes) => transfer.ended(),
+            done = carried(out, upstream_writes) => ended(&transfer, done),
+            done = carried(back, client_writes) => ended(&transfer, done),
+            // Why here too: while both sides wait for the other to read, nobody else looks.
+            why = Arc::clone(&transfer).snapped() => transfer.cut(why),
         }
     }
 }
@@ -139,16 +155,32 @@ fn pieces<R: AsyncRead>(reads: ReadHalf<R>) -> ReaderStream<ReadHalf<R>> {
     ReaderStream::with_capacity(reads, PIECE)
 }
 
-/// Writes what comes, to the end or until it breaks.
+fn ended(transfer: &Transfer, done: Result<(), &'static str>) {
+    match done {
+        Ok(()) => transfer.ended(),
+        Err(why) => transfer.cut(why),
+    }
+}
+
+/// Writes what comes, to the end.
+///
+/// Errors: why it broke before.
 async fn carried(
     mut pieces: impl Stream<Item = std::io::Result<Bytes>> + Unpin,
     mut to: impl AsyncWrite + Unpin,
-) {
+) -> Result<(), &'static str> {
     while let Some(Ok(piece)) = pieces.next().await {
-        if to.write_all(&piece).await.is_err() || to.flush().await.is_err() {
-            return;
+        let written = async {
+            to.write_all(&piece).await?;
+            to.flush().await
+        };
+        match timeout(TRANSFER_SILENCE, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err("the connection broke"),
+            Err(_) => return Err("nobody read on"),
         }
     }
     // Why ignored: whoever is gone need not be told that this is the end.
-    let _ = to.shutdown().await;
+    let _ = timeout(TRANSFER_SILENCE, to.shutdown()).await;
+    Ok(())
 }

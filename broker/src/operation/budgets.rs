@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 use jeton_domain::{
     budget::{Budget, OverBudget, Spend, Used, all_spends, spends, spends_of_call},
     decision::{Delivery, GrantRequest, Rules},
-    grant::Grant,
     id::SessionId,
     scope::Scope,
     session::Words,
@@ -22,10 +21,10 @@ use crate::store::SessionRecord;
 pub(super) async fn call(
     broker: &Broker,
     record: &SessionRecord,
-    grant: &Grant,
+    scope: &Scope,
 ) -> Result<(), Refusal> {
     let request = GrantRequest {
-        scope: grant.scope.clone(),
+        scope: scope.clone(),
         ttl: None,
         delivery: Delivery::Gateway,
         deed: None,

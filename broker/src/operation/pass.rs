@@ -54,7 +54,9 @@ pub async fn pass(
     why: &str,
 ) -> Result<Pass, Refusal> {
     let pass = way(broker, caller, scopes, why).await?;
-    budgets::call(broker, caller.session()?, &pass.grant).await?;
+    // Why what is wanted: the grant may hold more, and this call is not of that.
+    let wanted = scopes.first().unwrap_or(&pass.grant.scope);
+    budgets::call(broker, caller.session()?, wanted).await?;
     Ok(pass)
 }
 

@@ -5,7 +5,13 @@
 
 use std::path::Path;
 
-use http::{HeaderName, HeaderValue};
+use http::{
+    HeaderName, HeaderValue,
+    header::{
+        ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE,
+        EXPECT, HOST, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
+    },
+};
 use jeton_domain::{
     grant::{Grant, GrantState},
     id::GrantId,
@@ -34,7 +40,7 @@ impl Default for KeyHeader {
     /// `Authorization: Bearer KEY`.
     fn default() -> Self {
         let (before, after) = ("Bearer ".to_owned(), String::new());
-        Self { name: http::header::AUTHORIZATION, before, after }
+        Self { name: AUTHORIZATION, before, after }
     }
 }
 
@@ -54,10 +60,18 @@ impl KeyHeader {
         let (before, after) = value.trim().split_once(KEY).ok_or_else(odd)?;
         let plain = |part: &str| part.bytes().all(|byte| (0x20..0x7f).contains(&byte));
         let about_the_connection = [
-            http::header::HOST,
-            http::header::CONTENT_LENGTH,
-            http::header::TRANSFER_ENCODING,
-            http::header::CONNECTION,
+            HOST,
+            CONTENT_LENGTH,
+            TRANSFER_ENCODING,
+            CONNECTION,
+            UPGRADE,
+            TE,
+            TRAILER,
+            EXPECT,
+            CONTENT_TYPE,
+            CONTENT_ENCODING,
+            ACCEPT_ENCODING,
+            RANGE,
         ];
         if about_the_connection.contains(&name)
             || !plain(before)
@@ -191,6 +205,7 @@ mod tests {
             "x-api-key: key",
             "a b: {key}",
             "host: {key}",
+            "te: {key}",
             "x: {key}{key}",
             "x: \u{e9}{key}",
         ] {

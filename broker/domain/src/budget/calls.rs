@@ -13,7 +13,11 @@ const KEPT: usize = 10_000;
 
 /// Calls that were made, by the budget that they spent from.
 #[derive(Debug, Default)]
-pub struct Calls(HashMap<BudgetKey, Count>);
+pub struct Calls {
+    counts: HashMap<BudgetKey, Count>,
+    /// How many counts there were when those that count nothing were last looked for.
+    looked: usize,
+}
 
 #[derive(Debug)]
 struct Count {
@@ -43,7 +47,7 @@ impl Calls {
         let now = now.seconds();
         for spend in spends {
             let Some(rate) = spend.budget.calls else { continue };
-            let count = self.0.get(&spend.key);
+            let count = self.counts.get(&spend.key);
             if count.is_some_and(|count| count.sum(now) >= rate.grants) {
                 let parts = count.and_then(|count| count.parts.iter().find(|part| part.0 > now));
                 let wait = parts.map_or(0, |(until, _)| until.saturating_sub(now));
@@ -53,11 +57,13 @@ impl Calls {
                 return Err(OverBudget::Calls { budget, per, whom, rate, wait });
             }
         }
-        if self.0.len() > KEPT {
-            self.0.retain(|_, count| {
+        // Why twice as many: each look goes over all of them.
+        if self.counts.len() > KEPT.max(self.looked.saturating_mul(2)) {
+            self.counts.retain(|_, count| {
                 count.forget(now);
                 !count.parts.is_empty()
             });
+            self.looked = self.counts.len();
         }
         for spend in spends {
             let Some(rate) = spend.budget.calls else { continue };
@@ -65,8 +71,12 @@ impl Calls {
             // Why the end of its part: so no time of this length ever holds more than it may.
             let end = now.saturating_sub(now.rem_euclid(part)).saturating_add(part);
             let until = end.saturating_add(i64::from(rate.seconds));
-            let count = self.0.entry(spend.key).or_insert(Count { parts: VecDeque::new() });
+            let count = self.counts.entry(spend.key).or_insert(Count { parts: VecDeque::new() });
             count.forget(now);
+            // Why: a budget that counts for a shorter time than before would still count for the longer one.
+            for (last, _) in &mut count.parts {
+                *last = until.min(*last);
+            }
             match count.parts.back_mut() {
                 Some((last, calls)) if *last >= until => *calls = calls.saturating_add(1),
                 Some(_) | None => count.parts.push_back((until, 1)),
@@ -78,7 +88,7 @@ impl Calls {
     /// Calls that count at this moment.
     #[must_use]
     pub fn used(&self, spend: &Spend, now: Timestamp) -> u32 {
-        self.0.get(&spend.key).map_or(0, |count| count.sum(now.seconds()))
+        self.counts.get(&spend.key).map_or(0, |count| count.sum(now.seconds()))
     }
 }
 

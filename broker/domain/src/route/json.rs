@@ -90,11 +90,17 @@ impl Json {
     pub fn name(&self) -> Option<String> {
         match self {
             Self::Text(text) => Some(text.clone()),
-            Self::Number(number) => number.as_u64().map(|number| number.to_string()),
+            Self::Number(number) => {
+                number.as_u64().filter(|number| *number <= EXACT).map(|number| number.to_string())
+            }
             Self::Null | Self::Bool(_) | Self::List(_) | Self::Object(_) => None,
         }
     }
 }
+
+/// Largest whole number that everybody reads as itself: a reader that makes floating-point numbers of all rounds
+/// larger ones (RFC 8259 §6).
+pub(super) const EXACT: u64 = (1 << 53) - 1;
 
 /// Reads one value, and counts it.
 #[derive(Clone, Copy)]

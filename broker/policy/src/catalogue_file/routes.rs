@@ -21,6 +21,8 @@ pub(super) struct RawRoute {
     resource: String,
     action: Action,
     query: Option<BTreeSet<String>>,
+    #[serde(default)]
+    socket: bool,
     graphql: Option<OperationKind>,
     #[serde(default)]
     fields: BTreeSet<String>,
@@ -68,7 +70,7 @@ impl From<OneOrMore> for Vec<Constant> {
 
 impl Reading<'_> {
     pub(super) fn route(&mut self, raw: RawRoute) -> Result<(), Wrong> {
-        let RawRoute { upstream, methods, path, resource, action, query, .. } = raw;
+        let RawRoute { upstream, methods, path, resource, action, query, socket, .. } = raw;
         let terms = TermsParts {
             graphql: raw.graphql,
             fields: raw.fields,
@@ -97,6 +99,7 @@ impl Reading<'_> {
             resource: &resource,
             action,
             query,
+            socket,
             terms,
         };
         let route = Route::new(parts).map_err(|error| (error.to_string(), ""))?;

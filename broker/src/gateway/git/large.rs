@@ -10,18 +10,17 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, BodyDataStream, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{
-        ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HOST,
-        RANGE,
-    },
+    header::{ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST},
     uri::Authority,
 };
 use jeton_domain::{
     deed::{Change, Deed},
+    id::quote,
     scope::Scope,
+    secret::Secret,
 };
 use jeton_git::{
     large::{self, Address, Batch, MEDIA_TYPE, Said},
@@ -31,7 +30,7 @@ use ring::digest::{Context, SHA256};
 use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt};
 
-use super::{Asked, scopes};
+use super::{Asked, push::drain, scopes};
 use crate::{
     gateway::{
         leash::Transfer,
@@ -46,7 +45,7 @@ use crate::{
 /// Where `jeton proxy` says under which address its command knows it.
 const BASE: HeaderName = HeaderName::from_static("jeton-base");
 /// What may come back of a file.
-const BACK: [HeaderName; 2] = [CONTENT_TYPE, CONTENT_RANGE];
+const BACK: [HeaderName; 1] = [CONTENT_TYPE];
 
 impl Asked<'_> {
     /// Tells where files are, or go.
@@ -65,11 +64,6 @@ impl Asked<'_> {
         let said = self.ask(&batch, &pass, &transfer).await?;
         transfer.ended();
         let told = large::told(&said, batch.upload, &base);
-        let mut told = Bytes::from(told);
-        // Why looked through: the words of an error are the upstream's.
-        if marks(&pass.credential).are_in(&told) {
-            told = Bytes::from_static(b"{\"message\":\"the upstream sent its credential back\"}");
-        }
         let mut answer = Response::new(Body::from(told));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         answer.extensions_mut().insert(transfer);
@@ -85,13 +79,24 @@ impl Asked<'_> {
             transfer.cut("the upstream does not have the file");
             Told::new(StatusCode::NOT_FOUND, "the upstream says nowhere where the file is")
         })?;
-        let headers = only(&self.headers, &[RANGE]);
-        let answer = self.at(Method::GET, &there, headers, None, &pass, &transfer).await?;
+        // Why no part of it: of a part, what was put into two could not be covered.
+        let answer = self.at(Method::GET, &there, HeaderMap::new(), None, &pass, &transfer).await?;
         let status = answer.status();
+        let packed = answer.headers().get(CONTENT_ENCODING);
+        if packed.is_some_and(|how| how != "identity") || status == StatusCode::PARTIAL_CONTENT {
+            transfer.cut("the answer was packed, or a part");
+            let words = "the upstream packed the file, or sent a part of it, although nobody asked";
+            return Err(Told::new(StatusCode::BAD_GATEWAY, words));
+        }
         let headers = only(answer.headers(), &BACK);
         let mut known = marks(&pass.credential);
-        for (_, value) in &there.headers {
+        for (name, value) in there.headers.iter().filter(|(name, _)| opens(name)) {
             known = known.also(value);
+            if let Some((_, bare)) =
+                value.expose().split_once(' ').filter(|_| is_authorization(name))
+            {
+                known = known.also(&Secret::new(bare.to_owned()));
+            }
         }
         let bytes = Masked::new(answer.bytes_stream(), known);
         let mut told = Response::new(Body::from_stream(transfer.back(bytes)));
@@ -103,6 +108,21 @@ impl Asked<'_> {
 
     /// Takes a file.
     pub(super) async fn upload(&self, file: LargeFile, body: Body) -> Result<Response<Body>, Told> {
+        let mut body = Some(body.into_data_stream());
+        let taken = self.take(file, &mut body).await;
+        let rest = body.filter(|_| taken.is_err());
+        if let Some(rest) = rest {
+            drain(rest).await;
+        }
+        taken
+    }
+
+    /// Takes a file; leaves its bytes if it does not begin to.
+    async fn take(
+        &self,
+        file: LargeFile,
+        body: &mut Option<BodyDataStream>,
+    ) -> Result<Response<Body>, Told> {
         let length = self.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         if length != Some(file.size.to_string().as_str())
             || self.headers.contains_key(CONTENT_ENCODING)
@@ -113,11 +133,11 @@ impl Asked<'_> {
         let pass = self.may_carry(true, &[file]).await?;
         let transfer = self.gateway.transfer(&pass.grant, &self.line());
         let said = self.ask_one(file, true, &pass, &transfer).await?;
-        if let Some(there) = &said.to {
+        if let (Some(there), Some(body)) = (&said.to, body.take()) {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(file.size));
-            let whole = Checked::new(file, body.into_data_stream());
+            let whole = Checked::new(file, body);
             let whole = reqwest::Body::wrap_stream(transfer.out(whole));
             self.at(Method::PUT, there, headers, Some(whole), &pass, &transfer).await?;
             if let Some(there) = &said.verify {
@@ -138,7 +158,10 @@ impl Asked<'_> {
         let record = self.record()?;
         let most = self.gateway.room.file_bytes;
         if let Some(large) = files.iter().find(|file| upload && file.size > most) {
-            let words = format!("a file of {} bytes is larger than the {most} allowed", large.size);
+            let words = format!(
+                "a file of {} bytes is larger than the {most} that pass; its platform team raises `file_mib` of [gateway]",
+                large.size
+            );
             return Err(Told::new(StatusCode::PAYLOAD_TOO_LARGE, &words));
         }
         let pass = self.pass(&scopes(&self.wanted, upload, record)).await?;
@@ -225,7 +248,15 @@ impl Asked<'_> {
             let words = "the upstream's answer about large files is not understood";
             Told::new(StatusCode::BAD_GATEWAY, words)
         })?;
+        let known = marks(&pass.credential);
         for said in &mut said {
+            // Why looked through as it came: what is cut or escaped would not be found.
+            if let Some((_, words)) = &mut said.error {
+                *words = match known.are_in(words.as_bytes()) {
+                    true => "it put the credential into its answer, which is kept here".to_owned(),
+                    false => quote(words),
+                };
+            }
             let addresses = said.to.iter().chain(&said.verify);
             let unknown = addresses.map(|there| self.unknown(there)).find_map(|words| words);
             if let Some(words) = unknown {
@@ -267,6 +298,15 @@ impl Asked<'_> {
         let (url, own) = self.way.large_file(&there.url).ok_or_else(|| {
             odd("large files are elsewhere", self.unknown(there).unwrap_or_default())
         })?;
+        let known = marks(&pass.credential);
+        let values = there.headers.iter().map(|(_, value)| value).chain([&there.url]);
+        if !own && values.into_iter().any(|text| known.are_in(text.expose().as_bytes())) {
+            let words = format!(
+                "`{upstream}` wants its credential sent to {}; it goes to the upstream alone",
+                url.origin().ascii_serialization()
+            );
+            return Err(odd("the credential would go elsewhere", words));
+        }
         for (name, value) in &there.headers {
             let name = HeaderName::try_from(name.as_str()).ok();
             let value = HeaderValue::from_str(value.expose()).ok();
@@ -319,6 +359,18 @@ impl Asked<'_> {
         let (upstream, resource) = (&self.wanted.upstream, &self.wanted.resource);
         Some(format!("{host}/git/{upstream}/{resource}.git"))
     }
+}
+
+fn is_authorization(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization")
+}
+
+/// Whether what stands in a header opens something. Why not each: what a file happens to hold would be covered.
+fn opens(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["authorization", "cookie", "token", "key", "signature", "secret", "credential"]
+        .iter()
+        .any(|word| name.contains(word))
 }
 
 /// An answer, whole and bounded.

@@ -448,7 +448,7 @@ async fn front(body: &mut BodyDataStream) -> Result<(Commands, Bytes), Unreadabl
 }
 
 /// Reads over what a refused client still sends: else it might not see the answer.
-async fn drain<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin) {
+pub(super) async fn drain<E>(mut rest: impl Stream<Item = Result<Bytes, E>> + Unpin) {
     let reading = async {
         let mut read = 0_usize;
         while let Some(Ok(piece)) = rest.next().await {

@@ -17,6 +17,7 @@ fn route() -> Route {
         resource: "{owner}/{name}",
         action: Action::parse("issues:read").expect("an action"),
         query: None,
+        socket: false,
         terms: TermsParts::default(),
     })
     .expect("a route")

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use apollo_parser::cst::{self, CstNode};
 
-use super::{GraphqlError, named};
+use super::{super::json::EXACT, GraphqlError, named};
 use crate::id::quote;
 
 /// A value as far as a name can be made of it.
@@ -80,5 +80,6 @@ fn plain(literal: &str) -> Value {
 }
 
 fn whole_number(literal: &str) -> Value {
-    literal.parse::<u64>().map_or(Value::Other, |number| Value::Name(number.to_string()))
+    let exact = literal.parse().ok().filter(|number: &u64| *number <= EXACT);
+    exact.map_or(Value::Other, |number| Value::Name(number.to_string()))
 }
