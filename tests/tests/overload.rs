@@ -25,7 +25,8 @@ const READ: &str = "git:acme/api contents:read";
 const CONNECTIONS: usize = 16;
 /// How long it lasts.
 const FLOOD: Duration = Duration::from_secs(10);
-/// Calls in each wave, and the time between two waves: sent whether or not others are answered.
+/// Calls in the first wave, and the time between two waves: sent whether or not others are answered. Each is larger
+/// than the one before until something is shed, for how much is too much depends on the machine.
 const WAVE: (usize, Duration) = (60, Duration::from_millis(20));
 /// Connections of the operator.
 const OPERATORS: usize = 2;
@@ -63,9 +64,13 @@ async fn flood(callers: Vec<Caller>, tally: Arc<Tally>, over: Arc<AtomicBool>) -
     let mut calls = JoinSet::new();
     let mut waves = interval(WAVE.1);
     waves.set_missed_tick_behavior(MissedTickBehavior::Burst);
+    let mut wave = WAVE.0;
     while !over.load(Ordering::Relaxed) {
         waves.tick().await;
-        for _ in 0..WAVE.0 {
+        if tally.shed.load(Ordering::Relaxed) == 0 {
+            wave += 2;
+        }
+        for _ in 0..wave {
             let place = tally.sent.fetch_add(1, Ordering::Relaxed);
             let (caller, tally) = (callers[place % callers.len()].clone(), Arc::clone(&tally));
             calls.spawn(async move {

@@ -1,7 +1,8 @@
 //! Git's smart HTTP: clone, fetch and push through the gateway.
 //!
-//! Spec: `gitprotocol-http`, `gitprotocol-v2`. What a push brings is decided before the upstream hears of it.
+//! Spec: `gitprotocol-http`, `gitprotocol-v2`. What a push brings is decided before the upstream can do anything with it.
 
+mod ahead;
 mod content;
 mod fetch;
 mod large;
@@ -234,6 +235,12 @@ impl Asked<'_> {
         transfer: &Arc<Transfer>,
         body: Option<reqwest::Body>,
     ) -> Result<reqwest::Response, Told> {
+        let call = self.asks(pass, body)?;
+        self.called(call, pass, transfer).await
+    }
+
+    /// The call that does upstream what was asked here.
+    fn asks<'b>(&self, pass: &'b Pass, body: Option<reqwest::Body>) -> Result<Call<'b>, Told> {
         let Wanted { service, .. } = &self.wanted;
         let url = self.url(&service.path())?;
         let mut headers = only(&self.headers, &OUT);
@@ -241,8 +248,7 @@ impl Asked<'_> {
             headers.insert(GIT_PROTOCOL, version);
         }
         let method = method(*service);
-        let call = Call { method, url, headers, credential: Some(&pass.credential), body };
-        self.called(call, pass, transfer).await
+        Ok(Call { method, url, headers, credential: Some(&pass.credential), body })
     }
 
     /// Where something of the repository is.
@@ -262,7 +268,6 @@ impl Asked<'_> {
         pass: &Pass,
         transfer: &Arc<Transfer>,
     ) -> Result<reqwest::Response, Told> {
-        let Wanted { resource, upstream, .. } = &self.wanted;
         let answer = tokio::select! {
             answer = self.way.call(call) => answer,
             why = Arc::clone(transfer).snapped() => {
@@ -270,6 +275,17 @@ impl Asked<'_> {
                 return Err(Told::new(StatusCode::FORBIDDEN, why));
             }
         };
+        self.good(answer, pass, transfer)
+    }
+
+    /// Takes an answer if it is a good one.
+    fn good(
+        &self,
+        answer: Result<reqwest::Response, reqwest::Error>,
+        pass: &Pass,
+        transfer: &Arc<Transfer>,
+    ) -> Result<reqwest::Response, Told> {
+        let Wanted { resource, upstream, .. } = &self.wanted;
         let answer = answer.map_err(|error| {
             tracing::warn!(%upstream, error = %error.without_url(), "the upstream can't be reached");
             transfer.cut("the upstream can't be reached");

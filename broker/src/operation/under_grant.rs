@@ -187,7 +187,7 @@ async fn lifted(broker: &Broker, grant: &Grant) -> Result<BTreeSet<PolicyId>, Re
     Ok(lifted)
 }
 
-/// Records a push that is let through, before the upstream hears of it.
+/// Records a push that is let through, before the upstream can act on it.
 ///
 /// # Errors
 /// When it can't be recorded: then it must not go on.

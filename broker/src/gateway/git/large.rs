@@ -110,8 +110,8 @@ impl Asked<'_> {
     pub(super) async fn upload(&self, file: LargeFile, body: Body) -> Result<Response<Body>, Told> {
         let mut body = Some(body.into_data_stream());
         let taken = self.take(file, &mut body).await;
-        let rest = body.filter(|_| taken.is_err());
-        if let Some(rest) = rest {
+        // What was refused, or is there already, is read over: else the client might not see the answer.
+        if let Some(rest) = body {
             drain(rest).await;
         }
         taken

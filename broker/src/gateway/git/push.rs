@@ -22,7 +22,9 @@ use tokio::time::timeout;
 use tokio_stream::{Stream, StreamExt};
 
 use super::{
-    Asked, actions, content,
+    Asked, actions,
+    ahead::Ahead,
+    content,
     fetch::Origin,
     spool::{Most, SpoolError, Spooled, Turn, spool},
     unreadable,
@@ -66,6 +68,14 @@ impl Fate {
 struct Push {
     commands: Commands,
     fates: Vec<Fate>,
+}
+
+/// What became of a push that was sent ahead.
+enum Sent {
+    /// It is done: the upstream's answer.
+    Whole(Response<Body>),
+    /// Not all of it may be done: what was read of it, if it was taken.
+    Kept(Option<(u64, Spooled)>),
 }
 
 /// What stands behind the front.
@@ -120,9 +130,16 @@ impl Asked<'_> {
         let transfer = self.gateway.transfer(&pass.grant, &self.line());
         // A push that only takes refs away brings nothing.
         let brings = push.fates.iter().any(|fate| !fate.update.new.is_none());
+        let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
         let spooled = match brings {
             false => None,
-            true => self.look_into(&mut push, &under, &pass, &transfer, rest).await?,
+            true if !reads && push.fates.iter().all(Fate::may) => {
+                match self.send_ahead(&mut push, &under, &pass, &transfer, rest).await? {
+                    Sent::Whole(answer) => return Ok(answer),
+                    Sent::Kept(spooled) => spooled,
+                }
+            }
+            true => self.look_into(&mut push, &under, &pass, &transfer, rest, None).await?,
         };
         push.settle();
         let going: Vec<_> = push.fates.iter().filter(|fate| fate.may()).collect();
@@ -226,6 +243,53 @@ impl Asked<'_> {
         }
     }
 
+    /// Sends a push on while it is read, if no rule looks at what it brings: only which refs are forced is found
+    /// out meanwhile. Its end waits for that, so nothing is moved before all is decided and recorded.
+    async fn send_ahead(
+        &self,
+        push: &mut Push,
+        under: &Under<'_>,
+        pass: &Pass,
+        transfer: &Arc<Transfer>,
+        rest: Rest,
+    ) -> Result<Sent, Told> {
+        let updates: Vec<_> = push.fates.iter().map(|fate| fate.update.clone()).collect();
+        let front = Bytes::from(push.commands.with_only(&updates));
+        let (mut ahead, body) = Ahead::new(front);
+        let call = self.asks(pass, Some(reqwest::Body::wrap_stream(body)))?;
+        let deciding = async move {
+            let kept = self.look_into(push, under, pass, transfer, rest, Some(&mut ahead)).await?;
+            push.settle();
+            match kept {
+                Some((count, spooled)) if push.fates.iter().all(Fate::may) => {
+                    let moved = push.fates.iter().map(Fate::moved).collect();
+                    let broker = &self.gateway.broker;
+                    let recorded = pushed(broker, &pass.grant, moved, (count, spooled.bytes)).await;
+                    recorded.map_err(Told::of)?;
+                    ahead.finish().await;
+                    Ok(None)
+                }
+                // Why dropped: the upstream hears a push that breaks off, and moves nothing.
+                kept => {
+                    drop(ahead);
+                    Ok(Some(kept))
+                }
+            }
+        };
+        let (answer, decided) = tokio::select! {
+            both = async { tokio::join!(self.way.call(call), deciding) } => both,
+            why = Arc::clone(transfer).snapped() => {
+                transfer.cut(why);
+                return Err(Told::new(StatusCode::FORBIDDEN, why));
+            }
+        };
+        if let Some(kept) = decided? {
+            return Ok(Sent::Kept(kept));
+        }
+        let answer = self.good(answer, pass, transfer)?;
+        Ok(Sent::Whole(self.back(answer, transfer, &pass.credential)))
+    }
+
     /// Takes the pack in and decides what can be told only by it: whether refs are forced, and what is in it.
     /// One that is not taken refuses all.
     async fn look_into(
@@ -235,25 +299,27 @@ impl Asked<'_> {
         pass: &Pass,
         transfer: &Arc<Transfer>,
         rest: Rest,
+        ahead: Option<&mut Ahead>,
     ) -> Result<Option<(u64, Spooled)>, Told> {
         let turn = self.turn(transfer).await?;
         let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
         let room = &self.gateway.room;
         let most = Most { bytes: room.push_bytes, file: room.file_bytes };
         let mut rest = transfer.out(rest);
-        let (mut objects, mut spooled) = match spool(&room.spool, &mut rest, most, reads).await {
-            Ok(spooled) => spooled,
-            Err(error) => {
-                let words = error.to_string();
-                transfer.cut("the push was not taken");
-                drain(rest).await;
-                if let SpoolError::Disk(error) = error {
-                    tracing::error!(%error, "a push could not be written to disk");
+        let (mut objects, mut spooled) =
+            match spool(&room.spool, &mut rest, most, reads, ahead).await {
+                Ok(spooled) => spooled,
+                Err(error) => {
+                    let words = error.to_string();
+                    transfer.cut("the push was not taken");
+                    drain(rest).await;
+                    if let SpoolError::Disk(error) = error {
+                        tracing::error!(%error, "a push could not be written to disk");
+                    }
+                    push.refuse_all(&words);
+                    return Ok(None);
                 }
-                push.refuse_all(&words);
-                return Ok(None);
-            }
-        };
+            };
         let origin =
             Origin { way: self.way, resource: &self.wanted.resource, credential: &pass.credential };
         for fate in push.fates.iter_mut().filter(|fate| fate.may()) {

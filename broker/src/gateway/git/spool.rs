@@ -13,6 +13,7 @@ use jeton_git::pack::{Objects, PackError, Scanner};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::{Stream, StreamExt};
 
+use super::ahead::Ahead;
 use crate::api::shares::Share;
 
 /// Pieces on their way to the disk.
@@ -55,12 +56,13 @@ pub(super) struct Most {
     pub file: u64,
 }
 
-/// Takes a pack in.
+/// Takes a pack in, and sends it ahead if it may be.
 pub(super) async fn spool<E: std::fmt::Display>(
     folder: &Path,
     mut pieces: impl Stream<Item = Result<Bytes, E>> + Unpin,
     most: Most,
     names_blobs: bool,
+    mut ahead: Option<&mut Ahead>,
 ) -> Result<(Objects, Spooled), SpoolError> {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES);
     let folder = folder.to_owned();
@@ -84,8 +86,11 @@ pub(super) async fn spool<E: std::fmt::Display>(
         match piece {
             Ok(piece) => {
                 // The thread gave up; why, it tells below.
-                if sender.send(piece).await.is_err() {
+                if sender.send(piece.clone()).await.is_err() {
                     break;
+                }
+                if let Some(ahead) = &mut ahead {
+                    ahead.feed(piece).await;
                 }
             }
             Err(error) => {
