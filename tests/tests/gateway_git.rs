@@ -466,3 +466,60 @@ async fn a_session_below_pushes_no_further_than_the_one_above_it_could() {
         push(&git, &[&format!("HEAD:refs/heads/{name}")]).await.succeeded();
     }
 }
+
+#[tokio::test]
+async fn what_stands_behind_a_whole_pack_makes_no_push_of_it_before_it_is_decided() {
+    let scene = ruled(
+        r#"@id("no-force") forbid (principal, action, resource) when { context has change && context.change == "force" };"#,
+    )
+    .await;
+    let agent = cloned(&scene, &[READ, WRITE]).await;
+    let git = &agent.git;
+    let old = scene.commit(git, "work", "one", b"one\n").await;
+    push(git, &["HEAD:refs/heads/agent/x"]).await.succeeded();
+    // Beside it, not behind it: moving the ref there is forced.
+    git.run("work", &["reset", "-q", "--hard", "origin/main"]).await.succeeded();
+    let new = scene.commit(git, "work", "two", &[7; 20_000]).await;
+    let script =
+        format!("printf '%s\\n^%s\\n' {new} origin/main | git pack-objects --revs --stdout -q");
+    let pack = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(scene.home.path().join("work"))
+        .output()
+        .unwrap();
+    assert!(pack.status.success() && pack.stdout.starts_with(b"PACK"));
+    let line =
+        format!("{old} {new} refs/heads/agent/x\0report-status side-band-64k object-format=sha1");
+    let front = format!("{:04x}{line}0000", line.len() + 4).into_bytes();
+    for (behind, wait) in
+        [(vec![], 0), (vec![b'x'; 200_000], 0), (vec![b'x'; 200_000], 1500), (vec![], 1500)]
+    {
+        // In pieces, and slowly: so that what reads it is done with each before the next comes.
+        let pieces = [front.clone(), pack.stdout.clone(), behind];
+        let (sender, receiver) = tokio::sync::mpsc::channel::<std::io::Result<Vec<u8>>>(1);
+        let sending = tokio::spawn(async move {
+            for piece in pieces {
+                for part in piece.chunks(10_000) {
+                    if sender.send(Ok(part.to_vec())).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                tokio::time::sleep(Duration::from_millis(wait)).await;
+            }
+        });
+        let body = tokio_stream::wrappers::ReceiverStream::new(receiver);
+        let call = scene
+            .broker
+            .http(Some("agent"))
+            .post(format!("{}/git-receive-pack", scene.url(REPO)))
+            .header("jeton-session", agent.caller.handle.clone().unwrap())
+            .header("content-type", "application/x-git-receive-pack-request")
+            .body(reqwest::Body::wrap_stream(body));
+        // Why not looked at: what is told is not what is shown here.
+        let _ = call.send().await;
+        let _ = sending.await;
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(scene.host.tip(REPO, "refs/heads/agent/x").as_ref(), Some(&old), "{wait}");
+    }
+}

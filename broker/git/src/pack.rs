@@ -226,6 +226,13 @@ impl Scanner {
         Ok(())
     }
 
+    /// How many of its first bytes were read and lie before its checksum. Without that nobody takes it for whole,
+    /// whatever stands behind.
+    #[must_use]
+    pub fn before_checksum(&self) -> u64 {
+        self.at
+    }
+
     /// What was in it.
     ///
     /// # Errors

@@ -1,12 +1,15 @@
-//! A push on its way to the upstream while it is still read here: all but its end. Without that no upstream can
-//! do anything with it, and the end goes on only when everything is decided.
+//! A push on its way to the upstream while it is still read here: all that was read and lies before the pack's
+//! checksum. Without that no upstream can do anything with it, and it goes on only when everything is decided.
+//!
+//! Why what was read, and not all but the last bytes that came: a client may send more behind a whole pack, and an
+//! upstream does not wait for that.
 
 use std::{
     collections::VecDeque,
     io,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -16,8 +19,6 @@ use tokio_stream::{Stream, StreamExt, wrappers::ReceiverStream};
 
 use crate::limits::TRANSFER_SILENCE;
 
-/// Bytes that stay here until all is decided. Why so many: a pack ends with its checksum, of 20 bytes.
-const END: usize = 4096;
 /// Pieces on their way.
 const PIECES: usize = 8;
 
@@ -25,7 +26,9 @@ const PIECES: usize = 8;
 pub(super) struct Ahead {
     sender: Option<mpsc::Sender<Bytes>>,
     held: VecDeque<Bytes>,
-    held_bytes: usize,
+    /// Where the first of them begins in the pack.
+    at: u64,
+    cleared: Arc<AtomicU64>,
     whole: Arc<AtomicBool>,
 }
 
@@ -43,20 +46,25 @@ impl Ahead {
         let body = tokio_stream::once(front).chain(ReceiverStream::new(receiver));
         let body = body.map(Ok).chain(end);
         let sender = Some(sender);
-        (Self { sender, held: VecDeque::new(), held_bytes: 0, whole }, body)
+        let cleared = Arc::default();
+        (Self { sender, held: VecDeque::new(), at: 0, cleared, whole }, body)
     }
 
-    /// Takes a piece, and lets go on what is not the end.
+    /// Where whoever reads the pack tells how many bytes of it lie before its checksum.
+    pub fn cleared(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.cleared)
+    }
+
+    /// Takes a piece, and lets go on what is cleared by now.
     pub async fn feed(&mut self, piece: Bytes) {
-        self.held_bytes = self.held_bytes.saturating_add(piece.len());
         self.held.push_back(piece);
         while let Some(first) = self.held.front() {
-            let rest = self.held_bytes.saturating_sub(first.len());
-            if rest < END {
+            let end = self.at.saturating_add(u64::try_from(first.len()).unwrap_or(u64::MAX));
+            if end > self.cleared.load(Ordering::Acquire) {
                 return;
             }
             let Some(first) = self.held.pop_front() else { return };
-            self.held_bytes = rest;
+            self.at = end;
             self.send(first).await;
         }
     }
@@ -83,8 +91,9 @@ impl Ahead {
 mod tests {
     use super::*;
 
-    async fn sent(pieces: &[usize], finish: bool) -> (usize, bool) {
+    async fn sent(pieces: &[usize], cleared: u64, finish: bool) -> (usize, bool) {
         let (mut ahead, body) = Ahead::new(Bytes::from_static(b"front"));
+        ahead.cleared().store(cleared, Ordering::Release);
         let reading = tokio::spawn(async move {
             let mut body = std::pin::pin!(body);
             let mut bytes = 0;
@@ -107,12 +116,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_end_goes_on_only_when_it_may_and_else_it_breaks_off() {
+    async fn what_is_not_cleared_goes_on_only_when_it_may_and_else_it_breaks_off() {
         for pieces in [&[100_000, 1, 5000, 10][..], &[50], &[4096, 20], &[20, 4096], &[]] {
-            let all: usize = pieces.iter().sum::<usize>() + 5;
-            assert_eq!(sent(pieces, true).await, (all, true), "{pieces:?}");
-            let (bytes, whole) = sent(pieces, false).await;
-            assert!(!whole && bytes <= 5 + all.saturating_sub(5 + END), "{pieces:?}: {bytes}");
+            let all: usize = pieces.iter().sum();
+            for cleared in [0, 20, 50, 100_001, 1_000_000] {
+                let bytes = u64::try_from(all).unwrap();
+                assert_eq!(sent(pieces, cleared, true).await, (all + 5, true), "{pieces:?}");
+                let (ahead, whole) = sent(pieces, cleared, false).await;
+                let most = usize::try_from(cleared.min(bytes)).unwrap();
+                assert!(!whole && ahead <= 5 + most, "{pieces:?} {cleared}: {ahead}");
+            }
         }
     }
 }

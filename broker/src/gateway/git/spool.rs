@@ -5,6 +5,7 @@ use std::{
     fs::File,
     io::{self, Seek, Write},
     path::Path,
+    sync::atomic::Ordering,
 };
 
 use axum::body::Bytes;
@@ -66,6 +67,7 @@ pub(super) async fn spool<E: std::fmt::Display>(
 ) -> Result<(Objects, Spooled), SpoolError> {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES);
     let folder = folder.to_owned();
+    let cleared = ahead.as_ref().map(|ahead| ahead.cleared()).unwrap_or_default();
     // Why a thread of its own: inflating and writing would hold others up.
     let written = tokio::task::spawn_blocking(move || {
         let mut file = tempfile::tempfile_in(folder).map_err(SpoolError::Disk)?;
@@ -76,6 +78,7 @@ pub(super) async fn spool<E: std::fmt::Display>(
                 return Err(SpoolError::TooLong(most.bytes));
             }
             scanner.feed(&piece)?;
+            cleared.store(scanner.before_checksum(), Ordering::Release);
             file.write_all(&piece).map_err(SpoolError::Disk)?;
         }
         file.rewind().map_err(SpoolError::Disk)?;
