@@ -54,7 +54,9 @@ pub(super) fn marks(credential: &Credential) -> Marks {
 
 /// A secret as JSON, URLs and HTML may write it, where that is another way.
 fn spellings(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
-    let written = |way: &dyn Fn(char) -> String| -> String { secret.chars().map(way).collect() };
+    let written = |way: &dyn Fn(char) -> String| -> Zeroizing<String> {
+        Zeroizing::new(secret.chars().map(way).collect())
+    };
     let odd = |letter: char| !letter.is_ascii_alphanumeric() && !"-._~".contains(letter);
     let code = |letter: char| u32::from(letter);
     let json = |letter: char| match letter {
@@ -85,10 +87,13 @@ fn spellings(secret: &str) -> Vec<Zeroizing<Vec<u8>>> {
         of(&careful, &|letter| format!("\\u{:04x}", code(letter))),
         of(&more_careful, &|letter| format!("\\u{:04X}", code(letter))),
     ];
-    let mut all: Vec<_> = all.into_iter().filter(|way| way != secret).collect();
-    all.sort_unstable();
-    all.dedup();
-    all.into_iter().map(|way| Zeroizing::new(way.into_bytes())).collect()
+    let mut found: Vec<Zeroizing<Vec<u8>>> = Vec::new();
+    for way in all.iter().filter(|way| way.as_str() != secret) {
+        if !found.iter().any(|known| known.as_slice() == way.as_bytes()) {
+            found.push(Zeroizing::new(way.as_bytes().to_vec()));
+        }
+    }
+    found
 }
 
 /// Shortest text that is looked for.

@@ -164,7 +164,8 @@ fn ended(transfer: &Transfer, done: Result<(), &'static str>) {
 
 /// Writes what comes, to the end.
 ///
-/// Errors: why it broke before.
+/// # Errors
+/// Why it broke before.
 async fn carried(
     mut pieces: impl Stream<Item = std::io::Result<Bytes>> + Unpin,
     mut to: impl AsyncWrite + Unpin,
