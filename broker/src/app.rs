@@ -31,6 +31,8 @@ use crate::{
         PENDING_RESETS, REQUEST_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION, VOUCH,
     },
     operation::{Broker, checkpoint::checkpoint, copy_out},
+    reserved_runtime::ReservedRuntime,
+    scheduler_lag::SchedulerLag,
 };
 
 /// Why the broker did not start or stopped.
@@ -108,7 +110,21 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
         Arc::new(build::authenticator(&config, &config.grpc.external_urls, addresses.0.port())?);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let door = Door::new(Arc::clone(&parts.broker), Arc::clone(&authenticator));
+    let lag = Arc::new(SchedulerLag::default());
+    let reserved = ReservedRuntime::new().map_err(|error| {
+        AppError::Broken(format!("can't start the threads for revocations: {error}"))
+    })?;
+    let reserved = Arc::new(reserved);
+    let door = Door::new(
+        Arc::clone(&parts.broker),
+        Arc::clone(&authenticator),
+        Arc::clone(&lag),
+        reserved,
+    );
+    tasks.spawn({
+        let stop = stop.clone();
+        async move { lag.measure(stop).await }
+    });
     let oauth = OAuth {
         broker: Arc::clone(&parts.broker),
         authenticator,

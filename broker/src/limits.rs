@@ -14,6 +14,17 @@ pub const HEADER_BYTES: u32 = 16 * 1024;
 pub const STREAMS_PER_CONNECTION: u32 = 256;
 /// Requests in work at once in the process. Why: each costs at most a page of memory; beyond it shed.
 pub const REQUESTS_AT_ONCE: usize = 2048;
+/// Threads that revocations run on. Why one: a revocation is short, and a place among [`REVOKES_AT_ONCE`] bounds how
+/// many there are.
+pub const RESERVED_THREADS: usize = 1;
+/// How often the scheduler lag is measured.
+pub const LAG_INTERVAL: Duration = Duration::from_millis(10);
+/// Scheduler lag, or age of the oldest waiting write, beyond which new requests are shed. Why: a revocation takes about
+/// five steps, each as late as that, and must be acknowledged within a second.
+pub const LAG: Duration = Duration::from_millis(100);
+/// Requests in progress below which no lag sheds anything. Why: with so few, the lag comes from elsewhere on the machine
+/// and shedding would not help.
+pub const REQUESTS_DESPITE_LAG: usize = 64;
 /// Calls in work at once that need no identity, beside the others. Why: health checks are few.
 pub const PROBES_AT_ONCE: usize = 256;
 /// Requests in work at once that prove who sends them in their body. Why: until it is read they are

@@ -10,7 +10,7 @@ pub mod index;
 mod records;
 pub mod sqlite;
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use jeton_domain::{
@@ -406,6 +406,9 @@ pub trait Store: Send + Sync {
 
     /// Keeps a number.
     async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError>;
+
+    /// How long the oldest write that ends nothing has waited for the writer.
+    fn oldest_wait(&self) -> Duration;
 
     /// Tells whether the store can take writes.
     fn is_healthy(&self) -> bool;

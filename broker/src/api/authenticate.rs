@@ -26,13 +26,15 @@ use super::{
 use crate::{
     http::{oauth_error::OAuthError, problem::Problem},
     identity::{Authenticator, Presented, peer::Peer},
-    limits::REQUEST_DEADLINE,
+    limits::{LAG, REQUEST_DEADLINE},
     operation::{
         Broker, Caller, Refusal,
         session_of::session_of,
         sign_ins,
         view::{View, nothing},
     },
+    reserved_runtime::ReservedRuntime,
+    scheduler_lag::SchedulerLag,
 };
 
 /// What the door needs.
@@ -41,13 +43,20 @@ pub struct Door {
     broker: Arc<Broker>,
     authenticator: Arc<Authenticator>,
     places: Arc<Places>,
+    lag: Arc<SchedulerLag>,
+    reserved: Arc<ReservedRuntime>,
 }
 
 impl Door {
     /// Makes the door.
     #[must_use]
-    pub fn new(broker: Arc<Broker>, authenticator: Arc<Authenticator>) -> Self {
-        Self { broker, authenticator, places: Arc::new(Places::new()) }
+    pub fn new(
+        broker: Arc<Broker>,
+        authenticator: Arc<Authenticator>,
+        lag: Arc<SchedulerLag>,
+        reserved: Arc<ReservedRuntime>,
+    ) -> Self {
+        Self { broker, authenticator, places: Arc::new(Places::new()), lag, reserved }
     }
 
     /// Lets a call in, with its caller, or says why not.
@@ -97,6 +106,11 @@ impl Door {
     fn place(&self, row: &RpcRow, caller: Option<&Caller>) -> Result<Place, Status> {
         let id = caller.map(|caller| &caller.principal.id);
         self.places.for_work(row, id).ok_or_else(|| self.shed())
+    }
+
+    /// Whether requests already wait longer than they may for their turn.
+    fn is_late(&self) -> bool {
+        self.lag.now().max(self.broker.store.oldest_wait()) > LAG
     }
 
     fn shed(&self) -> Status {
@@ -225,12 +239,19 @@ where
             let Some(row) = rpc_table::find(request.uri().path()) else {
                 return Ok(unknown(request.headers()));
             };
+            // Why before anything else is done for the call: what is shed must cost little, or shedding is the overload.
+            if door.is_late() && door.places.sheds_when_late(row) {
+                let shed = told(row.speaks, door.shed());
+                door.broker.metrics.answered(row.path, Code::Unavailable, began.elapsed());
+                return Ok(shed);
+            }
             let (mut parts, body) = request.into_parts();
             let allowed = allowed_time(&parts.headers);
-            let work = async {
-                let admitted = door.admit(row, &parts).await;
+            let inside = door.clone();
+            let work = async move {
+                let admitted = inside.admit(row, &parts).await;
                 let admitted =
-                    admitted.and_then(|caller| Ok((door.place(row, caller.as_ref())?, caller)));
+                    admitted.and_then(|caller| Ok((inside.place(row, caller.as_ref())?, caller)));
                 let (_place, caller) = match admitted {
                     Ok(admitted) => admitted,
                     Err(refused) => return Ok(told(row.speaks, refused)),
@@ -241,7 +262,15 @@ where
                 inner.call(Request::from_parts(parts, body)).await
             };
             // Why here and not by tonic: it ends the call without a word to the caller or the metrics.
-            let answer = match timeout(allowed, work).await {
+            let answer = if row.takes_back {
+                let done = door.reserved.run(timeout(allowed, work)).await;
+                done.unwrap_or_else(|lost| {
+                    Ok(Ok(told(row.speaks, Refusal::Internal(lost.to_string()).into())))
+                })
+            } else {
+                timeout(allowed, work).await
+            };
+            let answer = match answer {
                 Ok(answer) => answer?,
                 Err(_) => told(row.speaks, status::too_late(allowed)),
             };

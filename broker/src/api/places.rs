@@ -16,8 +16,8 @@ use super::{
 use crate::{
     identity::peer::Peer,
     limits::{
-        EXCHANGES_AT_ONCE, PROBES_AT_ONCE, REQUESTS_AT_ONCE, REVOKES_AT_ONCE, REVOKES_OF_ONE,
-        UNKNOWN_AT_ONCE,
+        EXCHANGES_AT_ONCE, PROBES_AT_ONCE, REQUESTS_AT_ONCE, REQUESTS_DESPITE_LAG, REVOKES_AT_ONCE,
+        REVOKES_OF_ONE, UNKNOWN_AT_ONCE,
     },
 };
 
@@ -61,6 +61,17 @@ impl Places {
             return Some(None);
         }
         Arc::clone(&self.unknown).try_acquire_owned().ok().map(Some)
+    }
+
+    /// Whether a call of this row is shed when requests are late: only if the pool that it would join is busy enough to
+    /// be the cause. Revocations, health checks and calls that prove their sender in the body have pools of their own.
+    pub fn sheds_when_late(&self, row: &RpcRow) -> bool {
+        let ordinary = match row.needs {
+            Needs::Nothing | Needs::InBody => false,
+            Needs::Identity | Needs::Session | Needs::Verifier | Needs::LogView => !row.takes_back,
+        };
+        let in_progress = REQUESTS_AT_ONCE.saturating_sub(self.work.available_permits());
+        ordinary && in_progress >= REQUESTS_DESPITE_LAG
     }
 
     /// A place for the work itself.
@@ -111,6 +122,21 @@ mod tests {
         assert_eq!(held.len(), EXCHANGES_AT_ONCE);
         let ana = PrincipalId::parse("ana@acme.dev").unwrap();
         assert!(places.for_work(request, Some(&ana)).is_some());
+    }
+
+    #[test]
+    fn lag_sheds_ordinary_requests_of_a_busy_pool_alone() {
+        let places = Places::new();
+        let request = find("/jeton.v1.GrantService/RequestGrant").unwrap();
+        let revoke = find("/jeton.v1.GrantService/RevokeGrant").unwrap();
+        let ana = PrincipalId::parse("ana@acme.dev").unwrap();
+        let mut held: Vec<_> =
+            (1..REQUESTS_DESPITE_LAG).map_while(|_| places.for_work(request, Some(&ana))).collect();
+        assert!(!places.sheds_when_late(request));
+        held.extend(places.for_work(request, Some(&ana)));
+        assert_eq!(held.len(), REQUESTS_DESPITE_LAG);
+        assert!(places.sheds_when_late(request));
+        assert!(!places.sheds_when_late(revoke));
     }
 
     #[test]

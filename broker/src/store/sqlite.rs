@@ -9,6 +9,7 @@ mod grants;
 mod live;
 mod log;
 mod log_file;
+mod queue;
 mod reads;
 mod reserve;
 mod reviews;
@@ -24,7 +25,6 @@ use std::{
     sync::{
         Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     thread,
     time::{Duration, Instant},
@@ -51,11 +51,12 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
     live::{Live, LiveGrant},
+    queue::{JobQueue, Lane},
     writer::{Ack, Job, Txn, Writer},
 };
 use crate::{
     crypto,
-    limits::{STORE_FEED, STORE_QUEUE, STORE_READERS},
+    limits::{STORE_FEED, STORE_READERS},
     store::{
         ApprovalDraft, CheckpointKind, Cut, Ended, EndedEarly, Ending, Failure, GlassReview,
         GrantFilter, Intent, IssueRecord, Issued, Mark, Order, PageAt, PageOf, PendingDraft,
@@ -73,7 +74,7 @@ const INSISTENCE_PAUSE: Duration = Duration::from_millis(5);
 /// The embedded store.
 pub struct SqliteStore {
     path: PathBuf,
-    jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
+    jobs: Arc<JobQueue>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     live: Arc<RwLock<Live>>,
     readers: Arc<Mutex<Vec<Connection>>>,
@@ -110,7 +111,7 @@ impl SqliteStore {
         let (grown, growth) = watch::channel(edge.frontier().clone());
         let (ended, endings) = watch::channel(());
         let (feed, fed) = tokio::sync::mpsc::channel(STORE_FEED);
-        let (sender, jobs) = mpsc::sync_channel(STORE_QUEUE);
+        let jobs = Arc::new(JobQueue::default());
         let writer = Writer {
             _lock: lock,
             db,
@@ -124,13 +125,14 @@ impl SqliteStore {
             reserve: reserve::Reserve::new(writer::reserve_path(path)),
             mark: start.mark,
         };
+        let waiting = Arc::clone(&jobs);
         let thread = thread::Builder::new()
             .name("store-writer".into())
-            .spawn(move || writer.run(&jobs))
+            .spawn(move || writer.run(&waiting))
             .map_err(|error| StoreError::Broken(error.to_string()))?;
         Ok(Self {
             path: path.to_owned(),
-            jobs: Mutex::new(Some(sender)),
+            jobs,
             thread: Mutex::new(Some(thread)),
             live,
             readers: Arc::default(),
@@ -161,9 +163,7 @@ impl SqliteStore {
 
     /// Writes what waits and closes the file.
     pub fn close(&self) {
-        if let Ok(mut jobs) = self.jobs.lock() {
-            jobs.take();
-        }
+        self.jobs.close();
         if let Some(thread) = self.thread.lock().ok().and_then(|mut thread| thread.take()) {
             let _ = thread.join();
         }
@@ -174,6 +174,14 @@ impl SqliteStore {
         &self,
         step: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.step_in(Lane::Ordinary, step).await
+    }
+
+    async fn step_in<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        step: impl FnOnce(&mut Txn<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move |txn| {
             let result = step(txn);
@@ -182,25 +190,36 @@ impl SqliteStore {
             });
             ack
         });
-        {
-            let jobs = self.jobs.lock().map_err(|_| poisoned())?;
-            let jobs =
-                jobs.as_ref().ok_or_else(|| StoreError::Broken("the store is closed".into()))?;
-            jobs.try_send(job).map_err(|_| StoreError::Busy)?;
-        }
+        self.jobs.push(lane, job)?;
         answered.await.map_err(|_| StoreError::Broken("the writer has stopped".into()))?
     }
 
-    /// Like [`Self::step`], once more if the disk was full: the reserve was given up for just this. And
-    /// for a while as often as it takes if the writer has too much to do: taking back wins.
+    /// Like [`Self::step`], but once more if the disk was full (the reserve was given up for this), and repeatedly for
+    /// a bounded time if the queue is full.
     async fn insistent_step<T: Send + 'static>(
         &self,
         step: impl Fn(&mut Txn<'_>) -> Result<T, StoreError> + Send + Sync + Clone + 'static,
     ) -> Result<T, StoreError> {
+        self.insistent_step_in(Lane::Ordinary, step).await
+    }
+
+    /// Like [`Self::insistent_step`], ahead of everything that ends nothing.
+    async fn ending_step<T: Send + 'static>(
+        &self,
+        step: impl Fn(&mut Txn<'_>) -> Result<T, StoreError> + Send + Sync + Clone + 'static,
+    ) -> Result<T, StoreError> {
+        self.insistent_step_in(Lane::Urgent, step).await
+    }
+
+    async fn insistent_step_in<T: Send + 'static>(
+        &self,
+        lane: Lane,
+        step: impl Fn(&mut Txn<'_>) -> Result<T, StoreError> + Send + Sync + Clone + 'static,
+    ) -> Result<T, StoreError> {
         let patience = Instant::now() + INSISTENCE;
         loop {
-            match self.step(step.clone()).await {
-                Err(StoreError::Full) => return self.step(step).await,
+            match self.step_in(lane, step.clone()).await {
+                Err(StoreError::Full) => return self.step_in(lane, step).await,
                 Err(StoreError::Busy) if Instant::now() < patience => {
                     tokio::time::sleep(INSISTENCE_PAUSE).await;
                 }
@@ -312,7 +331,7 @@ impl Store for SqliteStore {
         ending: SessionEnding,
         now: Timestamp,
     ) -> Result<Cut, StoreError> {
-        self.insistent_step(move |txn| {
+        self.ending_step(move |txn| {
             let ids = sessions::matching(txn, &Matching::Session(id), None)?;
             let cut = sessions::end_all(txn, ids, &ending, now);
             txn.whole(cut)
@@ -359,7 +378,7 @@ impl Store for SqliteStore {
         by: PrincipalId,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        self.insistent_step(move |txn| {
+        self.ending_step(move |txn| {
             let done = approvals::withdraw(txn, id, &whose, by.clone(), now);
             txn.whole(done)
         })
@@ -494,7 +513,7 @@ impl Store for SqliteStore {
         ending: Ending,
         now: Timestamp,
     ) -> Result<Ended, StoreError> {
-        self.insistent_step(move |txn| endings::end(txn, id, ending.clone(), now)).await
+        self.ending_step(move |txn| endings::end(txn, id, ending.clone(), now)).await
     }
 
     async fn revoke_matching(
@@ -503,7 +522,7 @@ impl Store for SqliteStore {
         order: Order,
         now: Timestamp,
     ) -> Result<Cut, StoreError> {
-        self.insistent_step(move |txn| {
+        self.ending_step(move |txn| {
             let cut = endings::revoke_matching(txn, &matching, order.clone(), now);
             txn.whole(cut)
         })
@@ -697,6 +716,10 @@ impl Store for SqliteStore {
 
     async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError> {
         self.insistent_step(move |txn| log::record_mark(txn, mark, value)).await
+    }
+
+    fn oldest_wait(&self) -> Duration {
+        self.jobs.oldest_wait()
     }
 
     fn is_healthy(&self) -> bool {

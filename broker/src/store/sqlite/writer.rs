@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, RwLock, mpsc},
+    sync::{Arc, RwLock},
 };
 
 use jeton_domain::{
@@ -22,10 +22,11 @@ use super::{
     budgets::Spending,
     edge::{read_edge, tile_place},
     live::{Effect, Live},
+    queue::JobQueue,
     reserve::Reserve,
     schema::broken,
 };
-use crate::{limits::STORE_BATCH, store::StoreError};
+use crate::store::StoreError;
 
 /// A step that waits for the writer; it returns how to acknowledge it.
 pub(super) type Job = Box<dyn FnOnce(&mut Txn<'_>) -> Ack + Send>;
@@ -156,14 +157,10 @@ const MARK_STEP: u64 = 20_000;
 const SET_MARK: &str = "UPDATE mark SET value = ?1 WHERE name = 'lowest_live_grant'";
 
 impl Writer {
-    /// Runs until every sender is gone.
-    pub fn run(mut self, jobs: &mpsc::Receiver<Job>) {
-        while let Ok(first) = jobs.recv() {
-            let mut batch = vec![first];
-            while batch.len() < STORE_BATCH {
-                let Ok(job) = jobs.try_recv() else { break };
-                batch.push(job);
-            }
+    /// Runs until the queue is closed and empty.
+    pub fn run(mut self, jobs: &JobQueue) {
+        let _end = jobs.end_on_drop();
+        while let Some(batch) = jobs.next_batch() {
             self.commit(batch);
         }
         // Why: leaves one tidy file behind for whoever copies it.
