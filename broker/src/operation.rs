@@ -10,6 +10,7 @@ pub mod claim_grant;
 pub mod close_session;
 pub mod copy_out;
 pub mod decide_approval;
+mod delivery;
 pub mod exchange;
 pub mod explain;
 pub mod halt;
@@ -48,7 +49,10 @@ pub mod view;
 pub mod watch;
 pub mod witness;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 use jeton_domain::{
     approval::GroupName,
@@ -159,6 +163,8 @@ pub struct Broker {
     pub issuers: Issuers,
     /// Whether a handle may be bound to nothing.
     pub bearer_handles: bool,
+    /// Upstreams that are reached through the gateway; none where no gateway is configured.
+    pub behind_gateway: HashSet<Upstream>,
 }
 
 /// Who calls, and the session that its handle opened.

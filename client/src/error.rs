@@ -83,7 +83,7 @@ impl Error {
         &self.reason
     }
 
-    /// Which layer refused: `session`, `envelope`, `policy` or `upstream`.
+    /// Which layer refused: `session`, `stop`, `envelope`, `policy`, `delivery`, `budget` or `upstream`.
     #[must_use]
     pub fn layer(&self) -> Option<&str> {
         self.metadata.get("layer").map(String::as_str)

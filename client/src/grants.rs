@@ -28,8 +28,10 @@ pub struct Ask {
     pub scope: Scope,
     /// How long; `None` asks for the longest that is allowed.
     pub ttl: Option<Duration>,
-    /// Where the credential goes: into the agent's hands, or to the gateway and never to the agent.
-    pub delivery: Delivery,
+    /// Where the credential goes: to the agent, or to the gateway and never to the agent. `None` leaves it
+    /// to the broker, which prefers the gateway; then there may be no secret. Direct delivery is denied where
+    /// a policy reads what a push or a call does.
+    pub delivery: Option<Delivery>,
     /// Why, in the agent's own words.
     pub reason: String,
     /// Key for a safe retry; made afresh if absent.
@@ -37,16 +39,16 @@ pub struct Ask {
 }
 
 impl Ask {
-    /// Asks for a scope as long as allowed.
+    /// Asks for a scope as long as allowed, with the delivery that the broker prefers.
     #[must_use]
     pub fn new(scope: Scope) -> Self {
-        Self {
-            scope,
-            ttl: None,
-            delivery: Delivery::Direct,
-            reason: String::new(),
-            request_id: None,
-        }
+        Self { scope, ttl: None, delivery: None, reason: String::new(), request_id: None }
+    }
+
+    /// The same for the agent itself, which gets the secret.
+    #[must_use]
+    pub fn direct(scope: Scope) -> Self {
+        Self { delivery: Some(Delivery::Direct), ..Self::new(scope) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_domain::scope::Scope;
+use jeton_domain::{decision::Delivery, scope::Scope};
 use jeton_proto::v1::{self, policy_service_client::PolicyServiceClient};
 use serde::Serialize;
 
@@ -60,6 +60,8 @@ pub struct PolicyQuestion {
     pub ttl: Option<Duration>,
     /// Groups that approved it.
     pub approved_by: Vec<String>,
+    /// Where the credential goes; `None` asks about each delivery that there is.
+    pub delivery: Option<Delivery>,
 }
 
 impl PolicyQuestion {
@@ -67,8 +69,8 @@ impl PolicyQuestion {
     #[must_use]
     pub fn new(scope: Scope) -> Self {
         let none = Vec::new;
-        let (agent, person, ttl) = (None, None, None);
-        Self { agent, person, delegators: none(), scope, ttl, approved_by: none() }
+        let (agent, person, ttl, delivery) = (None, None, None, None);
+        Self { agent, person, delegators: none(), scope, ttl, approved_by: none(), delivery }
     }
 }
 
@@ -90,6 +92,8 @@ pub struct PolicyAnswer {
     pub layer: Option<String>,
     /// What would be granted instead, the nearest first.
     pub requestable: Vec<String>,
+    /// The delivery that it is the answer for; absent if the delivery makes no difference.
+    pub delivery: Option<Delivery>,
 }
 
 /// The answer to one of many questions.
@@ -105,11 +109,12 @@ pub struct PolicyRow {
 }
 
 impl Client {
-    /// What would be answered to a question. Grants nothing.
+    /// What would be answered to a question: one answer, or one for each delivery if they differ, first the
+    /// one for the delivery that a request without any gets if it is not denied. Grants nothing.
     ///
     /// # Errors
     /// When the caller may not ask it.
-    pub async fn explain(&self, question: PolicyQuestion) -> Result<PolicyAnswer, Error> {
+    pub async fn explain(&self, question: PolicyQuestion) -> Result<Vec<PolicyAnswer>, Error> {
         let ttl = question.ttl.map_or(Ok(0), |ttl| u32::try_from(ttl.as_secs()));
         let request = v1::ExplainRequest {
             agent: question.agent.unwrap_or_default(),
@@ -118,6 +123,7 @@ impl Client {
             scope: Some(wire::scope(&question.scope)),
             ttl_seconds: ttl.map_err(|_| Error::config("the time is longer than a century"))?,
             approved_by: question.approved_by,
+            delivery: wire::delivery(question.delivery).into(),
         };
         let path = "/jeton.v1.PolicyService/Explain";
         let answer = self
@@ -125,11 +131,12 @@ impl Client {
                 PolicyServiceClient::new(channel).explain(request).await
             })
             .await?;
-        answer.answer.map(wire::policy_answer).ok_or_else(|| wire::missing("answer"))
+        let first = answer.answer.ok_or_else(|| wire::missing("answer"))?;
+        Ok(std::iter::once(first).chain(answer.other).map(wire::policy_answer).collect())
     }
 
     /// What an agent may do, for all that the catalogue lists; without a name, what the session of the
-    /// handle may, for what its envelope holds.
+    /// handle may, for what its envelope holds. Where the answer differs by delivery, there are two rows.
     ///
     /// # Errors
     /// When the caller may not ask it.
@@ -137,8 +144,9 @@ impl Client {
         &self,
         agent: Option<&str>,
         person: Option<&str>,
+        delivery: Option<Delivery>,
     ) -> Result<Vec<PolicyRow>, Error> {
-        self.survey(agent, None, person).await
+        self.survey(agent, None, person, delivery).await
     }
 
     /// Who of the listed agents may do something.
@@ -150,7 +158,7 @@ impl Client {
         scope: &Scope,
         person: Option<&str>,
     ) -> Result<Vec<PolicyRow>, Error> {
-        self.survey(None, Some(scope), person).await
+        self.survey(None, Some(scope), person, None).await
     }
 
     async fn survey(
@@ -158,6 +166,7 @@ impl Client {
         agent: Option<&str>,
         scope: Option<&Scope>,
         person: Option<&str>,
+        delivery: Option<Delivery>,
     ) -> Result<Vec<PolicyRow>, Error> {
         let (mut rows, mut token) = (Vec::new(), String::new());
         loop {
@@ -166,6 +175,7 @@ impl Client {
                 scope: scope.map(wire::scope),
                 person: person.unwrap_or_default().to_owned(),
                 page: Some(v1::Page { size: PAGE, token }),
+                delivery: wire::delivery(delivery).into(),
             };
             let path = "/jeton.v1.PolicyService/Survey";
             let answer = self

@@ -78,7 +78,7 @@ impl Session {
         if let Some(held) = slot.upgrade().filter(|held| held.is_good()) {
             return Ok(Credential::new(held));
         }
-        let mut granted = self.client.request_grant(Ask::new(scope)).await?;
+        let mut granted = self.client.request_grant(Ask::direct(scope)).await?;
         if granted.secret.is_none() && !patience.is_zero() {
             granted = self.client.await_grant(&granted.grant.id, patience).await?;
         }

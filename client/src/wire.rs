@@ -46,10 +46,11 @@ pub(crate) fn bound(bound: &ScopeBound) -> v1::Scope {
     }
 }
 
-pub(crate) fn delivery(delivery: Delivery) -> v1::Delivery {
+pub(crate) fn delivery(delivery: Option<Delivery>) -> v1::Delivery {
     match delivery {
-        Delivery::Direct => v1::Delivery::Direct,
-        Delivery::Gateway => v1::Delivery::Gateway,
+        None => v1::Delivery::Unspecified,
+        Some(Delivery::Direct) => v1::Delivery::Direct,
+        Some(Delivery::Gateway) => v1::Delivery::Gateway,
     }
 }
 
@@ -296,6 +297,11 @@ pub(crate) fn policy_answer(answer: v1::PolicyAnswer) -> PolicyAnswer {
         reason: answer.reason,
         layer: Some(answer.layer).filter(|layer| !layer.is_empty()),
         requestable: answer.requestable,
+        delivery: match v1::Delivery::try_from(answer.delivery) {
+            Ok(v1::Delivery::Direct) => Some(Delivery::Direct),
+            Ok(v1::Delivery::Gateway) => Some(Delivery::Gateway),
+            Ok(v1::Delivery::Unspecified) | Err(_) => None,
+        },
     }
 }
 

@@ -383,6 +383,7 @@ impl Caller {
         let request = RequestGrantRequest {
             scope: Some(scope(text)),
             reason: reason.into(),
+            delivery: jeton_proto::v1::Delivery::Direct.into(),
             ..Default::default()
         };
         self.grants().request_grant(request).await.map(tonic::Response::into_inner)
@@ -399,7 +400,7 @@ impl Caller {
             ttl_seconds: 600,
             reason: "a test".into(),
             request_id: id.into(),
-            delivery: 0,
+            delivery: jeton_proto::v1::Delivery::Direct.into(),
         };
         self.grants().request_grant(request).await.map(tonic::Response::into_inner)
     }

@@ -127,7 +127,11 @@ pub async fn run(plan: &Plan) -> Report {
 
 /// A git that goes to the host itself, with a credential of its own.
 async fn direct(scene: &Scene, agent: &Agent, text: &str) -> GitClient {
-    let request = RequestGrantRequest { scope: Some(scope(text)), ..Default::default() };
+    let request = RequestGrantRequest {
+        scope: Some(scope(text)),
+        delivery: jeton_proto::v1::Delivery::Direct.into(),
+        ..Default::default()
+    };
     let granted = agent.caller.grants().request_grant(request).await.unwrap().into_inner();
     GitClient::at(scene.home.path()).with_bearer(&granted.credential.unwrap().secret)
 }

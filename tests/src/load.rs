@@ -248,7 +248,7 @@ fn request(place: usize) -> RequestGrantRequest {
         ttl_seconds: 600,
         reason: "load".into(),
         request_id: String::new(),
-        delivery: 0,
+        delivery: jeton_proto::v1::Delivery::Direct.into(),
     }
 }
 

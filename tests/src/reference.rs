@@ -92,7 +92,7 @@ pub enum Plain {
 enum Outcome<'b> {
     Allow,
     Guarded(Vec<&'b Rule>),
-    Deny,
+    Deny(&'static str),
 }
 
 /// Decides, by the book.
@@ -109,11 +109,14 @@ pub fn decide(book: &Book, case: &Case) -> Plain {
         }
     };
     let mut ids = BTreeSet::new();
-    let mut waits = None;
+    let (mut waits, mut denied) = (None, "policy");
     for ttl in tries {
         let guards = match all_actions(book, case, ttl, &case.approvals, &mut ids) {
             Outcome::Allow => return Plain::Permit { ttl, ids },
-            Outcome::Deny => continue,
+            Outcome::Deny(layer) => {
+                denied = layer;
+                continue;
+            }
             Outcome::Guarded(_) if waits.is_some() => continue,
             Outcome::Guarded(guards) => guards,
         };
@@ -126,7 +129,7 @@ pub fn decide(book: &Book, case: &Case) -> Plain {
     }
     match waits {
         Some((ttl, guards)) => Plain::NeedsApproval { ttl, guards, ids },
-        None => Plain::Deny { layer: "policy", ids },
+        None => Plain::Deny { layer: denied, ids },
     }
 }
 
@@ -140,29 +143,35 @@ fn all_actions<'b>(
 ) -> Outcome<'b> {
     let mut guards = vec![];
     for action in &case.request.actions {
-        let (mut broken, mut nothing, mut forbids, mut permits) = (vec![], false, vec![], vec![]);
+        let (mut broken, mut nothing, mut blind) = (vec![], false, vec![]);
+        let (mut forbids, mut permits) = (vec![], vec![]);
         for ask in case.asks(action, ttl, case.request.reference, approvals) {
             match book.answer(&ask) {
                 Answer::Broken(rules) => broken.extend(rules),
                 Answer::Nothing => nothing = true,
                 Answer::Forbid(rules) => forbids.extend(rules),
+                Answer::GatewayOnly(rules) => blind.extend(rules),
                 Answer::Allow(rules) => permits.extend(rules),
             }
         }
         let mut tell = |rules: &[&Rule]| ids.extend(rules.iter().map(|rule| rule.id.clone()));
         if !broken.is_empty() {
             tell(&broken);
-            return Outcome::Deny;
+            return Outcome::Deny("policy");
         }
         if nothing {
-            return Outcome::Deny;
+            return Outcome::Deny("policy");
+        }
+        if !blind.is_empty() {
+            tell(&blind);
+            return Outcome::Deny("delivery");
         }
         if forbids.is_empty() {
             tell(&permits);
         }
         tell(&forbids);
         if forbids.iter().any(|rule| rule.groups().is_empty()) {
-            return Outcome::Deny;
+            return Outcome::Deny("policy");
         }
         guards.extend(forbids);
     }

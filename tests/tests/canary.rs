@@ -291,7 +291,7 @@ async fn raw_token(broker: &Broker, canaries: &mut Canaries) -> Vec<u8> {
         ttl_seconds: 60,
         reason: "a test".into(),
         request_id: "seen".into(),
-        delivery: 0,
+        delivery: jeton_proto::v1::Delivery::Direct.into(),
     };
     let mut raw = Raw::connect(broker, Some("agent")).await.unwrap();
     let headers = [("jeton-session", handle.as_str())];

@@ -74,7 +74,7 @@ async fn a_broker_answers_as_the_folder_that_it_has_in_force() {
         assert!(ask("can", &["--agent", AGENT]).as_array().unwrap().len() > 10);
         assert_eq!(ask("who", &[READ]).as_array().unwrap().len(), 2);
     }
-    let whole = broker.client("audrey").await.may(Some(AGENT), None).await.unwrap();
+    let whole = broker.client("audrey").await.may(Some(AGENT), None, None).await.unwrap();
     let (mut rows, mut token) = (Vec::new(), String::new());
     loop {
         let page = Some(Page { size: 3, token });
@@ -129,11 +129,12 @@ async fn a_session_hears_what_it_would_get_itself_and_nothing_comes_of_it() {
     let question = PolicyQuestion::new(Scope::parse(PROD).unwrap());
     let handle = jeton_client::Secret::new(agent.handle.clone().unwrap());
     let own = broker.client("agent").await.with_handle(handle, None);
-    let answer = own.explain(question).await.unwrap();
+    let answers = own.explain(question).await.unwrap();
+    let [answer] = answers.as_slice() else { panic!("{answers:?}") };
     assert_eq!((answer.answer.as_str(), answer.layer.as_deref()), ("deny", Some("envelope")));
 
     // What it may do: what its envelope holds, and nothing else that the catalogue lists.
-    let rows = own.may(None, None).await.unwrap();
+    let rows = own.may(None, None, None).await.unwrap();
     let rows: Vec<_> =
         rows.iter().map(|row| (row.scope.as_str(), row.answer.answer.as_str())).collect();
     assert_eq!(

@@ -286,7 +286,7 @@ async fn a_grant_that_runs_out_takes_its_token_with_it() {
         ttl_seconds: 2,
         reason: "a moment".into(),
         request_id: String::new(),
-        delivery: 0,
+        delivery: jeton_proto::v1::Delivery::Direct.into(),
     };
     let answer = scene.agent.grants().request_grant(request).await.unwrap().into_inner();
     let token = answer.credential.unwrap().secret;

@@ -42,7 +42,7 @@ fn ask(reason: String) -> Vec<u8> {
         ttl_seconds: 60,
         reason,
         request_id: String::new(),
-        delivery: 0,
+        delivery: jeton_proto::v1::Delivery::Direct.into(),
     })
 }
 

@@ -71,7 +71,7 @@ fn the_shipped_properties_hold_of_the_shipped_policies() {
     assert_eq!(ends(0, &["policy", "fmt", path(&folder), "--check"]), "");
     let told = ends(65, &["policy", "check", path(&folder)]);
     assert!(
-        told.contains("properties.cedar:7: the `@id` `prod-writes-need-security` stands"),
+        told.contains("properties.cedar:11: the `@id` `prod-writes-need-security` stands"),
         "{told}"
     );
 }

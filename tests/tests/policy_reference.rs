@@ -25,7 +25,7 @@ use jeton_tests::reference::{
 const CASES_A_SET: u64 = 2_000;
 
 /// The kinds of answers and cases that have to be seen, each in one of so many cases at least.
-const KINDS: [(&str, u64); 17] = [
+const KINDS: [(&str, u64); 18] = [
     ("permit", 10),
     ("permit, longest life found", 2_000),
     ("permit by several policies", 50),
@@ -41,6 +41,7 @@ const KINDS: [(&str, u64); 17] = [
     ("deny by policy, a forbid", 50),
     ("deny by policy, no permit", 50),
     ("deny by policy, broken", 200),
+    ("deny by delivery", 1_000),
     ("decided by the time", 20_000),
     ("decided by gateway", 2_000),
 ];
@@ -83,6 +84,7 @@ fn kinds(book: &Book, case: &Case, answer: &Plain) -> Vec<&'static str> {
         Plain::Deny { layer: "session", .. } => seen("deny by session", true),
         Plain::Deny { layer: "stop", .. } => seen("deny by stop", true),
         Plain::Deny { layer: "envelope", .. } => seen("deny by envelope", true),
+        Plain::Deny { layer: "delivery", .. } => seen("deny by delivery", true),
         Plain::Deny { layer, .. } => panic!("an unknown layer: {layer}"),
     }
     kinds

@@ -81,7 +81,8 @@ async fn session(broker: &Broker, binding: Binding) -> Client {
 
 /// A grant's id and its token.
 async fn token(agent: &Client) -> (String, String) {
-    let ask = Ask { ttl: Some(Duration::from_secs(300)), ..Ask::new(Scope::parse(READ).unwrap()) };
+    let ask =
+        Ask { ttl: Some(Duration::from_secs(300)), ..Ask::direct(Scope::parse(READ).unwrap()) };
     let granted = agent.request_grant(ask).await.unwrap();
     (granted.grant.id, granted.secret.unwrap().secret.expose().to_owned())
 }

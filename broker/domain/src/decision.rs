@@ -112,6 +112,9 @@ pub enum Verdict {
     Forbid(Vec<Guard>),
     /// Nothing allows it.
     Nothing,
+    /// Allowed only through the gateway: these policies read what a push or a call does, which nobody
+    /// sees of a credential that is delivered directly. No approval changes that.
+    GatewayOnly(Vec<PolicyId>),
     /// A policy could not be evaluated. Why its own answer: an error must never read as a decision.
     Error(Vec<PolicyId>),
 }
@@ -126,6 +129,12 @@ impl Verdict {
             }
             (Self::Error(ids), _) | (_, Self::Error(ids)) => Self::Error(ids),
             (Self::Nothing, _) | (_, Self::Nothing) => Self::Nothing,
+            (Self::GatewayOnly(mut ids), Self::GatewayOnly(more)) => {
+                ids.extend(more);
+                Self::GatewayOnly(ids)
+            }
+            (Self::GatewayOnly(ids), Self::Allow(_) | Self::Forbid(_))
+            | (Self::Allow(_) | Self::Forbid(_), Self::GatewayOnly(ids)) => Self::GatewayOnly(ids),
             (Self::Forbid(mut guards), Self::Forbid(more)) => {
                 guards.extend(more);
                 Self::Forbid(guards)
@@ -216,6 +225,8 @@ pub enum Layer {
     Envelope,
     /// The policies of the platform team.
     Policy,
+    /// The delivery: what restricts the credential can't be enforced once the agent holds it.
+    Delivery,
     /// A budget that is spent.
     Budget,
 }
@@ -229,6 +240,7 @@ impl Layer {
             Self::Stop => "stop",
             Self::Envelope => "envelope",
             Self::Policy => "policy",
+            Self::Delivery => "delivery",
             Self::Budget => "budget",
         }
     }
@@ -268,7 +280,7 @@ struct Asked<'a> {
 enum Outcome {
     Allow,
     Guarded(Vec<Guard>),
-    Deny(String),
+    Deny(Layer, String),
 }
 
 impl Asked<'_> {
@@ -351,16 +363,18 @@ impl Asked<'_> {
                     guarded = self.liftable(*ttl, guards)
                 }
                 Outcome::Guarded(_) => {}
-                Outcome::Deny(reason) => refused = Some(reason),
+                Outcome::Deny(layer, reason) => refused = Some((layer, reason)),
             }
         }
         if let Some((guards, ttl)) = guarded {
             return Decision::NeedsApproval { guards, ttl, decided_by: self.decided_by() };
         }
-        let reason =
-            refused.unwrap_or_else(|| "the policies refuse it, and no approval lifts that".into());
-        let requestable = self.requestable(ttls);
-        Decision::Deny(self.deny(Layer::Policy, reason, requestable))
+        let (layer, reason) = refused.unwrap_or_else(|| {
+            (Layer::Policy, "the policies refuse it, and no approval lifts that".into())
+        });
+        // Why none for a delivery: the same scope is what to request, for the gateway.
+        let requestable = if layer == Layer::Delivery { vec![] } else { self.requestable(ttls) };
+        Decision::Deny(self.deny(layer, reason, requestable))
     }
 
     /// Tries again with the approvals that the guards' groups could give: only if that is allowed
@@ -370,7 +384,7 @@ impl Asked<'_> {
         approvals.extend(guards.iter().flat_map(|guard| guard.groups.iter().cloned()));
         match self.all_actions(ttl, &approvals) {
             Outcome::Allow => Some((guards, ttl)),
-            Outcome::Guarded(_) | Outcome::Deny(_) => None,
+            Outcome::Guarded(_) | Outcome::Deny(..) => None,
         }
     }
 
@@ -382,13 +396,13 @@ impl Asked<'_> {
                 Verdict::Forbid(found) => {
                     self.ids.extend(found.iter().map(|guard| guard.policy.clone()));
                     if let Some(fixed) = found.iter().find(|guard| guard.groups.is_empty()) {
-                        return Outcome::Deny(refusal(action, fixed));
+                        return Outcome::Deny(Layer::Policy, refusal(action, fixed));
                     }
                     guards.extend(found);
                 }
                 Verdict::Nothing => {
                     let Scope { upstream, resource, .. } = &self.request.scope;
-                    return Outcome::Deny(format!(
+                    let reason = format!(
                         "no policy allows `{action}` on `{upstream}:{resource}` to this agent{} for {} s{}",
                         match self.standing.session.chain.is_empty() {
                             true => "",
@@ -400,13 +414,20 @@ impl Asked<'_> {
                             .git_ref
                             .as_ref()
                             .map_or_else(String::new, |r| format!(" with ref={r}")),
-                    ));
+                    );
+                    return Outcome::Deny(Layer::Policy, reason);
+                }
+                Verdict::GatewayOnly(ids) => {
+                    let reason = unenforceable(action, &ids);
+                    self.ids.extend(ids);
+                    return Outcome::Deny(Layer::Delivery, reason);
                 }
                 Verdict::Error(ids) => {
                     self.ids.extend(ids);
-                    return Outcome::Deny(format!(
+                    let reason = format!(
                         "a policy about `{action}` could not be evaluated; tell the platform team"
-                    ));
+                    );
+                    return Outcome::Deny(Layer::Policy, reason);
                 }
             }
         }
@@ -496,6 +517,24 @@ fn refusal(action: &Action, fixed: &Guard) -> String {
         "" => format!("the policy `{}` refuses `{action}`", fixed.policy),
         words => format!("the policy `{}` refuses `{action}`: {words}", fixed.policy),
     }
+}
+
+/// Why an action is allowed through the gateway only. Names the first policies.
+fn unenforceable(action: &Action, ids: &[PolicyId]) -> String {
+    const SHOWN: usize = 3;
+    let mut named: Vec<_> = ids.iter().collect();
+    named.sort();
+    named.dedup();
+    let shown: Vec<_> = named.iter().take(SHOWN).map(|id| format!("`{id}`")).collect();
+    let more = match named.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        "`{action}` is restricted by what a push or a call does ({}{more}), which only the gateway \
+         enforces; direct delivery is denied, and no approval changes that: use the gateway",
+        shown.join(", ")
+    )
 }
 
 /// Narrower or neighbouring scopes on the same resource, likeliest first.

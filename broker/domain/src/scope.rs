@@ -166,6 +166,15 @@ impl Action {
         self.0.split_once(':').map_or("", |(_, level)| level)
     }
 
+    /// Each action that [`covers`](Self::covers) tells of: itself, and the lower levels of its permission.
+    pub fn covered(&self) -> impl Iterator<Item = Self> + '_ {
+        let lower = ["read", "write", "admin"].into_iter();
+        let lower =
+            lower.filter_map(|level| Self::parse(&format!("{}:{level}", self.permission())).ok());
+        std::iter::once(self.clone())
+            .chain(lower.filter(move |lower| lower != self && self.covers(lower)))
+    }
+
     /// Tells whether whoever holds `self` can do `other` as well: itself, or a lower level of
     /// `read < write < admin` of the same permission.
     #[must_use]

@@ -9,8 +9,12 @@
 //! a text that they do not take, such as `m*`, may well stand for `main`. So refs may be asked only
 //! where "no" refuses.
 
+use std::collections::BTreeSet;
+
 use jeton_domain::approval::GroupName;
 use serde_json::Value;
+
+use super::context::{ExistsFor, exists_for};
 
 /// What one policy reads of the context, and which groups can lift it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -21,6 +25,8 @@ pub(super) struct Reads {
     pub now: bool,
     /// Whether it reads what a push brings along, and not only which refs it moves.
     pub content: bool,
+    /// What it reads that exists only for a push or a call through the gateway.
+    pub gateway_only: BTreeSet<String>,
 }
 
 /// Approvals where they may not be.
@@ -67,7 +73,12 @@ pub(super) fn read(policy: &Value) -> Result<Reads, Wrong> {
     }
     open.groups.sort();
     open.groups.dedup();
-    Ok(Reads { groups: open.groups, now: seen.now, content: seen.content })
+    Ok(Reads {
+        groups: open.groups,
+        now: seen.now,
+        content: seen.content,
+        gateway_only: seen.gateway_only,
+    })
 }
 
 /// How often a policy reads what, wherever that stands.
@@ -77,6 +88,7 @@ struct Seen {
     refs: usize,
     now: bool,
     content: bool,
+    gateway_only: BTreeSet<String>,
     whole: bool,
 }
 
@@ -85,9 +97,14 @@ impl Seen {
         match attribute(node) {
             Some("approvals") => self.approvals += 1,
             Some("ref") => self.refs += 1,
-            Some("now") => self.now = true,
-            Some("file" | "bytes" | "author" | "signed_off") => self.content = true,
-            Some(_) => {}
+            Some(name) => {
+                let exists = exists_for(name);
+                self.now |= name == "now";
+                self.content |= exists == ExistsFor::PushContent;
+                if exists.gateway_only() {
+                    self.gateway_only.insert(name.to_owned());
+                }
+            }
             None if is_context(node) => self.whole = true,
             None => match node {
                 Value::Array(items) => items.iter().for_each(|item| self.look(item)),
@@ -145,7 +162,7 @@ fn group(node: &Value) -> Option<GroupName> {
 }
 
 /// The attribute of the context that a node reads or asks for.
-fn attribute(node: &Value) -> Option<&str> {
+pub(super) fn attribute(node: &Value) -> Option<&str> {
     let access = node.get(".").or_else(|| node.get("has"))?;
     if is_context(access.get("left")?) { access.get("attr")?.as_str() } else { None }
 }
@@ -239,6 +256,34 @@ mod tests {
             "permit (principal, action, resource) when { (context has ref) == false };",
         ] {
             assert_eq!(read_text(text), Err(NEGATED_REF), "{text}");
+        }
+    }
+
+    #[test]
+    fn whatever_exists_only_for_a_push_or_a_call_is_noticed() {
+        for (name, exists) in crate::context::attributes().unwrap() {
+            let text =
+                format!("forbid (principal, action, resource) when {{ context has {name} }};");
+            if ["ref", "approvals"].contains(&name.as_str()) {
+                assert!(read_text(&text).is_err(), "{text}");
+                continue;
+            }
+            for text in [
+                text.clone(),
+                text.replace("when", "unless"),
+                text.replace("forbid", "permit"),
+                format!(
+                    "forbid (principal, action, resource) when {{ context.ttl > 1 && [context[\"{name}\"]].contains(1) }};"
+                ),
+                format!(
+                    "forbid (principal, action, resource) when {{ if context.{name} == 1 then true else false }};"
+                ),
+            ] {
+                let reads = read_text(&text).unwrap();
+                let found = reads.gateway_only.contains(name);
+                assert_eq!(found, exists.gateway_only(), "{text}");
+                assert_eq!(reads.content, *exists == ExistsFor::PushContent, "{text}");
+            }
         }
     }
 

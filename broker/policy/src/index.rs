@@ -13,6 +13,7 @@ use cedar_policy::{
     ActionConstraint, EntityTypeName, EntityUid, Policy, PolicySet, PolicySetError,
     PrincipalConstraint, ResourceConstraint,
 };
+use jeton_domain::decision::PolicyId;
 use moka::sync::Cache;
 
 use super::limits::SLICES;
@@ -36,6 +37,8 @@ pub(super) struct Rule {
     pub policy: Policy,
     pub reads_now: bool,
     pub reads_content: bool,
+    /// Whether it denies direct delivery: it reads what only the gateway sees, and does not opt out.
+    pub gateway_only: bool,
 }
 
 /// The policies for one kind of question.
@@ -45,6 +48,8 @@ pub(super) struct Slice {
     pub reads_now: bool,
     /// Whether one of them reads what a push brings along. Why known: then the push must be read.
     pub reads_content: bool,
+    /// Those that deny direct delivery, sorted.
+    pub gateway_only: Vec<PolicyId>,
 }
 
 /// All policies of a set, and the ways to find them.
@@ -69,6 +74,12 @@ impl Index {
         Self { by_ends, slices: Cache::new(SLICES), scopes, rules }
     }
 
+    /// The policies that deny direct delivery, in no order.
+    #[cfg(feature = "prove")]
+    pub fn gateway_only(&self) -> impl Iterator<Item = &Policy> {
+        self.rules.iter().filter(|rule| rule.gateway_only).map(|rule| &rule.policy)
+    }
+
     /// All policies, in no order.
     pub fn policies(&self) -> impl Iterator<Item = &Policy> {
         self.rules.iter().map(|rule| &rule.policy)
@@ -91,6 +102,7 @@ impl Index {
             policies: PolicySet::from_policies(policies).map_err(Box::new)?,
             reads_now: rules().any(|rule| rule.reads_now),
             reads_content: rules().any(|rule| rule.reads_content),
+            gateway_only: gateway_only(rules()),
         });
         self.slices.insert(places, slice.clone());
         Ok(slice)
@@ -104,6 +116,7 @@ impl Index {
             policies: PolicySet::from_policies(policies).unwrap(),
             reads_now: self.rules.iter().any(|rule| rule.reads_now),
             reads_content: self.rules.iter().any(|rule| rule.reads_content),
+            gateway_only: gateway_only(self.rules.iter()),
         }
     }
 
@@ -121,6 +134,13 @@ impl Index {
         found.dedup();
         found
     }
+}
+
+fn gateway_only<'r>(rules: impl Iterator<Item = &'r Rule>) -> Vec<PolicyId> {
+    let ids = rules.filter(|rule| rule.gateway_only).map(|rule| rule.policy.id().as_ref());
+    let mut ids: Vec<_> = ids.map(PolicyId::new).collect();
+    ids.sort();
+    ids
 }
 
 /// Things by the entities that one part of a scope names.

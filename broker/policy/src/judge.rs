@@ -8,7 +8,7 @@ use cedar_policy::{Context, Decision, Request, RestrictedExpression};
 use jeton_domain::{
     approval::Guard,
     budget::Budget,
-    decision::{PolicyId, Question, Rules, Verdict},
+    decision::{Delivery, PolicyId, Question, Rules, Verdict},
     deed::Deed,
     delegation::Chain,
     principal::{PrincipalId, PrincipalKind},
@@ -49,11 +49,15 @@ impl Rules for PolicySet {
             return Verdict::Nothing;
         }
         let answer = self.prepare(question).and_then(|prepared| {
-            let judge = || {
+            let judge = || -> Result<Verdict, Trouble> {
                 let request = self.grant_request(&prepared, question)?;
                 Ok(self.ask(&prepared, &request))
             };
-            if prepared.slice.reads_now { judge() } else { prepared.memo.answer(question, judge) }
+            let verdict = match prepared.slice.reads_now {
+                true => judge(),
+                false => prepared.memo.answer(question, judge),
+            };
+            Ok(delivered(verdict?, question.delivery, &prepared.gateway_only))
         });
         answer.unwrap_or_else(trouble)
     }
@@ -162,6 +166,25 @@ impl PolicySet {
             self.guards.get(&policy).cloned().unwrap_or_else(unknown)
         };
         sorted(forbids).into_iter().map(guard).collect()
+    }
+}
+
+/// What an answer means for a delivery. A restriction that can't be enforced for a delivery denies that
+/// delivery: whoever holds a credential pushes and calls where no policy is asked.
+fn delivered(verdict: Verdict, delivery: Delivery, gateway_only: &[PolicyId]) -> Verdict {
+    if delivery == Delivery::Gateway || gateway_only.is_empty() {
+        return verdict;
+    }
+    match verdict {
+        // Why a guard too: its group must not be asked to lift what no approval can enforce.
+        Verdict::Allow(_) => Verdict::GatewayOnly(gateway_only.to_vec()),
+        Verdict::Forbid(guards) if guards.iter().all(|guard| !guard.groups.is_empty()) => {
+            Verdict::GatewayOnly(gateway_only.to_vec())
+        }
+        refused @ (Verdict::Forbid(_)
+        | Verdict::Nothing
+        | Verdict::GatewayOnly(_)
+        | Verdict::Error(_)) => refused,
     }
 }
 

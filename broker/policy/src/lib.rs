@@ -6,6 +6,7 @@
 pub mod author;
 pub mod catalogue;
 mod catalogue_file;
+mod context;
 mod folder;
 mod guard;
 mod index;

@@ -22,6 +22,9 @@ use super::{
     shape,
 };
 
+/// The annotation of a policy that reads what only the gateway sees and still does not deny direct delivery.
+pub(crate) const ALLOW_DIRECT: &str = "allow_direct";
+
 /// Policies by their `@id`.
 pub(super) type Policies<'s> = BTreeMap<String, Read<'s>>;
 
@@ -194,6 +197,8 @@ impl<'s> Reading<'s, '_> {
             policy: policy.new_id(CedarId::new(id)),
             reads_now: reads.now,
             reads_content: reads.content,
+            gateway_only: !reads.gateway_only.is_empty()
+                && policy.annotation(ALLOW_DIRECT).is_none(),
         };
         let guard = guard_of(id, reads.groups, policy);
         self.rules.insert(id.to_owned(), Read { rule, guard, source, byte });
@@ -201,6 +206,10 @@ impl<'s> Reading<'s, '_> {
 }
 
 fn reads(id: &str, policy: &Policy) -> Result<guard::Reads, (String, &'static str)> {
+    if policy.annotation(ALLOW_DIRECT).is_some_and(|reason| reason.trim().is_empty()) {
+        let hint = "say why a credential may be delivered directly, where this policy binds nobody: `@allow_direct(\"reason\")`";
+        return Err((format!("the `@allow_direct` of the policy `{id}` has no reason"), hint));
+    }
     let json = policy.to_json().map_err(|error| (error.to_string(), ""))?;
     guard::read(&json).map_err(|(words, hint)| (format!("the policy `{id}` {words}"), hint))
 }

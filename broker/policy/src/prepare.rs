@@ -1,13 +1,13 @@
 //! What of a question is the same each time it is asked: the entities and the slice of policies.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
 use cedar_policy::{Entities, Entity, EntityUid, RestrictedExpression};
 use jeton_domain::{
-    decision::Question,
+    decision::{PolicyId, Question},
     principal::{PrincipalId, PrincipalKind},
     scope::{Action, Scope},
 };
@@ -28,6 +28,8 @@ pub(super) struct Prepared {
     pub person: Option<EntityUid>,
     pub entities: Entities,
     pub slice: Arc<Slice>,
+    /// The policies that deny direct delivery, sorted: of the action, and of those that it covers.
+    pub gateway_only: Vec<PolicyId>,
     pub memo: Memo,
 }
 
@@ -59,9 +61,11 @@ impl PolicySet {
         // No name holds a line feed, so no two questions have one key.
         let key =
             format!("{agent}\n{}\n{}\n{}\n{action}", text(person), scope.upstream, scope.resource);
+        // Why the covered ones: a credential to write reads as well, where no policy about reading is asked.
+        let covered = || action.covered().skip(1).map(|lower| self.action(&lower)).collect();
         self.prepared_by(
             key,
-            || [self.agent(agent), self.action(action), self.resource(scope)],
+            || ([self.agent(agent), self.action(action), self.resource(scope)], covered()),
             person,
         )
     }
@@ -78,7 +82,7 @@ impl PolicySet {
             key,
             || {
                 let action = Fact::bare(self.names.action("open_session"));
-                [principal(self, opener), action, self.agent(agent)]
+                ([principal(self, opener), action, self.agent(agent)], vec![])
             },
             person,
         )
@@ -87,16 +91,23 @@ impl PolicySet {
     fn prepared_by(
         &self,
         key: String,
-        facts: impl FnOnce() -> [Fact; 3],
+        facts: impl FnOnce() -> ([Fact; 3], Vec<Fact>),
         person: Option<&PrincipalId>,
     ) -> Result<Arc<Prepared>, Trouble> {
         if let Some(prepared) = self.prepared.get(&key) {
             return Ok(prepared);
         }
-        let [principal, action, resource] = facts();
+        let ([principal, action, resource], covered) = facts();
         let person = person.map(|person| self.person(person));
-        let slice =
-            self.index.slice(&principal.lineage(), &action.lineage(), &resource.lineage())?;
+        let slice = |action: &Fact| {
+            self.index.slice(&principal.lineage(), &action.lineage(), &resource.lineage())
+        };
+        let mut gateway_only = BTreeSet::new();
+        for lower in &covered {
+            gateway_only.extend(slice(lower)?.gateway_only.iter().cloned());
+        }
+        let slice = slice(&action)?;
+        gateway_only.extend(slice.gateway_only.iter().cloned());
         let prepared = Arc::new(Prepared {
             principal: principal.uid.clone(),
             action: action.uid.clone(),
@@ -104,6 +115,7 @@ impl PolicySet {
             person: person.as_ref().map(|person| person.uid.clone()),
             entities: entities([principal, action, resource].into_iter().chain(person))?,
             slice,
+            gateway_only: gateway_only.into_iter().collect(),
             memo: Memo::default(),
         });
         self.prepared.insert(key, prepared.clone());

@@ -8,6 +8,7 @@
 
 mod case;
 mod claim;
+mod delivery;
 mod engine;
 pub mod lint;
 mod plain;

@@ -36,11 +36,19 @@ struct Ask<'a> {
     person: Option<&'a str>,
     ttl: u32,
     approvals: &'a [&'a str],
+    delivery: Delivery,
 }
 
 impl Ask<'_> {
     fn of(set: &PolicySet) -> Ask<'_> {
-        Ask { set, agent: "agent/build-1", person: None, ttl: 600, approvals: &[] }
+        Ask {
+            set,
+            agent: "agent/build-1",
+            person: None,
+            ttl: 600,
+            approvals: &[],
+            delivery: Delivery::Direct,
+        }
     }
 
     /// The answer in one line: `+ids`, `-ids(groups)`, `nothing` or `error ids`.
@@ -60,7 +68,7 @@ impl Ask<'_> {
             scope: &scope,
             action: scope.actions.iter().next().unwrap(),
             ttl: Ttl::from_seconds(self.ttl).unwrap(),
-            delivery: Delivery::Direct,
+            delivery: self.delivery,
             deed: None,
             approvals: &approvals,
             now: Timestamp::from_seconds(NOON),
@@ -82,6 +90,7 @@ fn line(verdict: &Verdict) -> String {
             guards.iter().map(guard).collect::<Vec<_>>().join(" ")
         }
         Verdict::Nothing => "nothing".into(),
+        Verdict::GatewayOnly(ids) => format!("gateway only {}", join(ids)),
         Verdict::Error(ids) => format!("error {}", join(ids)),
     }
 }
@@ -138,6 +147,110 @@ fn the_examples_let_builders_read_acme_and_write_where_agents_write() {
     assert_eq!(
         Ask { ttl: 300, person: Some("person/cy"), ..Ask::of(&set) }.about(orders),
         "+builders-write-orders"
+    );
+}
+
+/// Policies in which writes are limited by what a push brings, calls by their method, and reads by nothing.
+fn restricted(rule: &str) -> PolicySet {
+    let text = format!(
+        r#"
+@id("all") permit (principal, action in Jeton::Action::"grant", resource) when {{ context.ttl <= 900 }};
+@id("guard") forbid (principal, action in Jeton::Action::"write", resource == Jeton::Resource::"git:acme/prod")
+unless {{ context.approvals.contains(Jeton::Group::"security") }};
+{rule}
+"#
+    );
+    let catalogue = r#"
+upstream = [{ name = "git", actions = ["contents:read", "contents:write"] }, { name = "orders", actions = ["orders:read", "orders:write"] }]
+group = [{ name = "security", members = ["ana"] }]
+"#;
+    PolicySet::from_sources(&[("catalogue.toml", catalogue), ("a.cedar", &text)], &vocabulary())
+        .unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+#[test]
+fn a_rule_about_a_push_or_a_call_denies_direct_delivery() {
+    let write = "(principal, action == Jeton::Action::\"contents:write\", resource)";
+    for (reads, id) in [
+        (
+            format!(
+                "@id(\"r\") forbid {write} when {{ context has file && context.file like \".github/*\" }};"
+            ),
+            "r",
+        ),
+        (
+            format!(
+                "@id(\"r\") forbid {write} when {{ context has change && context.change == \"force\" }};"
+            ),
+            "r",
+        ),
+        (format!("@id(\"r\") forbid {write} unless {{ context has signed_off }};"), "r"),
+        (
+            format!(
+                "@id(\"r\") permit {write} when {{ context has author && context.author == \"a@b\" }};"
+            ),
+            "r",
+        ),
+        (format!("@id(\"r\") permit {write} unless {{ context has file }};"), "r"),
+        (
+            format!(
+                "@id(\"r\") forbid {write} when {{ context has bytes && context.bytes > 9 }} unless {{ context.approvals.contains(Jeton::Group::\"security\") }};"
+            ),
+            "r",
+        ),
+    ] {
+        let set = restricted(&reads);
+        let scopes =
+            ["git:acme/api contents:write ref=agent/x", "git:acme/prod contents:write ref=agent/x"];
+        for approvals in [&[][..], &["security"]] {
+            let direct = Ask { approvals, ..Ask::of(&set) };
+            for scope in scopes {
+                // `unless` a push is signed off, nobody gets a grant at all.
+                let fixed = reads.contains("unless { context has signed_off }");
+                let wanted = format!("gateway only {id}");
+                let about = direct.about(scope);
+                assert!(
+                    about == wanted || fixed && about.contains("-r()"),
+                    "{reads} {scope}: {about}"
+                );
+            }
+            assert_eq!(direct.about("git:acme/api contents:read"), "+all", "{reads}");
+            assert_eq!(direct.about("orders:acme/api orders:write"), "+all", "{reads}");
+        }
+        if !reads.contains("signed_off") {
+            let gateway = Ask { delivery: Delivery::Gateway, ..Ask::of(&set) };
+            assert!(gateway.about(scopes[0]).starts_with("+all"), "{reads}");
+            assert_eq!(gateway.about(scopes[1]), "-guard(security)", "{reads}");
+        }
+    }
+    // A credential to write reads as well.
+    let read = "@id(\"r\") forbid (principal, action == Jeton::Action::\"orders:read\", resource) when { context has path };";
+    let set = restricted(read);
+    for (scope, answer) in [
+        ("orders:acme/api orders:read", "gateway only r"),
+        ("orders:acme/api orders:write", "gateway only r"),
+        ("git:acme/api contents:write", "+all"),
+    ] {
+        assert_eq!(Ask::of(&set).about(scope), answer);
+    }
+    let call = "@id(\"c\") forbid (principal, action, resource in Jeton::Upstream::\"orders\") when { context has method && context.method == \"DELETE\" };";
+    let set = restricted(call);
+    assert_eq!(Ask::of(&set).about("orders:acme/api orders:read"), "gateway only c");
+    assert_eq!(Ask::of(&set).about("git:acme/api contents:read"), "+all");
+}
+
+#[test]
+fn a_policy_opts_out_of_denying_direct_delivery_with_a_reason() {
+    let rule = "forbid (principal, action == Jeton::Action::\"contents:write\", resource) when { context has file };";
+    let set =
+        restricted(&format!("@id(\"r\") @allow_direct(\"CODEOWNERS binds them too\") {rule}"));
+    assert_eq!(Ask::of(&set).about("git:acme/api contents:write ref=agent/x"), "+all");
+    let text = format!("@id(\"r\") @allow_direct(\" \") {rule}");
+    let problems =
+        refused(&[("catalogue.toml", "upstream = [{ name = \"git\" }]"), ("a.cedar", &text)]);
+    assert!(
+        problems[0].contains("the `@allow_direct` of the policy `r` has no reason"),
+        "{problems:?}"
     );
 }
 

@@ -60,8 +60,15 @@ impl Vocabulary {
         self.0.get(upstream).into_iter().flatten().cloned().collect()
     }
 
+    /// Every action.
+    #[cfg(feature = "prove")]
+    pub(super) fn all(&self) -> impl Iterator<Item = &Action> {
+        self.0.values().flatten()
+    }
+
     /// The schema with these actions declared.
     pub(super) fn schema(&self) -> Result<Schema, String> {
+        super::context::attributes()?;
         let declared = self.0.values().flatten().map(|action| {
             let what = json!({
                 "memberOf": [{ "id": level_group(action) }],

@@ -79,9 +79,8 @@ impl PolicyService for Api {
         let caller = caller(&request)?;
         let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
         let asking = wire::explain::asking(request.into_inner())?;
-        let (hash, answer) = explain::explain(&self.broker, &caller, asking).await?;
-        let answer = Some(wire::explain::answer(answer));
-        Ok(Response::new(ExplainResponse { hash, answer }))
+        let (hash, answers) = explain::explain(&self.broker, &caller, asking).await?;
+        Ok(Response::new(wire::explain::explained(hash, answers)))
     }
 
     async fn survey(
@@ -90,19 +89,23 @@ impl PolicyService for Api {
     ) -> Result<Response<SurveyResponse>, Status> {
         let caller = caller(&request)?;
         let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
-        let SurveyRequest { agent, scope, person, page: asked } = request.into_inner();
+        let SurveyRequest { agent, scope, person, page: asked, delivery } = request.into_inner();
         // Why with the set: under another one the places are those of other questions.
         let set = self.broker.policies.current().hash().to_owned();
-        let query =
-            page::query("survey", &format!("{agent:?} {scope:?} {person:?} {set}"), &caller);
+        let query = page::query(
+            "survey",
+            &format!("{agent:?} {scope:?} {person:?} {delivery} {set}"),
+            &caller,
+        );
         let about = wire::explain::about(&agent, scope)?;
         let person = wire::optional("person", &person, wire::principal)?;
         let (place, size) = page::place(&self.broker, asked, &query)?;
         let from = (place.unwrap_or(0), size);
-        let found = explain::survey(&self.broker, &caller, about, person, from).await?;
+        let delivery = wire::delivery(delivery)?;
+        let found = explain::survey(&self.broker, &caller, about, person, delivery, from).await?;
         Ok(Response::new(SurveyResponse {
             hash: found.policy_hash,
-            rows: found.rows.into_iter().map(wire::explain::row).collect(),
+            rows: found.rows.into_iter().flat_map(wire::explain::rows).collect(),
             next_page_token: page::render_place(&self.broker, found.next, &query)?,
         }))
     }

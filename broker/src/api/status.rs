@@ -162,6 +162,9 @@ fn way(layer: Layer, nothing_requestable: bool) -> &'static str {
         (Layer::Budget, _) => {
             "release what you need no more (GrantService.ReleaseGrant), or wait; GrantService.ListBudgets tells what is left"
         }
+        (Layer::Delivery, _) => {
+            "use the gateway: `jeton proxy`, `jeton git setup --through-gateway`, or `jeton grant request --for-gateway` (GrantService.RequestGrant, delivery GATEWAY)"
+        }
         (Layer::Policy, false) => "ask for one of `requestable` (GrantService.RequestGrant)",
         (Layer::Policy, true) => {
             "no approval lifts this; PolicyService.Survey tells what you may do, and the platform team changes policies"
@@ -344,10 +347,17 @@ mod tests {
 
     #[test]
     fn every_layer_says_how_to_go_on() {
-        let layers = [Layer::Session, Layer::Stop, Layer::Envelope, Layer::Policy];
+        let layers = [
+            Layer::Session,
+            Layer::Stop,
+            Layer::Envelope,
+            Layer::Policy,
+            Layer::Delivery,
+            Layer::Budget,
+        ];
         let ways: std::collections::BTreeSet<_> =
             layers.iter().flat_map(|layer| [true, false].map(|none| way(*layer, none))).collect();
-        assert_eq!(ways.len(), 6);
+        assert_eq!(ways.len(), 8);
         assert!(ways.iter().all(|way| way.contains("Service.") && way.len() < 200));
     }
 

@@ -142,11 +142,12 @@ pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
     })
 }
 
-/// What is not said is meant for the agent.
-pub(super) fn delivery(number: i32) -> Parsed<Delivery> {
+/// `None` leaves the choice open.
+pub(super) fn delivery(number: i32) -> Parsed<Option<Delivery>> {
     match v1::Delivery::try_from(number) {
-        Ok(v1::Delivery::Unspecified | v1::Delivery::Direct) => Ok(Delivery::Direct),
-        Ok(v1::Delivery::Gateway) => Ok(Delivery::Gateway),
+        Ok(v1::Delivery::Unspecified) => Ok(None),
+        Ok(v1::Delivery::Direct) => Ok(Some(Delivery::Direct)),
+        Ok(v1::Delivery::Gateway) => Ok(Some(Delivery::Gateway)),
         Err(_) => Err(invalid("delivery", "it is not known; write DIRECT or GATEWAY")),
     }
 }

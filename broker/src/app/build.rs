@@ -1,7 +1,7 @@
 //! From a configuration to the parts of a running broker.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs,
     io::Write,
     os::unix::fs::OpenOptionsExt,
@@ -162,6 +162,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         second_person: config.second_person,
         issuers: config.identity.issuers.iter().map(|known| Issuer::new(&known.issuer)).collect(),
         bearer_handles: config.bearer_handles,
+        behind_gateway: behind_gateway(config),
     });
     let started = Event::Started {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -346,6 +347,16 @@ pub(super) fn gateway_ways(config: &Config) -> Result<HashMap<Upstream, Outward>
         Ok((upstream.name.clone(), outward))
     };
     config.upstreams.iter().map(way).collect()
+}
+
+/// The upstreams that calls or pushes reach through the gateway.
+fn behind_gateway(config: &Config) -> HashSet<Upstream> {
+    if config.gateway.is_none() {
+        return HashSet::new();
+    }
+    let reached =
+        |upstream: &&UpstreamConfig| upstream.reach.api.is_some() || upstream.reach.git.is_some();
+    config.upstreams.iter().filter(reached).map(|upstream| upstream.name.clone()).collect()
 }
 
 /// Whoever outside is told of what the log says.

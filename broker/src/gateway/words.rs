@@ -117,7 +117,7 @@ pub(super) fn of_ref(name: &str, denial: &Denial, bounds: &[Scope]) -> String {
             format!("{name} is outside this session's scope")
         }
         Layer::Envelope => format!("{name} is outside this session's scope ({own})"),
-        Layer::Session | Layer::Stop | Layer::Policy | Layer::Budget => {
+        Layer::Session | Layer::Stop | Layer::Policy | Layer::Delivery | Layer::Budget => {
             format!("{name}: {}", denial.reason)
         }
     };

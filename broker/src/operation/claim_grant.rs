@@ -5,11 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use jeton_domain::{
     approval::{Guard, request_hash},
-    decision::{Decision, GrantRequest, PolicyId, Rules},
+    decision::{Decision, Delivery, Denial, GrantRequest, PolicyId, Rules},
     grant::{Grant, GrantState, Phase},
     id::GrantId,
     permit::Permit,
     session::Words,
+    ttl::{Timestamp, Ttl},
 };
 use tokio::{
     sync::mpsc,
@@ -20,6 +21,7 @@ use super::{
     Broker, Caller, Refusal, Source,
     lift::decide_lifted,
     line::{Line, unknown},
+    re_decide::rest,
     request_grant::{
         Granted, confirmation, deny, mint_recorded, repeat_minted, repeat_signed, spent,
     },
@@ -62,7 +64,12 @@ async fn answered(
     grant: Grant,
 ) -> Result<Granted, Refusal> {
     match &grant.state {
-        GrantState::Active { .. } => {}
+        GrantState::Active { until } => {
+            if let Some(denial) = denied_now(broker, record, &grant, *until)? {
+                let now = broker.clock.now();
+                return deny(broker, record, &request_of(&grant, None), denial, now).await;
+            }
+        }
         GrantState::Minting { .. } => return Err(Refusal::InProgress),
         GrantState::Pending { .. }
         | GrantState::Released { .. }
@@ -83,6 +90,38 @@ async fn answered(
     }
 }
 
+/// Why a credential is not handed out once more, if today's policies deny its delivery.
+///
+/// Why no approval is wanted: the grant was approved, and that was used up.
+fn denied_now(
+    broker: &Broker,
+    record: &SessionRecord,
+    grant: &Grant,
+    until: Timestamp,
+) -> Result<Option<Denial>, Refusal> {
+    let now = broker.clock.now();
+    let (Delivery::Direct, Some(left)) = (grant.delivery, rest(until, now)) else {
+        return Ok(None);
+    };
+    let rules = broker.policies.current();
+    let request = request_of(grant, Some(left));
+    match decide_lifted(broker, &rules, record, &request, None, now)? {
+        Decision::Deny(denial) => Ok(Some(denial)),
+        Decision::Permit(_) | Decision::NeedsApproval { .. } => Ok(None),
+    }
+}
+
+/// What a grant was requested for.
+fn request_of(grant: &Grant, ttl: Option<Ttl>) -> GrantRequest {
+    GrantRequest {
+        scope: grant.scope.clone(),
+        ttl,
+        delivery: grant.delivery,
+        deed: None,
+        reason: grant.reason.clone(),
+    }
+}
+
 /// Decides a grant that waits again: with its approvals, and with the policies that hold now.
 async fn waiting(
     broker: &Arc<Broker>,
@@ -100,13 +139,7 @@ async fn waiting(
     let source = broker.source(&grant.scope.upstream)?;
     let rules = broker.policies.current();
     let hash = request_hash(grant, guards, source.kind().word());
-    let request = GrantRequest {
-        scope: grant.scope.clone(),
-        ttl: Some(grant.ttl),
-        delivery: grant.delivery,
-        deed: None,
-        reason: grant.reason.clone(),
-    };
+    let request = request_of(grant, Some(grant.ttl));
     let changed = rules.hash() != &*grant.decided_by.policy_hash;
     let asked = (!changed).then_some((grant.id, &hash));
     let permit = match decide_lifted(broker, &rules, record, &request, asked, now)? {

@@ -71,7 +71,7 @@ async fn give(
     let ask = Ask {
         scope,
         ttl: None,
-        delivery: Delivery::Direct,
+        delivery: Some(Delivery::Direct),
         reason: Words::new("token exchange"),
         request_id: None,
     };

@@ -17,12 +17,12 @@ use jeton_domain::{
 use jeton_policy::{
     PolicySet,
     author::{
-        ask::{Answer, Ask, AskError, ask},
+        ask::{Answer, Ask, AskError, Delivered, ask, by_delivery},
         survey::{self, Row},
     },
 };
 
-use super::{Broker, Caller, Refusal, lift::decide_lifted};
+use super::{Broker, Caller, Refusal, delivery::decide_one};
 use crate::store::SessionRecord;
 
 /// One question.
@@ -39,6 +39,8 @@ pub struct Asking {
     pub ttl: Option<Ttl>,
     /// Groups that approved it.
     pub approvals: BTreeSet<GroupName>,
+    /// Delivered where; `None` asks about each delivery that there is.
+    pub delivery: Option<Delivery>,
 }
 
 /// What many questions are about.
@@ -59,7 +61,8 @@ pub struct Survey {
     pub next: Option<u64>,
 }
 
-/// Answers one question, and names the policies.
+/// Answers one question for each delivery, the preferred one first, and names the policies. One answer without
+/// a delivery holds for all.
 ///
 /// # Errors
 /// When the caller may not ask it, or no session could.
@@ -67,7 +70,7 @@ pub async fn explain(
     broker: &Arc<Broker>,
     caller: &Arc<Caller>,
     asking: Asking,
-) -> Result<(String, Answer), Refusal> {
+) -> Result<(String, Vec<Delivered>), Refusal> {
     let own = whose(caller, asking.agent.as_ref())?;
     let foreign =
         asking.person.is_some() || !asking.delegators.is_empty() || !asking.approvals.is_empty();
@@ -76,9 +79,12 @@ pub async fn explain(
     }
     off(broker, caller, move |broker, caller| {
         let (rules, now) = (broker.policies.current(), broker.clock.now());
-        let answer = if own {
-            broker.source(&asking.scope.upstream)?;
-            decided(broker, &rules, caller.session()?, asking.scope, asking.ttl, now)?
+        let deliveries = broker.deliveries(&asking.scope.upstream, asking.delivery);
+        let answers = if own {
+            let (record, scope, ttl) = (caller.session()?, asking.scope, asking.ttl);
+            by_delivery(deliveries, |delivery| {
+                decided(broker, &rules, record, (scope.clone(), ttl, delivery), now)
+            })?
         } else {
             let asked = Ask {
                 agent: asking.agent.ok_or_else(no_agent)?,
@@ -90,9 +96,10 @@ pub async fn explain(
                 approvals: asking.approvals,
                 at: now,
             };
-            ask(&rules, &asked).map_err(unasked)?
+            by_delivery(deliveries, |delivery| ask(&rules, &Ask { delivery, ..asked.clone() }))
+                .map_err(unasked)?
         };
-        Ok((rules.hash().to_owned(), answer))
+        Ok((rules.hash().to_owned(), answers))
     })
     .await
 }
@@ -106,6 +113,7 @@ pub async fn survey(
     caller: &Arc<Caller>,
     about: About,
     person: Option<PrincipalId>,
+    delivery: Option<Delivery>,
     (from, size): (u64, u32),
 ) -> Result<Survey, Refusal> {
     let own = match &about {
@@ -123,19 +131,28 @@ pub async fn survey(
             About::Agent(_) if own => {
                 let record = caller.session()?;
                 let one = |scope: Scope| {
-                    let answer = decided(broker, &rules, record, scope.clone(), None, now)?;
-                    Ok(Row { agent: record.session.agent.to_string(), scope, answer })
+                    let deliveries = broker.deliveries(&scope.upstream, delivery);
+                    let answers = by_delivery(deliveries, |delivery| {
+                        decided(broker, &rules, record, (scope.clone(), None, delivery), now)
+                    })?;
+                    let agent = record.session.agent.to_string();
+                    Ok(Row { agent, scope, answers })
                 };
                 part(own_scopes(&rules, record), (from, size), one)?
             }
             About::Agent(agent) => {
                 let agent = agent.ok_or_else(no_agent)?;
-                let one = |scope: Scope| survey::one(&rules, &agent, person, scope, now);
+                let one = |scope: Scope| {
+                    let deliveries = broker.deliveries(&scope.upstream, delivery);
+                    survey::one(&rules, (&agent, person), scope, deliveries, now)
+                };
                 part(survey::scopes(&rules), (from, size), |scope| one(scope).map_err(unasked))?
             }
             About::Scope(scope) => {
+                let deliveries = broker.deliveries(&scope.upstream, delivery);
                 let one = |(pattern, example): (String, PrincipalId)| {
-                    let row = survey::one(&rules, &example, person, scope.clone(), now);
+                    let whom = (&example, person);
+                    let row = survey::one(&rules, whom, scope.clone(), deliveries, now);
                     row.map(|row| Row { agent: pattern, ..row }).map_err(unasked)
                 };
                 part(survey::examples(&rules).map(Ok), (from, size), one)?
@@ -168,19 +185,12 @@ fn decided(
     broker: &Broker,
     rules: &PolicySet,
     record: &SessionRecord,
-    scope: Scope,
-    ttl: Option<Ttl>,
+    (scope, ttl, delivery): (Scope, Option<Ttl>, Delivery),
     now: Timestamp,
 ) -> Result<Answer, Refusal> {
-    let request = GrantRequest {
-        scope,
-        ttl,
-        delivery: Delivery::Direct,
-        deed: None,
-        reason: Words::default(),
-    };
+    let request = GrantRequest { scope, ttl, delivery, deed: None, reason: Words::default() };
     // Why nothing comes of a permit: it is dropped here, and only the store makes anything of one.
-    let decision: Decision = decide_lifted(broker, rules, record, &request, None, now)?;
+    let decision: Decision = decide_one(broker, rules, record, &request, now)?;
     Ok(decision.into())
 }
 

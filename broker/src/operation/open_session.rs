@@ -192,6 +192,8 @@ fn decide(
             no(Layer::Policy, decided(ids), words.as_str())
         }
         Verdict::Nothing => no(Layer::Policy, decided(vec![]), "no policy allows it"),
+        // Never sent: a session is opened without any delivery.
+        Verdict::GatewayOnly(ids) => no(Layer::Policy, decided(ids), "no policy allows it"),
         Verdict::Error(ids) => no(Layer::Policy, decided(ids), "a policy could not be evaluated"),
     }
 }

@@ -86,7 +86,7 @@ async fn way(
                 let ask = Ask {
                     scope: scope.clone(),
                     ttl: None,
-                    delivery: Delivery::Gateway,
+                    delivery: Some(Delivery::Gateway),
                     reason: Words::new(why),
                     request_id: None,
                 };

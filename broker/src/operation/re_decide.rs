@@ -201,7 +201,7 @@ async fn look(
 }
 
 /// What is left of a time, in whole seconds.
-fn rest(until: Timestamp, now: Timestamp) -> Option<Ttl> {
+pub(super) fn rest(until: Timestamp, now: Timestamp) -> Option<Ttl> {
     let left = until.millis().saturating_sub(now.millis()).div_euclid(1000);
     u32::try_from(left).ok().and_then(Ttl::from_seconds)
 }

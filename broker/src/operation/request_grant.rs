@@ -17,7 +17,7 @@ use jeton_domain::{
     ttl::{Timestamp, Ttl},
 };
 
-use super::{Broker, Caller, Refusal, Source, budgets, lift::decide_lifted, seal::Place};
+use super::{Broker, Caller, Refusal, Source, budgets, delivery::decide_delivery, seal::Place};
 use crate::{
     signer::Confirmation,
     store::{
@@ -34,8 +34,8 @@ pub struct Ask {
     pub scope: Scope,
     /// How long; `None` asks for the longest that is allowed.
     pub ttl: Option<Ttl>,
-    /// Where the credential goes.
-    pub delivery: Delivery,
+    /// Where the credential goes; `None` leaves the choice to the broker.
+    pub delivery: Option<Delivery>,
     /// The agent's words.
     pub reason: Words,
     /// Key for a safe retry.
@@ -63,18 +63,18 @@ pub async fn request_grant(
     broker.halt.is_off()?;
     let source = broker.source(&ask.scope.upstream)?;
     let rules = broker.policies.current();
-    let request = GrantRequest {
+    let request = |delivery| GrantRequest {
         scope: ask.scope.clone(),
         ttl: ask.ttl,
-        delivery: ask.delivery,
+        delivery,
         deed: None,
         reason: ask.reason.clone(),
     };
     let now = broker.clock.now();
-    if let (Source::Kept(_), Delivery::Direct) = (source, ask.delivery) {
-        return deny(broker, record, &request, kept(broker, &ask.scope), now).await;
-    }
-    let decision = decide_lifted(broker, &rules, record, &request, None, now)?;
+    let deliveries = broker.deliveries(&ask.scope.upstream, ask.delivery);
+    let (request, decision) = decide_delivery(broker, &rules, record, deliveries, request, now)?;
+    // Why from here on: a retry of a request that left it open must not get what was decided for another.
+    let ask = Ask { delivery: Some(request.delivery), ..ask };
     broker.metrics.decided(&decision);
     match decision {
         Decision::Deny(denial) => deny(broker, record, &request, denial, now).await,
@@ -90,7 +90,9 @@ pub async fn request_grant(
             let named = named.filter_map(|group| rules.catalogue().reviewer_of(group));
             let reviewers = named.map(|(name, _)| name.clone()).collect();
             let state = GrantState::Pending { guards, until };
-            pend(broker, record, ask, Waiting { ttl, decided_by, state, reviewers }, now).await
+            let delivery = request.delivery;
+            let waiting = Waiting { delivery, ttl, decided_by, state, reviewers };
+            pend(broker, record, ask, waiting, now).await
         }
         Decision::Permit(permit) => {
             let granted = match source {
@@ -128,20 +130,6 @@ pub(super) async fn spent(
     deny(broker, record, request, denial, now).await
 }
 
-/// Why nobody gets a key that is kept.
-fn kept(broker: &Broker, scope: &Scope) -> Denial {
-    let reason = format!(
-        "`{}` is opened by a key that never leaves the broker; call it through the gateway, or ask for a grant for that (--for-gateway)",
-        scope.upstream
-    );
-    let decided_by = DecidedBy {
-        policies: vec![],
-        policy_hash: broker.policies.current().hash().into(),
-        approvals: vec![],
-    };
-    Denial { layer: Layer::Policy, reason, decided_by, requestable: vec![] }
-}
-
 /// Records a refusal and tells it.
 pub(super) async fn deny(
     broker: &Broker,
@@ -166,6 +154,7 @@ pub(super) async fn deny(
 }
 
 struct Waiting {
+    delivery: Delivery,
     ttl: Ttl,
     decided_by: DecidedBy,
     state: GrantState,
@@ -186,7 +175,7 @@ async fn pend(
         person: record.session.person.clone(),
         chain: record.session.chain.clone(),
         scope: ask.scope.clone(),
-        delivery: ask.delivery,
+        delivery: waiting.delivery,
         ttl: waiting.ttl,
         reason: ask.reason.clone(),
         request_id: ask.request_id.clone(),
@@ -385,7 +374,7 @@ fn may_repeat(state: &GrantState, now: Timestamp) -> Result<bool, Refusal> {
 /// One request id stands for one request.
 fn same_request(grant: &Grant, ask: &Ask) -> Result<(), Refusal> {
     let same_ttl = ask.ttl.is_none_or(|ttl| grant.ttl <= ttl);
-    if grant.scope == ask.scope && grant.delivery == ask.delivery && same_ttl {
+    if grant.scope == ask.scope && Some(grant.delivery) == ask.delivery && same_ttl {
         Ok(())
     } else {
         Err(Refusal::RequestIdReused)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jeton_client::{Ask, Client, GrantInfo, Granted, IssuedSecret, Scope};
+use jeton_client::{Ask, Client, Delivery, GrantInfo, Granted, IssuedSecret, Scope};
 
 use super::{
     failure::Failure,
@@ -25,19 +25,47 @@ pub fn scope(text: &str) -> Result<Scope, Failure> {
     Scope::parse(text).map_err(|error| Failure::Invalid(error.to_string()))
 }
 
-/// Asks for a grant that is usable at once.
+/// Requests a grant, and waits for people where they have to approve it first.
+///
+/// # Errors
+/// When it is refused, or waits for a person longer than `patience`.
+pub async fn granted(
+    client: &Client,
+    ask: Ask,
+    patience: Option<Duration>,
+) -> Result<Granted, Failure> {
+    let granted = client.request_grant(ask).await?;
+    match patience {
+        Some(patience) if granted.grant.state == "pending" => {
+            note(&Failure::Pending(Box::new(granted.grant.clone())).text());
+            Ok(client.await_grant(&granted.grant.id, patience).await?)
+        }
+        Some(_) | None => Ok(granted),
+    }
+}
+
+/// Requests a grant for this process itself, whose credential is usable at once. `instead` is the command that
+/// does the same through the gateway, for the denial of a direct delivery.
 ///
 /// # Errors
 /// When it is refused, waits for a person longer than `patience`, or comes with a credential that is not usable; that one is
 /// given back.
-pub async fn grant(client: &Client, ask: Ask, patience: Option<Duration>) -> Result<Held, Failure> {
-    let mut granted = client.request_grant(ask).await?;
-    if granted.secret.is_none()
-        && let Some(patience) = patience
-    {
-        note(&Failure::Pending(Box::new(granted.grant.clone())).text());
-        granted = client.await_grant(&granted.grant.id, patience).await?;
-    }
+pub async fn direct(
+    client: &Client,
+    ask: Ask,
+    patience: Option<Duration>,
+    instead: &str,
+) -> Result<Held, Failure> {
+    let ask = Ask { delivery: Some(Delivery::Direct), ..ask };
+    let granted = granted(client, ask, patience).await;
+    taken(client, granted.map_err(|failure| failure.through_gateway(instead))?).await
+}
+
+/// Takes the credential of a grant if it is usable, and gives the grant back if not.
+///
+/// # Errors
+/// When the grant waits for a person or has ended, or the credential is not usable.
+pub async fn taken(client: &Client, granted: Granted) -> Result<Held, Failure> {
     let held = held(granted)?;
     match usable(&held.issued) {
         Ok(_) => Ok(held),
@@ -46,25 +74,6 @@ pub async fn grant(client: &Client, ask: Ask, patience: Option<Duration>) -> Res
             Err(failure)
         }
     }
-}
-
-/// Asks for a grant that the gateway uses, and waits until it may.
-///
-/// # Errors
-/// When it is refused, or waits for a person longer than `patience`.
-pub async fn for_gateway(
-    client: &Client,
-    ask: Ask,
-    patience: Option<Duration>,
-) -> Result<GrantInfo, Failure> {
-    let mut grant = client.request_grant(ask).await?.grant;
-    if grant.state == "pending"
-        && let Some(patience) = patience
-    {
-        note(&Failure::Pending(Box::new(grant.clone())).text());
-        grant = client.await_grant(&grant.id, patience).await?.grant;
-    }
-    active(grant)
 }
 
 /// A grant that may be used now.

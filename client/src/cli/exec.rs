@@ -12,7 +12,7 @@ use clap::Args;
 use jeton_client::{Ask, Client, ENVIRONMENT};
 use tokio::process::Command;
 
-use super::{Global, ask, ask::Held, failure::Failure, secret_file::SecretFile, span};
+use super::{Global, ask, ask::Held, failure::Failure, secret_file::SecretFile, shell, span};
 
 /// A command to run.
 #[derive(Args)]
@@ -73,7 +73,10 @@ pub async fn run(global: &Global, exec: Exec) -> Result<u8, Failure> {
         client = global.connect() => client?,
         signal = signals.next() => return Ok(signal.exit_code()),
     };
-    let mut asking = Box::pin(ask::grant(&client, asked, exec.wait));
+    let words = exec.command.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>();
+    let words = shell::join(words.iter().map(AsRef::as_ref));
+    let instead = format!("jeton proxy -- {words}");
+    let mut asking = Box::pin(ask::direct(&client, asked, exec.wait, &instead));
     let held = tokio::select! {
         held = &mut asking => held?,
         signal = signals.next() => {

@@ -1,6 +1,7 @@
 //! Why a command did not do what it was asked, as people and as programs read it.
 
 use jeton_client::{Error, ErrorKind, GrantInfo, log::LogError};
+use jeton_domain::decision::Layer;
 use serde_json::{Value, json};
 
 use super::{
@@ -13,6 +14,8 @@ use super::{
 pub enum Failure {
     /// The library's error: mostly the broker's words.
     Told(Error),
+    /// Direct delivery is denied; the command does the same through the gateway.
+    GatewayOnly(Error, String),
     /// The request is wrong, found before the broker was asked.
     Invalid(String),
     /// A program or a file that was named is not there.
@@ -52,11 +55,22 @@ impl Failure {
         Self::Told(Error::config(words))
     }
 
+    /// Names the command that does the same through the gateway, if direct delivery is what was denied.
+    #[must_use]
+    pub fn through_gateway(self, command: &str) -> Self {
+        match self {
+            Self::Told(error) if error.layer() == Some(Layer::Delivery.word()) => {
+                Self::GatewayOnly(error, command.to_owned())
+            }
+            other => other,
+        }
+    }
+
     /// How the process ends.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Told(error) => exit::of(error.kind()),
+            Self::Told(error) | Self::GatewayOnly(error, _) => exit::of(error.kind()),
             Self::Invalid(_) => exit::INVALID,
             Self::Missing(_) => exit::NOT_FOUND,
             Self::Broken(_) => exit::INTERNAL,
@@ -76,7 +90,8 @@ impl Failure {
     #[must_use]
     pub fn text_by(&self, by: By) -> String {
         match self {
-            Self::Told(error) => told(error, by),
+            Self::Told(error) => told(error, by, None),
+            Self::GatewayOnly(error, command) => told(error, by, Some(command.as_str())),
             Self::Tampered(words) => format!(
                 "jeton: the log is NOT what was signed\n  found:        {}\n  what to do:   keep this copy as it is, and tell whoever answers for the broker\n",
                 clean(words)
@@ -93,15 +108,8 @@ impl Failure {
     #[must_use]
     pub fn json(&self) -> Value {
         match self {
-            Self::Told(error) => json!({ "error": {
-                "kind": kind(error.kind()),
-                "reason": error.reason(),
-                "message": error.to_string(),
-                "layer": error.layer(),
-                "policy_ids": error.policy_ids(),
-                "requestable": error.requestable(),
-                "advice": error.advice(),
-            }}),
+            Self::Told(error) => broker_error(error, error.advice()),
+            Self::GatewayOnly(error, command) => broker_error(error, instead(command)),
             Self::Invalid(words) => local("invalid", words),
             Self::Missing(words) => local("not_found", words),
             Self::Broken(words) => local("internal", words),
@@ -113,6 +121,22 @@ impl Failure {
     }
 }
 
+fn broker_error(error: &Error, advice: String) -> Value {
+    json!({ "error": {
+        "kind": kind(error.kind()),
+        "reason": error.reason(),
+        "message": error.to_string(),
+        "layer": error.layer(),
+        "policy_ids": error.policy_ids(),
+        "requestable": error.requestable(),
+        "advice": advice,
+    }})
+}
+
+fn instead(command: &str) -> String {
+    format!("use the gateway: {command}")
+}
+
 fn local(kind: &str, words: &str) -> Value {
     json!({ "error": {
         "kind": kind, "reason": "", "message": words, "layer": null,
@@ -120,7 +144,7 @@ fn local(kind: &str, words: &str) -> Value {
     }})
 }
 
-fn told(error: &Error, by: By) -> String {
+fn told(error: &Error, by: By, gateway: Option<&str>) -> String {
     let words = clean(&error.to_string());
     let refused = if error.kind() == ErrorKind::Denied { "refused: " } else { "" };
     let mut text = format!("jeton: {refused}{words}\n");
@@ -133,13 +157,15 @@ fn told(error: &Error, by: By) -> String {
     if !error.policy_ids().is_empty() {
         line("policies", &error.policy_ids().join(", "));
     }
-    let instead = error.requestable();
-    for scope in &instead {
+    let requestable = error.requestable();
+    for scope in &requestable {
         let (name, what) = by.instead(scope);
         line(name, &what);
     }
-    if instead.is_empty() {
-        line("what to do", &error.advice());
+    match gateway {
+        Some(command) => line("what to do", &instead(command)),
+        None if requestable.is_empty() => line("what to do", &error.advice()),
+        None => {}
     }
     text
 }

@@ -18,7 +18,7 @@ use super::{
     failure::Failure,
     git_protocol::{Aim, Answer, BYTES, Question, Site},
     output::{note, raw},
-    span,
+    shell, span,
 };
 
 /// What the helper answers for.
@@ -56,6 +56,14 @@ impl Repositories {
         let only =
             self.git_ref.as_ref().map(|pattern| format!(" ref={pattern}")).unwrap_or_default();
         format!("{}:{repository} {}{only}", self.upstream, self.actions)
+    }
+
+    /// The command that sends git's calls for them through the gateway instead.
+    fn set_up_through(&self, gateway: Option<&str>) -> String {
+        let url = self.url.to_string();
+        let words = ["jeton", "git", "setup", "--url", &url, "--upstream", &self.upstream];
+        let gateway = gateway.map_or_else(|| "GATEWAY".to_owned(), shell::quote);
+        format!("{} --through-gateway {gateway}", shell::join(words))
     }
 }
 
@@ -110,7 +118,9 @@ async fn answer(
     asked.ttl = Some(repositories.ttl);
     "git".clone_into(&mut asked.reason);
     let client = global.connect().await?;
-    let held = ask::grant(&client, asked, None).await?;
+    let gateway = global.settings().gateway;
+    let instead = repositories.set_up_through(gateway.as_deref());
+    let held = ask::direct(&client, asked, None, &instead).await?;
     let end = held.issued.expires_at.or(held.grant.expires_at);
     match words(&held.issued, end).text(authtype) {
         Some(text) => Ok(Zeroizing::new(text)),

@@ -9,6 +9,7 @@ use serde_json::json;
 use super::{
     Global, ask,
     ask::Held,
+    by::By,
     exit::{self, Exit},
     failure::Failure,
     output::{Output, clean},
@@ -33,7 +34,8 @@ pub enum Command {
         /// Where a person has to approve it first, wait so long.
         #[arg(long, value_parser = span::parse, value_name = "SPAN")]
         wait: Option<Duration>,
-        /// For use through the gateway: you get no credential, the gateway adds it to your calls.
+        /// For use through the gateway: you get no credential, the gateway adds it to your calls. Without this
+        /// and without a place for the secret, the broker chooses, and prefers the gateway.
         #[arg(long = "for-gateway", conflicts_with_all = ["show_secret", "secret_file"])]
         for_gateway: bool,
         #[command(flatten)]
@@ -132,12 +134,20 @@ pub struct Upstream {
 #[derive(Args)]
 #[group(multiple = false)]
 pub struct To {
-    /// Write the secret to standard output, and all else to standard error.
+    /// Write the secret to standard output, and all else to standard error. Requests direct delivery.
     #[arg(long)]
     show_secret: bool,
-    /// Write the secret to a file with mode 0600. A request takes no file that is there already.
+    /// Write the secret to a file with mode 0600. A request takes no file that is there already. Requests
+    /// direct delivery.
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
+}
+
+impl To {
+    /// Whether this process needs the secret itself.
+    fn takes_secret(&self) -> bool {
+        self.show_secret || self.secret_file.is_some()
+    }
 }
 
 /// Which grants to list.
@@ -219,13 +229,13 @@ pub async fn run(global: &Global, command: Command) -> Result<Exit, Failure> {
             let mut asked = Ask::new(ask::scope(&scope)?);
             asked.ttl = ttl;
             asked.reason = reason;
-            if for_gateway {
-                asked.delivery = Delivery::Gateway;
-                let grant = ask::for_gateway(&global.connect().await?, asked, wait).await?;
-                output.result(&grant, || show::grant(&grant))?;
-            } else {
-                request(global, asked, wait, to).await?;
-            }
+            // Why not direct without a place for the secret: the broker prefers the gateway, and may.
+            asked.delivery = match (for_gateway, to.takes_secret()) {
+                (true, _) => Some(Delivery::Gateway),
+                (false, true) => Some(Delivery::Direct),
+                (false, false) => None,
+            };
+            request(global, asked, wait, to).await?;
         }
         Command::Claim { id, wait, to } => claim(global, &id, wait, to).await?,
         Command::Renew { id, ttl, to } => {
@@ -312,7 +322,14 @@ async fn request(
     // Why first: a path that can't be written fails before anything is granted.
     let file = to.secret_file.as_deref().map(SecretFile::reserve).transpose()?;
     let client = global.connect().await?;
-    let held = ask::grant(&client, asked, wait).await?;
+    let instead = format!("{} --for-gateway", By::Commands.request(&asked.scope.to_string()));
+    let granted = ask::granted(&client, asked, wait).await;
+    let granted = granted.map_err(|failure| failure.through_gateway(&instead))?;
+    if granted.grant.gateway {
+        let grant = ask::active(granted.grant)?;
+        return global.output().result(&grant, || show::grant(&grant));
+    }
+    let held = ask::taken(&client, granted).await?;
     if let Some(file) = file {
         if let Err(failure) = ask::usable(&held.issued).and_then(|secret| file.write(secret)) {
             return given_back(&client, &held, failure).await;

@@ -42,13 +42,15 @@ pub struct Dice {
     state: u64,
     /// Whether policies speak about the time. Why few sets: none of their answers is remembered.
     timed: bool,
+    /// Whether policies speak about pushes and calls. Why few sets: most of their direct answers are no.
+    deeds: bool,
 }
 
 impl Dice {
     /// Starts at a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        Self { state: seed, timed: false }
+        Self { state: seed, timed: false, deeds: false }
     }
 
     /// A number below `sides`.
@@ -78,6 +80,7 @@ impl Dice {
     pub fn book(&mut self) -> Book {
         let facts = self.facts();
         self.timed = self.once_in(4);
+        self.deeds = self.once_in(6);
         let mut rules: Vec<_> = (0..3 + self.roll(9))
             .map(|n| {
                 let forbids = self.once_in(3);
@@ -89,7 +92,8 @@ impl Dice {
             let permit = self.rule("broad".into(), false);
             let (what, when) = (What::Group("grant"), permit.when.into_iter().take(1).collect());
             let (who, place) = (Who::Anybody, Place::Anywhere);
-            rules.push(Rule { who, what, place, when, unless: vec![], ..permit });
+            let opts_out = false;
+            rules.push(Rule { who, what, place, when, unless: vec![], opts_out, ..permit });
         }
         Book { facts, rules }
     }
@@ -147,7 +151,9 @@ impl Dice {
             3 => Place::Org(upstream, self.pick(&["acme", "acme", "other"])),
             _ => Place::Resource(upstream, self.pick(&RESOURCES)),
         };
-        let mut rule = Rule { id, forbids, who, what, place, when: vec![], unless: vec![] };
+        let opts_out = self.deeds && self.once_in(3);
+        let (when, unless) = (vec![], vec![]);
+        let mut rule = Rule { id, forbids, who, what, place, when, unless, opts_out };
         if matches!(rule.what, What::Anything) {
             // Such a policy is also about opening sessions, and those have a life and a depth only.
             rule.when.extend(self.once_in(3).then(|| self.everywhere()));
@@ -212,6 +218,8 @@ impl Dice {
             13 => Test::AgentIn(self.pick(&TEAMS)),
             14 => Test::ByGateway,
             15 if self.timed => Test::Since(TIMES[1]),
+            16 if self.deeds => Test::BringsFile(self.pick(&["src", ".github"])),
+            17 if self.deeds => Test::Calls(self.pick(&["GET", "DELETE"])),
             _ => self.everywhere(),
         }
     }

@@ -52,6 +52,8 @@ pub struct Rule {
     pub when: Vec<Test>,
     /// None may hold.
     pub unless: Vec<Test>,
+    /// Whether it leaves direct delivery alone, whatever it reads.
+    pub opts_out: bool,
 }
 
 /// Whom a policy is about.
@@ -98,6 +100,10 @@ pub enum Test {
     TrustAtLeast(u32),
     AgentIn(&'static str),
     ByGateway,
+    /// A push brings a file in this folder. Nothing is pushed when a grant is asked for.
+    BringsFile(&'static str),
+    /// A call has this method.
+    Calls(&'static str),
     /// Seconds since 1970.
     Since(i64),
     ApprovedBy(&'static str),
@@ -132,6 +138,8 @@ pub enum Answer<'b> {
     Broken(Vec<&'b Rule>),
     Nothing,
     Forbid(Vec<&'b Rule>),
+    /// No forbid that nobody lifts, and these read what nobody sees of a direct credential.
+    GatewayOnly(Vec<&'b Rule>),
     Allow(Vec<&'b Rule>),
 }
 
@@ -155,6 +163,27 @@ impl Book {
                 Ok(false) => {}
             }
         }
+        let blind = self.rules.iter().filter(|rule| {
+            // What is held to do one thing does what is below it as well.
+            let about = |action: &str| rule.is_about(&self.facts, &Ask { action, ..*ask });
+            let (permission, level) = ask.action.split_once(':').unwrap_or_default();
+            let below: &[&str] = match level {
+                "admin" => &["write", "read"],
+                "write" => &["read"],
+                _ => &[],
+            };
+            let below = below.iter().map(|level| format!("{permission}:{level}"));
+            let named = about(ask.action) || below.into_iter().any(|action| about(&action));
+            !ask.gateway && rule.is_gateway_only() && named
+        });
+        let blind: Vec<_> = blind.collect();
+        let denied_anyway = match (forbids.is_empty(), permits.is_empty()) {
+            (true, nothing) => nothing,
+            (false, _) => forbids.iter().any(|rule: &&Rule| rule.groups().is_empty()),
+        };
+        if broken.is_empty() && !denied_anyway && !blind.is_empty() {
+            return Answer::GatewayOnly(blind);
+        }
         match (broken.is_empty(), forbids.is_empty(), permits.is_empty()) {
             (false, _, _) => Answer::Broken(broken),
             (true, false, _) => Answer::Forbid(forbids),
@@ -173,6 +202,11 @@ impl Rule {
             self.unless.iter().for_each(|test| test.groups(&mut groups));
         }
         groups
+    }
+
+    /// Whether it reads what only the gateway sees, and means it.
+    fn is_gateway_only(&self) -> bool {
+        !self.opts_out && self.when.iter().chain(&self.unless).any(Test::reads_deed)
     }
 
     /// Tells whether it speaks: a permit for it, a forbid against it.
@@ -239,6 +273,7 @@ impl Test {
             Self::TrustAtLeast(least) => facts.trust(ask.agent) >= *least,
             Self::AgentIn(team) => facts.agent_in(ask.agent, team),
             Self::ByGateway => ask.gateway,
+            Self::BringsFile(_) | Self::Calls(_) => false,
             Self::Since(time) => ask.now >= *time,
             Self::ApprovedBy(group) => ask.approvals.contains(group),
             Self::Overflows => return Err(Broken),
@@ -260,6 +295,15 @@ impl Test {
                 false
             }
         })
+    }
+
+    fn reads_deed(&self) -> bool {
+        match self {
+            Self::BringsFile(_) | Self::Calls(_) => true,
+            Self::Not(test) => test.reads_deed(),
+            Self::All(tests) | Self::Any(tests) => tests.iter().any(Self::reads_deed),
+            _ => false,
+        }
     }
 
     fn groups(&self, found: &mut BTreeSet<&'static str>) {

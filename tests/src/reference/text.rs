@@ -90,7 +90,8 @@ impl Rule {
             }
         };
         let effect = if self.forbids { "forbid" } else { "permit" };
-        let mut text = format!("@id(\"{}\") {effect} ({who}, {what}, {place})", self.id);
+        let opt_out = if self.opts_out { " @allow_direct(\"why\")" } else { "" };
+        let mut text = format!("@id(\"{}\"){opt_out} {effect} ({who}, {what}, {place})", self.id);
         let when = self.when.iter().map(|test| ("when", test));
         for (word, test) in when.chain(self.unless.iter().map(|test| ("unless", test))) {
             let _ = write!(text, " {word} {{ {} }}", test.cedar());
@@ -127,6 +128,12 @@ impl Test {
             Self::TrustAtLeast(least) => format!("principal.trust >= {least}"),
             Self::AgentIn(team) => format!("principal in {}", entity("Team", team)),
             Self::ByGateway => "context.delivery == \"gateway\"".to_owned(),
+            Self::BringsFile(folder) => {
+                format!("(context has file && context.file like \"{folder}/*\")")
+            }
+            Self::Calls(method) => {
+                format!("(context has method && context.method == \"{method}\")")
+            }
             Self::Since(time) => {
                 let time = jiff::Timestamp::from_second(*time).unwrap();
                 format!("context.now >= datetime(\"{time}\")")

@@ -103,6 +103,36 @@ impl Answer {
     }
 }
 
+/// An answer, and the delivery that it is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// The delivery; `None` if it makes no difference.
+    pub delivery: Option<Delivery>,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// Every delivery, the preferred one first.
+pub const DELIVERIES: &[Delivery] = &[Delivery::Gateway, Delivery::Direct];
+
+/// Asks about several deliveries. Answers that are the same become one.
+///
+/// # Errors
+/// When one of them can't be asked.
+pub fn by_delivery<E>(
+    deliveries: &[Delivery],
+    mut ask: impl FnMut(Delivery) -> Result<Answer, E>,
+) -> Result<Vec<Delivered>, E> {
+    let one =
+        |delivery: &Delivery| Ok(Delivered { delivery: Some(*delivery), answer: ask(*delivery)? });
+    let mut answers = deliveries.iter().map(one).collect::<Result<Vec<_>, _>>()?;
+    if answers.iter().zip(answers.iter().skip(1)).all(|(a, b)| a.answer == b.answer) {
+        answers.truncate(1);
+        answers.iter_mut().for_each(|one| one.delivery = None);
+    }
+    Ok(answers)
+}
+
 /// Why a question can't be asked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {

@@ -2,11 +2,13 @@
 
 mod facts;
 
+use std::collections::BTreeSet;
+
 use cedar_policy::{ActionConstraint, Effect, Policy, PrincipalConstraint, ResourceConstraint};
 use jeton_domain::{decision::PolicyId, route::Route};
 use serde_json::Value;
 
-use crate::PolicySet;
+use crate::{PolicySet, guard, policy_file::ALLOW_DIRECT};
 
 /// Something to look at twice.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +46,45 @@ pub fn routes(set: &PolicySet) -> Vec<RouteFinding> {
         RouteFinding { route: format!("{} {}", route.upstream, route.title()), kind, words }
     };
     odd.map(finding).collect()
+}
+
+/// What the set means for direct delivery: which policies deny it, and which opt out of that. No faults.
+#[must_use]
+pub fn deliveries(set: &PolicySet) -> Vec<Finding> {
+    let note = |(id, policy): (PolicyId, &Policy)| {
+        let reads = gateway_only(policy);
+        if reads.is_empty() {
+            return None;
+        }
+        let (kind, words) = match policy.annotation(ALLOW_DIRECT) {
+            Some(reason) => (
+                "direct delivery allowed",
+                format!(
+                    "it reads {}, and binds nobody who holds a credential: {reason}",
+                    shown(&reads)
+                ),
+            ),
+            None => (
+                "gateway only",
+                format!(
+                    "it reads {}, and denies direct delivery of what it is about",
+                    shown(&reads)
+                ),
+            ),
+        };
+        Some(Finding { policy: id, kind, words })
+    };
+    set.policies().filter_map(note).collect()
+}
+
+/// What a policy reads that exists only for a push or a call.
+fn gateway_only(policy: &Policy) -> BTreeSet<String> {
+    let reads = policy.to_json().ok().and_then(|json| guard::read(&json).ok());
+    reads.map(|reads| reads.gateway_only).unwrap_or_default()
+}
+
+fn shown(attributes: &BTreeSet<String>) -> String {
+    attributes.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// A policy as the lints look at it.
@@ -119,6 +160,12 @@ fn one(seen: &Seen<'_>) -> Vec<Finding> {
     let forbids_for_ever = !seen.permits() && is_for_all(seen.policy);
     if forbids_for_ever && seen.conditions().is_empty() {
         found.push(finding("matches everything", "nothing is ever granted to anybody"));
+    }
+    if seen.policy.annotation(ALLOW_DIRECT).is_some() && gateway_only(seen.policy).is_empty() {
+        found.push(finding(
+            "no effect",
+            "it reads nothing of a push or a call, so it never denies direct delivery; remove `@allow_direct`",
+        ));
     }
     if !seen.permits()
         && seen.policy.annotation("reason").is_none_or(|words| words.trim().is_empty())
@@ -237,6 +284,34 @@ mod tests {
         ];
         let wanted: Vec<_> = wanted.iter().map(|(id, kind)| ((*id).to_owned(), *kind)).collect();
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn what_denies_direct_delivery_and_what_opts_out_is_listed() {
+        let catalogue = "[[upstream]]\nname = \"git\"\nactions = [\"contents:read\"]\n";
+        let policies = r#"
+@id("calls") @reason("r") forbid (principal, action in Jeton::Action::"grant", resource) when { context has method && context.method == "PUT" };
+@id("files") @reason("r") @allow_direct("the host protects them") forbid (principal, action in Jeton::Action::"grant", resource)
+when { context has file && context has bytes && context.bytes > 9 };
+@id("idle") @reason("r") @allow_direct("x") forbid (principal, action in Jeton::Action::"grant", resource) when { context.ttl > 9 };
+"#;
+        let texts = [("catalogue.toml", catalogue), ("p.cedar", policies)];
+        let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+        let set = set.unwrap_or_else(|problems| panic!("{problems:?}"));
+        let told = |found: Vec<Finding>| {
+            let told = |one: Finding| format!("{}: {}: {}", one.policy, one.kind, one.words);
+            found.into_iter().map(told).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(deliveries(&set)),
+            [
+                "calls: gateway only: it reads `method`, and denies direct delivery of what it is about",
+                "files: direct delivery allowed: it reads `bytes`, `file`, and binds nobody who holds a credential: the host protects them",
+            ]
+        );
+        let found = told(lint(&set));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].starts_with("idle: no effect: "), "{found:?}");
     }
 
     #[test]

@@ -66,19 +66,20 @@ impl Requests {
             let seconds = u32::try_from(millis.div_euclid(1000)).unwrap_or(u32::MAX).max(1);
             return self.about(about, Ttl::from_seconds(seconds), (granted(about), true), at);
         }
-        let Event::Denied {
-            agent,
-            person,
-            chain,
-            scope,
-            delivery,
-            layer: Layer::Policy,
-            decided_by,
-            ..
-        } = &entry.event
+        let Event::Denied { agent, person, chain, scope, delivery, layer, decided_by, .. } =
+            &entry.event
         else {
             return None;
         };
+        // Why by the policies: a key that never leaves the broker is denied by none of them.
+        let by_policies = match layer {
+            Layer::Policy => true,
+            Layer::Delivery => !decided_by.policies.is_empty(),
+            Layer::Session | Layer::Stop | Layer::Envelope | Layer::Budget => false,
+        };
+        if !by_policies {
+            return None;
+        }
         let ask =
             Ask { delivery: *delivery, ..asked(agent, person.as_ref(), chain, scope, None, at) };
         let policies = decided_by.policies.clone();

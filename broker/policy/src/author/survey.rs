@@ -10,17 +10,17 @@ use jeton_domain::{
     ttl::Timestamp,
 };
 
-use super::ask::{Answer, Ask, AskError, ask};
+use super::ask::{Ask, AskError, DELIVERIES, Delivered, ask, by_delivery};
 use crate::PolicySet;
 
-/// An answer to one of the questions.
+/// The answers to one of the questions.
 pub struct Row {
     /// Who.
     pub agent: String,
     /// What.
     pub scope: Scope,
-    /// The answer.
-    pub answer: Answer,
+    /// The answers, one for each delivery if they differ.
+    pub answers: Vec<Delivered>,
 }
 
 /// What one agent may do with the listed resources, and with one that is not listed of each
@@ -34,7 +34,7 @@ pub fn can(
     person: Option<&PrincipalId>,
     now: Timestamp,
 ) -> Result<Vec<Row>, AskError> {
-    scopes(set).map(|scope| one(set, agent, person, scope?, now)).collect()
+    scopes(set).map(|scope| one(set, (agent, person), scope?, DELIVERIES, now)).collect()
 }
 
 /// What [`can`] asks for.
@@ -54,19 +54,20 @@ pub fn scopes(set: &PolicySet) -> impl Iterator<Item = Result<Scope, AskError>> 
     })
 }
 
-/// Asks one of the questions.
+/// Asks one of the questions, about each of these deliveries.
 ///
 /// # Errors
 /// When no session could ask it.
 pub fn one(
     set: &PolicySet,
-    agent: &PrincipalId,
-    person: Option<&PrincipalId>,
+    (agent, person): (&PrincipalId, Option<&PrincipalId>),
     scope: Scope,
+    deliveries: &[Delivery],
     now: Timestamp,
 ) -> Result<Row, AskError> {
-    let answer = ask(set, &asking(agent, person, &scope, now))?;
-    Ok(Row { agent: agent.to_string(), scope, answer })
+    let asked = asking(agent, person, &scope, now);
+    let answers = by_delivery(deliveries, |delivery| ask(set, &Ask { delivery, ..asked.clone() }))?;
+    Ok(Row { agent: agent.to_string(), scope, answers })
 }
 
 /// Who of the listed agents may do this: each entry of the catalogue, by a name that it matches.
@@ -80,7 +81,7 @@ pub fn who(
     now: Timestamp,
 ) -> Result<Vec<Row>, AskError> {
     let named = |(pattern, example): (String, PrincipalId)| {
-        let row = one(set, &example, person, scope.clone(), now)?;
+        let row = one(set, (&example, person), scope.clone(), DELIVERIES, now)?;
         Ok(Row { agent: pattern, ..row })
     };
     examples(set).map(named).collect()

@@ -14,6 +14,7 @@ use crate::{PolicySet, Vocabulary};
 use super::{
     CounterExample, Verdict,
     case::{Answer, Case},
+    delivery::{Delivered, policy_of},
     engine::{Engine, Stop, Whole},
     plain, words, world,
 };
@@ -21,7 +22,9 @@ use super::{
 /// What claims are about, taken apart once.
 pub(super) struct Parts {
     pub schema: Schema,
-    /// The policies of the set.
+    /// The policies of the set, one by one.
+    pub delivered: Delivered,
+    /// The same, together.
     set: Whole,
     /// Those that it is compared with.
     other: Option<Whole>,
@@ -91,14 +94,15 @@ impl Parts {
         let world = world::of(set, all())?;
         let any = Policy::parse(Some(CedarId::new("any")), world::ANY);
         let any = any.map_err(|error| error.to_string())?;
-        let whole = |set: &PolicySet| {
-            let policies = set.policies().map(|(_, policy)| policy.clone());
-            world::joined(policies, &[]).map(Whole::new)
-        };
+        let whole =
+            |delivered: &Delivered| world::joined(delivered.all().cloned(), &[]).map(Whole::new);
+        let delivered = Delivered::of(set, vocabulary)?;
+        let other = other.map(|other| Delivered::of(other, vocabulary)).transpose()?;
         Ok(Self {
             schema: vocabulary.schema()?,
-            set: whole(set)?,
-            other: other.map(whole).transpose()?,
+            set: whole(&delivered)?,
+            other: other.as_ref().map(whole).transpose()?,
+            delivered,
             within: world::joined([any], &world)?,
             beyond: beyond.map(|policy| PolicyId::new(policy.id().as_ref())),
             world,
@@ -225,7 +229,7 @@ impl<'p> Claim<'p> {
         }
         for policy in may_fail.into_iter().flat_map(|whole| whole.policies.policies()) {
             if engine.may_fail(policy, within, kind)? {
-                seen.may_fail.insert(PolicyId::new(policy.id().as_ref()));
+                seen.may_fail.insert(policy_of(policy.id().as_ref()));
             }
         }
         Ok(None)
@@ -305,7 +309,9 @@ fn looks_inside(policy: &Policy) -> bool {
 }
 
 fn named(ids: Vec<String>) -> Vec<PolicyId> {
-    ids.iter().map(|id| PolicyId::new(id)).collect()
+    let mut named: Vec<_> = ids.iter().map(|id| policy_of(id)).collect();
+    named.dedup();
+    named
 }
 
 /// The same policy, as a permit.

@@ -34,7 +34,8 @@ pub fn lint(set: &PolicySet, solver: &Solver) -> Result<Found, String> {
         let mut engine = Engine::new(solver, &parts.schema);
         let mut seen = Vec::new();
         let mut found = Found::default();
-        for (id, policy) in set.policies() {
+        for policy in &parts.delivered.policies {
+            let id = PolicyId::new(policy.id().as_ref());
             engine.begin();
             let one = Seen::of(id.clone(), policy, &parts)?;
             match one.example(&mut engine) {
@@ -136,6 +137,7 @@ fn idle<'s, 'p: 's>(
     }
     let forbids: Vec<_> = others.filter(|one| one.policy.effect() == Effect::Forbid).collect();
     let policies = forbids.iter().map(|forbid| forbid.policy.clone()).chain([one.policy.clone()]);
+    let policies = policies.chain(parts.delivered.denials.iter().cloned());
     let left = world::joined(policies, parts.world()).map_err(Stop::Failed)?;
     for kind in &one.kinds {
         if engine.allowed(&left, kind)?.is_some() {

@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use super::case::{Case, id, kind};
+use crate::context::{ExistsFor, exists_for};
 
 /// A life that nobody wonders about, in seconds.
 const TTL: u32 = 60;
@@ -62,13 +63,18 @@ impl<H: Fn(&Case) -> bool> Plain<H> {
                 *old = value;
             }
         };
-        for name in ["ref", "person"] {
-            self.change(|case| {
-                if let Some(fields) = case.request.get_mut("context").and_then(Value::as_object_mut)
-                {
-                    fields.remove(name);
-                }
-            });
+        // First without any push or call, then without a part of one.
+        for without in [
+            &[ExistsFor::Push, ExistsFor::PushContent, ExistsFor::Call][..],
+            &[ExistsFor::Push, ExistsFor::PushContent],
+            &[ExistsFor::PushContent],
+            &[ExistsFor::Call],
+        ] {
+            self.change(|case| keep(case, |name| !without.contains(&exists_for(name))));
+        }
+        self.change(|case| keep(case, |name| !["operation", "fields"].contains(&name)));
+        for one in ["ref", "person", "bytes"] {
+            self.change(|case| keep(case, |name| name != one));
         }
         self.change(|case| {
             set(case, "depth", json!(0));
@@ -126,6 +132,13 @@ impl<H: Fn(&Case) -> bool> Plain<H> {
                 }
             }
         }
+    }
+}
+
+/// Leaves attributes of the context out.
+fn keep(case: &mut Case, kept: impl Fn(&str) -> bool) {
+    if let Some(fields) = case.request.get_mut("context").and_then(Value::as_object_mut) {
+        fields.retain(|name, _| kept(name));
     }
 }
 

@@ -123,6 +123,57 @@ fn what_always_has_to_be_allowed_is_proved_or_told_by_what_it_is_refused() {
 }
 
 #[test]
+fn a_direct_credential_may_push_and_call_anything_unless_a_rule_denies_it() {
+    let workflow = "context has file && context.file like \".github/workflows/*\"";
+    let write = "(principal, action == Jeton::Action::\"contents:write\", resource)";
+    let property = format!("forbid {write} when {{ {workflow} }}");
+    // Without any rule, and with one that leaves direct delivery out.
+    let ignored = format!("@id(\"rule\") @allow_direct(\"why\") {property};");
+    for rule in ["", &ignored] {
+        let example = refuted(judged(&small(&[READ, WRITE, rule].concat()), &property));
+        assert_eq!(ids(&example.allowed_by), ["write"], "{example:#?}");
+        let context = &example.request["context"];
+        assert_eq!(context["delivery"], "direct", "{context}");
+        assert!(context["file"].as_str().unwrap().starts_with(".github/workflows/"), "{context}");
+        assert!(context.get("author").is_none() && context.get("method").is_none(), "{context}");
+    }
+    let rule = format!("@id(\"rule\") {property};");
+    let set = small(&[READ, WRITE, &rule].concat());
+    assert!(matches!(judged(&set, &property), Verdict::Proved { .. }));
+    // What it costs: direct delivery of whatever the scope of the rule matches, and of nothing else.
+    let allowed = "permit (principal in Jeton::Team::\"builders\", action == Jeton::Action::\"contents:write\", resource in Jeton::Org::\"git:acme\")";
+    let example = refuted(judged(&set, &format!("{allowed} unless {{ context has file }}")));
+    assert_eq!(ids(&example.refused_by), ["rule"], "{example:#?}");
+    let gateway = "when { context.delivery == \"gateway\" && !(context has file) }";
+    assert!(matches!(judged(&set, &format!("{allowed} {gateway}")), Verdict::Proved { .. }));
+    let read = "permit (principal in Jeton::Team::\"builders\", action in Jeton::Action::\"read\", resource)";
+    assert!(matches!(judged(&set, read), Verdict::Proved { .. }));
+    let calls = "forbid (principal, action, resource) when { context has method && context.method == \"DELETE\" }";
+    let example = refuted(judged(&set, calls));
+    assert_eq!(example.request["context"]["delivery"], "direct");
+    // A set that leaves direct delivery out is wider than one that does not.
+    let wider = small(&[READ, WRITE, &ignored].concat());
+    assert!(matches!(no_wider(&set, &wider, &solver()), Verdict::Proved { .. }));
+    assert_eq!(ids(&refuted(no_wider(&wider, &set, &solver())).refused_by), ["rule"]);
+}
+
+#[test]
+fn a_rule_about_files_of_a_direct_credential_never_matches() {
+    let idle = "@id(\"idle\") @allow_direct(\"r\") forbid (principal, action in Jeton::Action::\"write\", resource) when { context.delivery == \"direct\" && context has file };";
+    let denied = "@id(\"denied\") permit (principal in Jeton::Team::\"builders\", action in Jeton::Action::\"write\", resource) when { context.delivery == \"direct\" && context.ttl < 9 };";
+    let rule = "@id(\"rule\") forbid (principal, action in Jeton::Action::\"write\", resource) when { context has file };";
+    let found = |policies: &[&str]| {
+        let found = lint::lint(&small(&policies.concat()), &solver()).unwrap();
+        assert!(found.undecided.is_empty(), "{found:?}");
+        let told = |one: &crate::author::lint::Finding| format!("{} {}", one.policy, one.kind);
+        found.findings.iter().map(told).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&[READ, WRITE, idle]), ["idle never matches"]);
+    assert_eq!(found(&[READ, WRITE, rule]), [""; 0]);
+    assert_eq!(found(&[READ, denied, rule]), ["denied shadowed"]);
+}
+
+#[test]
 fn actions_that_the_catalogue_does_not_list_are_stood_in_for() {
     let set = small(&[READ, WRITE, GUARD].concat());
     let only = "forbid (principal, action in Jeton::Action::\"read\", resource) when { action != Jeton::Action::\"contents:read\" }";

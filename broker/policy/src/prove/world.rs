@@ -4,6 +4,9 @@
 //! minus five seconds. All of it is written in Cedar, as forbids, so that the evaluator that confirms
 //! a counter-example holds it to the same. The generated tests put real requests to them.
 //!
+//! A directly delivered credential may be used for any push and any call, so such a request has whatever one
+//! could have; the policies are put to it as [`super::delivery`] says.
+//!
 //! Which upstream knows which action is not among it: a broker may know more than the catalogue lists.
 
 use std::collections::BTreeSet;
@@ -59,7 +62,7 @@ fn bounds() -> Vec<String> {
                 (context.delivery == \"direct\" || context.delivery == \"gateway\") &&
                 (if context has ref then context.ref != \"\" else true) &&
                 (if context has change then
-                    context.delivery == \"gateway\" && context has ref &&
+                    context has ref &&
                     (context.change == \"create\" || context.change == \"update\" ||
                         context.change == \"delete\" || context.change == \"force\") &&
                     !(context has method)
@@ -68,7 +71,6 @@ fn bounds() -> Vec<String> {
                 (if context has bytes then context has file && context.bytes >= 0 else true) &&
                 (if context has file then !(context has author) else true) &&
                 (context has method) == (context has path) &&
-                (if context has method then context.delivery == \"gateway\" else true) &&
                 (context has operation) == (context has fields) &&
                 (if context has operation then
                     context has method && context.method == \"POST\" &&

@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, sync::LazyLock};
 use cedar_policy::{Authorizer, Decision, Policy, PolicySet as CedarSet, Request};
 use jeton_domain::{
     approval::GroupName,
-    decision::{Delivery, Question},
-    deed::{Deed, Operation, OperationKind},
+    decision::{Delivery, Question, Rules, Verdict as DecisionVerdict},
+    deed::{Change, Deed, Operation, OperationKind},
     delegation::{Chain, Link},
     id::{Row, SessionId, Tag},
     limits::{DELEGATION_DEPTH, GRANT_TTL_SECONDS},
@@ -16,7 +16,7 @@ use jeton_domain::{
 };
 use proptest::prelude::*;
 
-use super::world;
+use super::{delivery::Delivered, world};
 use crate::{Opener, PolicySet, Vocabulary, prepare::Prepared};
 
 const CATALOGUE: &str = r#"
@@ -71,12 +71,12 @@ fn set() -> PolicySet {
 static SET: LazyLock<(PolicySet, CedarSet)> = LazyLock::new(|| {
     let set = set();
     let granted = granted(&set);
+    assert!(granted.num_of_policies() > 10, "{granted:#?}");
     (set, granted)
 });
 
 fn granted(set: &PolicySet) -> CedarSet {
     let forbids = world::of(set, set.policies().map(|(_, policy)| policy)).unwrap();
-    assert!(forbids.len() > 10, "{forbids:#?}");
     let any = Policy::parse(None, world::ANY).unwrap();
     world::joined([any], &forbids).unwrap()
 }
@@ -112,7 +112,76 @@ fn call() -> impl Strategy<Value = Deed> {
     ("/[a-z]{0,4}", proptest::option::of(operation)).prop_map(call)
 }
 
+/// Rules about pushes and calls, each with and without leaving direct delivery out.
+const RULES: [&str; 7] = [
+    "forbid (principal, action in Jeton::Action::\"write\", resource) when { context has file && context.file like \".github/*\" }",
+    "forbid (principal, action in Jeton::Action::\"write\", resource) unless { context has change && context.change == \"update\" }",
+    "forbid (principal in Jeton::Team::\"red\", action in Jeton::Action::\"grant\", resource) when { !(context has method) }",
+    "forbid (principal, action, resource in Jeton::Upstream::\"git\") when { context has method && context.method == \"POST\" }",
+    "forbid (principal, action in Jeton::Action::\"write\", resource) when { if context has author then context.author == \"a@b\" else context.ttl > 60 }",
+    "permit (principal, action in Jeton::Action::\"grant\", resource) unless { context has file }",
+    "forbid (principal, action in Jeton::Action::\"read\", resource) when { context has fields } unless { context.approvals.contains(Jeton::Group::\"g\") }",
+];
+
+/// Anything that a push or a call does.
+fn deed() -> impl Strategy<Value = Deed> {
+    let change = proptest::sample::select(Change::ALL.to_vec());
+    let path = proptest::sample::select(vec![".github/x", "src/a"]);
+    let file = (change.clone(), path, proptest::option::of(0..9_u64));
+    let file =
+        file.prop_map(|(change, path, bytes)| Deed::File { change, path: path.into(), bytes });
+    let author = proptest::sample::select(vec!["a@b", "c@d"]);
+    let commit =
+        (change.clone(), author, any::<bool>()).prop_map(|(change, author, signed_off)| {
+            Deed::Commit { change, author: author.into(), signed_off }
+        });
+    prop_oneof![change.prop_map(Deed::Move), file, commit, call()]
+}
+
 proptest! {
+    #[test]
+    fn a_direct_grant_is_to_a_proof_whatever_a_push_or_a_call_does(
+        rule in 0..RULES.len(),
+        opts_out: bool,
+        agent in 0..AGENTS.len(),
+        write: bool,
+        ttl in 1..=120_u32,
+        approved: bool,
+        deed in deed(),
+    ) {
+        let opt_out = if opts_out { "@allow_direct(\"r\") " } else { "" };
+        let all = "@id(\"all\") permit (principal in Jeton::Team::\"red\", action in Jeton::Action::\"grant\", resource);";
+        let text = format!("{all}\n@id(\"rule\") {opt_out}{};", RULES[rule]);
+        let texts = [("catalogue.toml", CATALOGUE), ("p.cedar", text.as_str())];
+        let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+        let set = set.unwrap_or_else(|problems| panic!("{problems:#?}"));
+        let scope = Scope::parse(if write { SCOPES[1] } else { SCOPES[0] }).unwrap();
+        let approvals: BTreeSet<_> = approved.then(|| GroupName::new("g")).into_iter().collect();
+        let question = Question {
+            agent: &id(AGENTS[agent]),
+            person: None,
+            chain: &Chain::default(),
+            scope: &scope,
+            action: scope.actions.iter().next().unwrap(),
+            ttl: Ttl::from_seconds(ttl).unwrap(),
+            delivery: Delivery::Direct,
+            deed: None,
+            approvals: &approvals,
+            now: Timestamp::from_seconds(1_790_251_200),
+        };
+        let decided = matches!(set.judge(&question), DecisionVerdict::Allow(_));
+        let question = Question { deed: Some(&deed), ..question };
+        let prepared = set.prepare(&question).unwrap();
+        let request = set.grant_request(&prepared, &question).unwrap();
+        let delivered = world::joined(Delivered::of(&set, &set.vocabulary).unwrap().all().cloned(), &[]).unwrap();
+        let answer = Authorizer::new().is_authorized(&request, &delivered, &prepared.entities);
+        prop_assert_eq!(answer.decision() == Decision::Allow, decided);
+        // Without a ref, nothing is pushed.
+        if scope.git_ref.is_some() || deed.change().is_none() {
+            prop_assert_eq!(allows(&granted(&set), &prepared, &request), Ok(()));
+        }
+    }
+
     #[test]
     fn every_request_for_a_grant_is_within_what_a_proof_takes_for_granted(
         agent in 0..AGENTS.len(),

@@ -1,10 +1,15 @@
 //! The wire's side of questions to the policies.
 
 use jeton_domain::approval::GroupName;
-use jeton_policy::author::{ask::Answer, survey::Row};
+use jeton_policy::author::{
+    ask::{Answer, Delivered},
+    survey::Row,
+};
 use jeton_proto::v1;
 
-use super::{Parsed, guard, invalid, optional, parsed_scope, principal, scope, ttl};
+use super::{
+    Parsed, delivered, delivery, guard, invalid, optional, parsed_scope, principal, scope, ttl,
+};
 use crate::operation::explain::{About, Asking};
 
 /// Reads one question.
@@ -17,6 +22,7 @@ pub(crate) fn asking(request: v1::ExplainRequest) -> Parsed<Asking> {
         scope: parsed_scope(request.scope)?,
         ttl: ttl(request.ttl_seconds),
         approvals: request.approved_by.iter().map(|name| GroupName::new(name)).collect(),
+        delivery: delivery(request.delivery)?,
     })
 }
 
@@ -29,9 +35,16 @@ pub(crate) fn about(agent: &str, scope: Option<v1::Scope>) -> Parsed<About> {
     }
 }
 
-pub(crate) fn answer(answer: Answer) -> v1::PolicyAnswer {
+/// The answers to one question. There is at least one.
+pub(crate) fn explained(hash: String, answers: Vec<Delivered>) -> v1::ExplainResponse {
+    let mut answers = answers.into_iter().map(answer);
+    v1::ExplainResponse { hash, answer: answers.next(), other: answers.next() }
+}
+
+fn answer(Delivered { delivery, answer }: Delivered) -> v1::PolicyAnswer {
     let told = v1::PolicyAnswer {
         answer: answer.word().to_owned(),
+        delivery: delivery.map_or(v1::Delivery::Unspecified, delivered).into(),
         policy_ids: answer.policies().iter().map(ToString::to_string).collect(),
         ..v1::PolicyAnswer::default()
     };
@@ -51,10 +64,11 @@ pub(crate) fn answer(answer: Answer) -> v1::PolicyAnswer {
     }
 }
 
-pub(crate) fn row(row: Row) -> v1::SurveyRow {
-    v1::SurveyRow {
-        agent: row.agent,
-        scope: Some(scope(&row.scope)),
-        answer: Some(answer(row.answer)),
-    }
+pub(crate) fn rows(row: Row) -> impl Iterator<Item = v1::SurveyRow> {
+    let Row { agent, scope: of, answers } = row;
+    answers.into_iter().map(move |one| v1::SurveyRow {
+        agent: agent.clone(),
+        scope: Some(scope(&of)),
+        answer: Some(answer(one)),
+    })
 }

@@ -59,6 +59,7 @@ fn is_passing(failure: &Failure) -> bool {
         | Failure::Broken(_)
         | Failure::Tampered(_)
         | Failure::Pending(_)
+        | Failure::GatewayOnly(..)
         | Failure::Ended(_) => false,
     }
 }

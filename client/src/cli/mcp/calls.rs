@@ -13,6 +13,9 @@ use jeton_client::{
 use super::{arguments::Call, told::Told};
 use crate::cli::{ask, failure::Failure};
 
+/// What a model requests and asks about: it never gets a credential.
+const GATEWAY: Option<Delivery> = Some(Delivery::Gateway);
+
 /// Grants that are listed. Why: a model reads all of them each time.
 const LISTED: u32 = 50;
 
@@ -28,11 +31,14 @@ pub async fn answer(
     match call {
         Call::Session => {
             let session = own(client).await?;
-            Ok(Told::session(&session, &client.may(None, None).await?))
+            Ok(Told::session(&session, &client.may(None, None, GATEWAY).await?))
         }
         Call::Explain { scope, ttl } => {
-            let question = PolicyQuestion { ttl, ..PolicyQuestion::new(scope.clone()) };
-            Ok(Told::answer(&scope, &client.explain(question).await?))
+            let delivery = GATEWAY;
+            let question = PolicyQuestion { ttl, delivery, ..PolicyQuestion::new(scope.clone()) };
+            let answer = client.explain(question).await?.into_iter().next();
+            let answer = answer.ok_or_else(|| Failure::Broken("there is no answer".to_owned()))?;
+            Ok(Told::answer(&scope, &answer))
         }
         Call::Request { scope, reason, ttl, wait } => {
             let asked = Asked { scope, reason, ttl };
@@ -75,7 +81,7 @@ async fn request(
     patience: Duration,
     given_up: impl Future<Output = ()>,
 ) -> Result<GrantInfo, Failure> {
-    let asked = Ask { ttl, reason, delivery: Delivery::Gateway, ..Ask::new(scope) };
+    let asked = Ask { ttl, reason, delivery: GATEWAY, ..Ask::new(scope) };
     let grant = kept(client.request_grant(asked).await?);
     let id = grant.id.clone();
     if !grant.gateway {

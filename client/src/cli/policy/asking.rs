@@ -15,7 +15,7 @@ use jeton_domain::{
     ttl::Ttl,
 };
 use jeton_policy::author::{
-    ask::{Answer, Ask, ask},
+    ask::{Answer, Ask, DELIVERIES, Delivered, ask, by_delivery},
     survey::{self, Row},
 };
 use serde::Serialize;
@@ -45,6 +45,27 @@ pub struct Explain {
     /// A group that approved it.
     #[arg(long = "approved-by", value_name = "GROUP")]
     approvals: Vec<String>,
+    /// Where the credential goes; without it, each delivery that answers otherwise.
+    #[arg(long, value_enum, value_name = "DELIVERY")]
+    delivery: Option<To>,
+}
+
+/// Where a credential goes.
+#[derive(Clone, Copy, clap::ValueEnum)]
+pub(super) enum To {
+    /// To the agent.
+    Direct,
+    /// To the gateway.
+    Gateway,
+}
+
+impl From<To> for Delivery {
+    fn from(to: To) -> Self {
+        match to {
+            To::Direct => Self::Direct,
+            To::Gateway => Self::Gateway,
+        }
+    }
 }
 
 /// Who asks.
@@ -72,10 +93,11 @@ impl Who {
 
 /// Tells what is answered to one question, by a folder or by the broker.
 pub async fn explain(global: &Global, explain: Explain) -> Result<Exit, Failure> {
-    let Explain { folder, scope, who, ttl, approvals } = explain;
+    let Explain { folder, scope, who, ttl, approvals, delivery } = explain;
+    let delivery = delivery.map(Delivery::from);
     let scope = crate::cli::ask::scope(&scope)?;
     let Some(folder) = folder else {
-        return online::explain(global, scope, who, ttl, approvals).await;
+        return online::explain(global, scope, who, (ttl, delivery), approvals).await;
     };
     let ttl = ttl.and_then(|ttl| u32::try_from(ttl.as_secs()).ok());
     let asked = Ask {
@@ -83,10 +105,11 @@ pub async fn explain(global: &Global, explain: Explain) -> Result<Exit, Failure>
         approvals: approvals.iter().map(|name| GroupName::new(name)).collect(),
         ..asked(&who, scope)?
     };
-    let answer = ask(&load(&folder)?, &asked).map_err(odd)?;
+    let set = load(&folder)?;
+    let deliveries = delivery.as_ref().map_or(DELIVERIES, std::slice::from_ref);
+    let answers = by_delivery(deliveries, |delivery| ask(&set, &Ask { delivery, ..asked.clone() }));
     let question = format!("{} for {}", asked.scope, asked.agent);
-    global.output().result(&AnswerJson::of(&answer), || explained(&question, &answer))?;
-    Ok(exit::OK)
+    tell(global.output(), &question, &answers.map_err(odd)?)
 }
 
 /// Tells what an agent may do.
@@ -125,8 +148,21 @@ fn asked(who: &Who, scope: Scope) -> Result<Ask, Failure> {
     })
 }
 
-pub(super) fn explained(asked: &str, answer: &Answer) -> String {
+/// Tells the answers to one question: the second, if there is one, is for the other delivery.
+pub(super) fn tell(output: Output, question: &str, answers: &[Delivered]) -> Result<Exit, Failure> {
+    let mut value: Option<AnswerJson<'_>> = None;
+    for one in answers.iter().rev() {
+        value = Some(AnswerJson { other: value.map(Box::new), ..AnswerJson::of(one) });
+    }
+    output.result(&value, || answers.iter().map(|one| explained(question, one)).collect())?;
+    Ok(exit::OK)
+}
+
+fn explained(asked: &str, Delivered { delivery, answer }: &Delivered) -> String {
     let mut text = format!("{}: {asked}\n", answer.word());
+    if let Some(delivery) = delivery {
+        text += &format!("  delivery:     {}\n", delivery.word());
+    }
     match answer {
         Answer::Allow { ttl, .. } => text += &format!("  longest:      {} s\n", ttl.seconds()),
         Answer::NeedsApproval { ttl, guards, .. } => {
@@ -160,6 +196,8 @@ pub(super) struct AnswerJson<'a> {
     agent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    delivery: Option<&'static str>,
     answer: &'static str,
     policies: Vec<&'a str>,
     ttl_seconds: Option<u32>,
@@ -167,10 +205,12 @@ pub(super) struct AnswerJson<'a> {
     layer: Option<&'static str>,
     reason: Option<&'a str>,
     instead: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<Box<AnswerJson<'a>>>,
 }
 
 impl<'a> AnswerJson<'a> {
-    pub(super) fn of(answer: &'a Answer) -> Self {
+    fn of(Delivered { delivery, answer }: &'a Delivered) -> Self {
         let (ttl, why, instead): (_, _, &[String]) = match answer {
             Answer::Allow { ttl, .. } | Answer::NeedsApproval { ttl, .. } => (Some(ttl), None, &[]),
             Answer::Deny { layer, reason, instead, .. } => (None, Some((layer, reason)), instead),
@@ -178,6 +218,7 @@ impl<'a> AnswerJson<'a> {
         Self {
             agent: None,
             scope: None,
+            delivery: delivery.map(Delivery::word),
             answer: answer.word(),
             policies: answer.policies().iter().map(|id| id.as_str()).collect(),
             ttl_seconds: ttl.map(|ttl| ttl.seconds()),
@@ -185,6 +226,7 @@ impl<'a> AnswerJson<'a> {
             layer: why.map(|(layer, _)| layer.word()),
             reason: why.map(|(_, reason)| reason.as_str()),
             instead,
+            other: None,
         }
     }
 }
@@ -194,30 +236,30 @@ pub(super) fn surveyed(
     rows: &[Row],
     what: impl Fn(&Row) -> String,
 ) -> Result<Exit, Failure> {
-    let values: Vec<_> = rows
-        .iter()
-        .map(|row| AnswerJson {
+    let flat = || rows.iter().flat_map(|row| row.answers.iter().map(move |one| (row, one)));
+    let values: Vec<_> = flat()
+        .map(|(row, one)| AnswerJson {
             agent: Some(&row.agent),
             scope: Some(row.scope.to_string()),
-            ..AnswerJson::of(&row.answer)
+            ..AnswerJson::of(one)
         })
         .collect();
     output.result(&values, || {
-        let cells = rows.iter().map(|row| {
-            let (longest, by) = match &row.answer {
+        let cells = flat().map(|(row, Delivered { delivery, answer })| {
+            let (longest, by) = match answer {
                 Answer::Allow { ttl, policies } => {
                     (span::short(ttl.seconds().into()), ids(policies))
                 }
                 Answer::NeedsApproval { ttl, .. } => {
-                    let groups: Vec<_> =
-                        row.answer.groups().iter().map(ToString::to_string).collect();
+                    let groups: Vec<_> = answer.groups().iter().map(ToString::to_string).collect();
                     (span::short(ttl.seconds().into()), groups.join(" or "))
                 }
                 Answer::Deny { policies, .. } => (String::new(), ids(policies)),
             };
-            [what(row), row.answer.word().to_owned(), longest, by]
+            let delivery = delivery.map_or("any", Delivery::word).to_owned();
+            [what(row), delivery, answer.word().to_owned(), longest, by]
         });
-        table(["WHAT", "ANSWER", "LONGEST", "BY"], cells)
+        table(["WHAT", "DELIVERY", "ANSWER", "LONGEST", "BY"], cells)
     })?;
     Ok(exit::OK)
 }

@@ -64,10 +64,15 @@ pub fn check(
         .iter()
         .map(|(policy, why)| json!({ "policy": policy.as_str(), "words": why }))
         .collect();
+    let deliveries = lint::deliveries(&set);
+    let notes: Vec<_> = deliveries
+        .iter()
+        .map(|one| json!({ "policy": one.policy.as_str(), "kind": one.kind, "words": one.words }))
+        .collect();
     let findings = values.len();
     let (hash, count) = (set.hash().to_owned(), set.policies().count());
     output.result(
-        &json!({ "problems": [], "odd": values, "not_decided": open, "hash": hash }),
+        &json!({ "problems": [], "odd": values, "notes": notes, "not_decided": open, "hash": hash }),
         || {
             let mut text: String = odd
                 .iter()
@@ -76,6 +81,9 @@ pub fn check(
             for one in &routes {
                 text +=
                     &format!("route {}: {}: {}\n", clean(&one.route), one.kind, clean(&one.words));
+            }
+            for one in &deliveries {
+                text += &format!("note: {}: {}: {}\n", one.policy, one.kind, clean(&one.words));
             }
             for (policy, why) in &undecided {
                 text += &format!("{policy}: not decided: {}\n", clean(why));

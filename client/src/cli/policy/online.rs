@@ -5,18 +5,17 @@ use std::time::Duration;
 use jeton_client::{PolicyAnswer, PolicyQuestion, PolicyRow, Scope};
 use jeton_domain::{
     approval::{GroupName, Guard},
-    decision::{Layer, PolicyId},
+    decision::{Delivery, Layer, PolicyId},
     session::Words,
     ttl::Ttl,
 };
-use jeton_policy::author::{ask::Answer, survey::Row};
-
-use super::asking::{AnswerJson, Who, explained, surveyed};
-use crate::cli::{
-    Global,
-    exit::{self, Exit},
-    failure::Failure,
+use jeton_policy::author::{
+    ask::{Answer, Delivered},
+    survey::Row,
 };
+
+use super::asking::{Who, surveyed, tell};
+use crate::cli::{Global, exit::Exit, failure::Failure};
 
 /// One question to the broker.
 ///
@@ -26,7 +25,7 @@ pub async fn explain(
     global: &Global,
     scope: Scope,
     who: Who,
-    ttl: Option<Duration>,
+    (ttl, delivery): (Option<Duration>, Option<Delivery>),
     approved_by: Vec<String>,
 ) -> Result<Exit, Failure> {
     let whom = who.agent.clone().unwrap_or_else(|| "you".to_owned());
@@ -36,13 +35,12 @@ pub async fn explain(
         delegators: who.delegators,
         ttl,
         approved_by,
+        delivery,
         ..PolicyQuestion::new(scope.clone())
     };
     let found = global.connect().await?.explain(question).await?;
-    let answer = read(found)?;
-    let asked = format!("{scope} for {whom}");
-    global.output().result(&AnswerJson::of(&answer), || explained(&asked, &answer))?;
-    Ok(exit::OK)
+    let answers = found.into_iter().map(delivered).collect::<Result<Vec<_>, _>>()?;
+    tell(global.output(), &format!("{scope} for {whom}"), &answers)
 }
 
 /// What an agent may do; without a name, the session of the handle.
@@ -55,7 +53,7 @@ pub async fn can(global: &Global, who: Who) -> Result<Exit, Failure> {
         return Err(Failure::Invalid(words));
     }
     let client = global.connect().await?;
-    let found = client.may(who.agent.as_deref(), who.person.as_deref()).await?;
+    let found = client.may(who.agent.as_deref(), who.person.as_deref(), None).await?;
     surveyed(global.output(), &rows(found)?, |row| row.scope.to_string())
 }
 
@@ -71,9 +69,13 @@ pub async fn who(global: &Global, scope: &Scope, person: Option<&str>) -> Result
 fn rows(found: Vec<PolicyRow>) -> Result<Vec<Row>, Failure> {
     let row = |row: PolicyRow| {
         let scope = Scope::parse(&row.scope).map_err(|error| strange(&error))?;
-        Ok(Row { agent: row.agent, scope, answer: read(row.answer)? })
+        Ok(Row { agent: row.agent, scope, answers: vec![delivered(row.answer)?] })
     };
     found.into_iter().map(row).collect()
+}
+
+fn delivered(found: PolicyAnswer) -> Result<Delivered, Failure> {
+    Ok(Delivered { delivery: found.delivery, answer: read(found)? })
 }
 
 /// The broker's answer as the tools of a folder give it.
@@ -95,8 +97,14 @@ fn read(found: PolicyAnswer) -> Result<Answer, Failure> {
             Ok(Answer::NeedsApproval { ttl: ttl()?, guards, policies })
         }
         "deny" => {
-            let known =
-                [Layer::Session, Layer::Stop, Layer::Envelope, Layer::Policy, Layer::Budget];
+            let known = [
+                Layer::Session,
+                Layer::Stop,
+                Layer::Envelope,
+                Layer::Policy,
+                Layer::Delivery,
+                Layer::Budget,
+            ];
             let layer =
                 known.into_iter().find(|layer| Some(layer.word()) == found.layer.as_deref());
             Ok(Answer::Deny {
