@@ -9,6 +9,7 @@ mod grants;
 mod live;
 mod log;
 mod log_file;
+mod open_sessions;
 mod reads;
 mod reserve;
 mod reviews;
@@ -51,6 +52,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
     live::{Live, LiveGrant},
+    open_sessions::ReadSessions,
     writer::{Ack, Job, Txn, Writer},
 };
 use crate::{
@@ -76,6 +78,7 @@ pub struct SqliteStore {
     jobs: Mutex<Option<mpsc::SyncSender<Job>>>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     live: Arc<RwLock<Live>>,
+    read_sessions: ReadSessions,
     readers: Arc<Mutex<Vec<Connection>>>,
     reading: Semaphore,
     next_session: AtomicU64,
@@ -133,6 +136,7 @@ impl SqliteStore {
             jobs: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
             live,
+            read_sessions: ReadSessions::default(),
             readers: Arc::default(),
             reading: Semaphore::new(STORE_READERS),
             next_session: AtomicU64::new(start.next_session),
@@ -288,6 +292,7 @@ impl Store for SqliteStore {
                 Event::Denied { .. }
                     | Event::SessionRefused { .. }
                     | Event::SignInFailed { .. }
+                    | Event::DenialsSummarized { .. }
                     | Event::LogRead { .. }
                     | Event::ReDecided { .. }
                     | Event::DriftFound { .. }
@@ -546,7 +551,7 @@ impl Store for SqliteStore {
     }
 
     fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        self.with_live(|live| live.due_sessions(now, most)).unwrap_or_default()
+        self.with_live(|live| live.sessions().due(now, most)).unwrap_or_default()
     }
 
     fn is_active(&self, id: GrantId, now: Timestamp) -> bool {
@@ -598,8 +603,8 @@ impl Store for SqliteStore {
     }
 
     async fn session(&self, id: SessionId) -> Result<Arc<SessionRecord>, StoreError> {
-        if let Some(record) = self.with_live(|live| live.session(id)).flatten() {
-            return Ok(record);
+        if let Some(open) = self.with_live(|live| live.sessions().get(id)).flatten() {
+            return self.read_sessions.record(&open);
         }
         self.read(move |db| rows::find_session(db, id)).await.map(Arc::new)
     }

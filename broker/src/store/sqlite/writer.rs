@@ -22,6 +22,7 @@ use super::{
     budgets::Spending,
     edge::{read_edge, tile_place},
     live::{Effect, Live},
+    open_sessions::Opening,
     reserve::Reserve,
     schema::broken,
 };
@@ -47,6 +48,7 @@ pub(super) struct Txn<'a> {
     pub head: Head,
     pub effects: Vec<Effect>,
     pub spending: Spending,
+    pub opening: Opening,
     appended: Vec<Entry>,
     pub live: &'a Arc<RwLock<Live>>,
     edge: &'a mut TileBuilder,
@@ -238,6 +240,7 @@ impl Writer {
             head: self.head,
             effects: Vec::new(),
             spending: Spending::new(),
+            opening: Opening::default(),
             appended: Vec::new(),
             live: &self.live,
             edge: &mut self.edge,
