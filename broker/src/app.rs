@@ -30,9 +30,10 @@ use crate::{
         CONNECTION_AGE, CONNECTION_GRACE, DRAIN, HEADER_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
         PENDING_RESETS, REQUEST_BYTES, RESPONSE_BYTES, STREAMS_PER_CONNECTION, VOUCH,
     },
-    operation::{Broker, checkpoint::checkpoint, copy_out},
+    operation::{Broker, checkpoint::checkpoint, copy_out, denial_log},
     reserved_runtime::ReservedRuntime,
     scheduler_lag::SchedulerLag,
+    telemetry::{Suppressed, report_suppressed},
 };
 
 /// Why the broker did not start or stopped.
@@ -209,6 +210,12 @@ impl Running {
                 "some calls did not finish in time and are cut"
             );
         }
+        // Why before the last checkpoint: it covers them.
+        match tokio::time::timeout(VOUCH, denial_log::write_all(&self.broker)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last denials could not be recorded"),
+            Err(_) => tracing::error!("recording the last denials took too long"),
+        }
         // Why apart: a caller that never lets go must not keep the last entries from being signed.
         match tokio::time::timeout(VOUCH, last_checkpoint(&self.broker, self.copy)).await {
             Ok(Ok(())) => {}
@@ -221,6 +228,7 @@ impl Running {
         if tokio::task::spawn_blocking(close).await.is_err() {
             tracing::error!("the store's writer did not end cleanly");
         }
+        report_suppressed(Suppressed::All);
         tracing::info!("jetond has stopped");
     }
 }

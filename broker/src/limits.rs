@@ -102,6 +102,18 @@ pub const STORE_BATCH: usize = 256;
 pub const STORE_FEED: usize = 8192;
 /// Open sessions right below one. Why: closing it ends all of them in one commit.
 pub const SESSION_CHILDREN: usize = 256;
+/// Open sessions of one creator, with all below them. Why: a large orchestrator runs some thousands.
+pub const SESSIONS_OF_CREATOR: u64 = 20_000;
+/// Bytes that they take in the store. Why: twice as much in memory, and an envelope of ten lines is
+/// under 2 KB.
+pub const SESSION_BYTES_OF_CREATOR: u64 = 64 * 1024 * 1024;
+/// Bytes that the open sessions of all creators take.
+pub const SESSION_BYTES: u64 = 512 * 1024 * 1024;
+/// What each creator may still hold when those are used up. Why: others must not lock it out.
+pub const SESSION_BYTES_RESERVED: u64 = 1024 * 1024;
+/// Bytes of the open sessions whose envelopes are kept as they are read. Why: an envelope takes
+/// up to eight times its text, and few sessions call at one moment.
+pub const SESSION_BYTES_READ: u64 = 4 * 1024 * 1024;
 /// Streams on which agents wait for people.
 pub const WAITS_AT_ONCE: usize = 1024;
 /// Of those, one caller's.
@@ -123,8 +135,17 @@ pub const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 pub const CHECKPOINT_ENTRIES: u64 = 256;
 /// How long the copy of the checkpoint may lag behind before nothing is granted any more.
 pub const COPY_LAG: Duration = Duration::from_secs(15);
-/// How often failed sign-ins are recorded, all of a reason in one entry.
-pub const SIGN_INS_EVERY: Duration = Duration::from_secs(5);
+/// How often it is looked which summaries of denials are due.
+pub const DENIALS_EVERY: Duration = Duration::from_secs(5);
+/// Time in which repeated lines of one place in the code are counted together.
+pub const LOG_WINDOW: Duration = Duration::from_secs(60);
+/// Lines of one place about one subject in that time. Why: the next ones say nothing new.
+pub const LOG_LINES_OF_SUBJECT: u32 = 10;
+/// Lines of one place in that time, whoever they are about. Why: 60 lines of each of the ten places
+/// that callers can reach are some 250 MB a day.
+pub const LOG_LINES_OF_SITE: u32 = 60;
+/// Subjects of one place that are told apart. Why: more would not get a line anyway.
+pub const LOG_SUBJECTS_OF_SITE: usize = 256;
 /// Tails of the log at once. Why: each may hold a page of entries and a reader.
 pub const TAILS_AT_ONCE: usize = 128;
 /// Of those, one caller's.

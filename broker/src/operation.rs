@@ -11,6 +11,7 @@ pub mod close_session;
 pub mod copy_out;
 pub mod decide_approval;
 mod delivery;
+pub mod denial_log;
 pub mod exchange;
 pub mod explain;
 pub mod halt;
@@ -38,7 +39,6 @@ pub mod revoke;
 pub mod revoke_upstream;
 pub mod seal;
 pub mod session_of;
-pub mod sign_ins;
 pub mod status_list;
 pub mod summarise;
 pub mod sweep;
@@ -72,8 +72,8 @@ use tokio_util::task::TaskTracker;
 use crate::{
     clock::Clock,
     operation::{
-        halt::Halt, mints::Mints, pass::Turns, read_tiles::Readers, seal::Sealer,
-        session_of::Handles, sign_ins::SignIns, status_list::SignedLists,
+        denial_log::DenialLog, halt::Halt, mints::Mints, pass::Turns, read_tiles::Readers,
+        seal::Sealer, session_of::Handles, status_list::SignedLists,
     },
     signer::{KeyRing, log_key::LogKey, status::StatusLists, token::SignedMinter},
     store::{SessionRecord, Store, StoreError, index::LogIndex},
@@ -137,8 +137,8 @@ pub struct Broker {
     pub signed_lists: SignedLists,
     /// Vouches for the log.
     pub log_key: LogKey,
-    /// Callers that could not prove who they are.
-    pub sign_ins: SignIns,
+    /// Denials that are not in the log yet.
+    pub denials: DenialLog,
     /// Finds entries of the log.
     pub index: Arc<LogIndex>,
     /// Places for searches in it.
@@ -216,6 +216,9 @@ pub enum Refusal {
     /// The thing is in another state.
     #[error("{0}")]
     State(String),
+    /// One creator has as many sessions open as it may, or as large ones.
+    #[error("{0}")]
+    TooMuchOpen(String),
     /// The request id was used for something else.
     #[error("the request id was used before for another request; use a fresh one")]
     RequestIdReused,
@@ -258,6 +261,12 @@ impl From<StoreError> for Refusal {
             StoreError::Stopped(words) => Self::State(words),
             StoreError::TooManyChildren(most) => Self::State(format!(
                 "there are {most} open sessions below it or a session above it, as many as may be; close some"
+            )),
+            StoreError::TooManySessions(most) => Self::TooMuchOpen(format!(
+                "the creator of this session and of those above it has {most} sessions open, the limit for one creator; close those that are done"
+            )),
+            StoreError::SessionBytes(most) => Self::TooMuchOpen(format!(
+                "the open sessions of the creator of this one and of those above it take {most} bytes, the limit for one creator at present; close those that are done, or open it with a shorter envelope"
             )),
             StoreError::TooManyPending(most) => Self::State(format!(
                 "{most} requests of this session wait for people, as many as may; wait for their answers, or release some"

@@ -1,14 +1,20 @@
 //! Logs and metrics. Labels are few and fixed: never a session, an agent or a resource.
 
+mod line_limit;
+
 use std::{sync::atomic::AtomicU64, time::Duration};
 
-use jeton_domain::decision::Decision;
+use jeton_domain::{audit::Recording, decision::Decision};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use tracing_subscriber::{EnvFilter, fmt};
+use tracing_subscriber::{
+    EnvFilter, Registry as Logs, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
+
+use self::line_limit::{LimitLines, limiter};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +33,27 @@ pub fn start_logs(format: LogFormat, filter: &str) -> Result<(), String> {
     let filter = EnvFilter::try_new(filter).map_err(|error| {
         format!("the log filter `{filter}` can't be read: {error}; write a level such as `info`")
     })?;
-    let logs = fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let limited = Logs::default().with(filter).with(LimitLines);
+    let lines = fmt::layer().with_writer(std::io::stderr);
     let started = match format {
-        LogFormat::Human => logs.try_init(),
-        LogFormat::Json => logs.json().flatten_event(true).try_init(),
+        LogFormat::Human => limited.with(lines).try_init(),
+        LogFormat::Json => limited.with(lines.json().flatten_event(true)).try_init(),
     };
     started.map_err(|error| error.to_string())
+}
+
+/// Which dropped log lines are reported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Suppressed {
+    /// Those of a minute that is over.
+    Past,
+    /// Those of this minute too: the process ends.
+    All,
+}
+
+/// Writes how many repeated log lines were dropped, a line for each place that they came from.
+pub fn report_suppressed(which: Suppressed) {
+    limiter().report(which);
 }
 
 /// What is counted.
@@ -45,6 +66,7 @@ pub struct Metrics {
     revocations: Counter,
     upstream_revocation_failures: Counter,
     sign_in_failures: Family<ReasonLabel, Counter>,
+    denials: Family<RecordingLabel, Counter>,
     shed: Counter,
     over_budget: Counter,
     sent: Counter,
@@ -62,6 +84,11 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RecordingLabel {
+    recording: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -90,6 +117,7 @@ impl Metrics {
             revocations: Counter::default(),
             upstream_revocation_failures: Counter::default(),
             sign_in_failures: Family::default(),
+            denials: Family::default(),
             shed: Counter::default(),
             over_budget: Counter::default(),
             sent: Counter::default(),
@@ -128,6 +156,11 @@ impl Metrics {
             "sign_in_failures",
             "Callers that could not prove who they are, by reason",
             metrics.sign_in_failures.clone(),
+        );
+        registry.register(
+            "denial_records",
+            "Denials and failed authentications, by how the log records them",
+            metrics.denials.clone(),
         );
         registry.register(
             "shed_requests",
@@ -190,6 +223,15 @@ impl Metrics {
     /// A caller could not prove who it is.
     pub fn sign_in_failed(&self, reason: &'static str) {
         self.sign_in_failures.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A denial or a failed authentication was recorded.
+    pub fn denial_recorded(&self, recording: Recording) {
+        let recording = match recording {
+            Recording::Whole => "whole",
+            Recording::Counted => "summarized",
+        };
+        self.denials.get_or_create(&RecordingLabel { recording }).inc();
     }
 
     /// A person lifted guards alone, in an emergency.

@@ -287,6 +287,7 @@ fn news(event: &Event) -> Option<News> {
         | Event::PolicyLoaded { .. }
         | Event::CertificatesLoaded { .. }
         | Event::SignInFailed { .. }
+        | Event::DenialsSummarized { .. }
         | Event::LogRead { .. }
         | Event::RestoreFound { .. }
         | Event::RestoreAcknowledged { .. }

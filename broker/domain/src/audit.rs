@@ -4,6 +4,7 @@
 //! bytes are the leaf of the Merkle log. A text that this program would have written otherwise is
 //! no entry, so that no two texts say the same.
 
+mod denials;
 mod event;
 mod facts;
 mod filter;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::ttl::Timestamp;
 
 pub use self::{
+    denials::{DenialBudget, DenialCount, DenialKind, Recording, Summary},
     event::Event,
     facts::{Facts, Outcome},
     filter::{EntryFilter, Resources},

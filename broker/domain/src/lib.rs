@@ -3,6 +3,7 @@
 //! Knows no transport, no database, no clock and no environment: time is an argument, and what the
 //! outside says comes in as values. `decision::decide` is the one place where access is decided.
 
+pub mod accountable;
 pub mod approval;
 pub mod audit;
 pub mod budget;

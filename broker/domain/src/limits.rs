@@ -46,6 +46,33 @@ pub const BUDGETS: usize = 64;
 pub const EMERGENCY_SECONDS: u32 = 3600;
 /// Grants of one emergency. Why: one that needs more is a way of working.
 pub const EMERGENCY_GRANTS: u32 = 100;
+/// Time in which the denials of one subject are counted together, in milliseconds.
+pub const DENIAL_WINDOW_MILLIS: i64 = 60_000;
+/// Denials of one subject in that time that are written whole. Why: more of one caller in a minute
+/// is a loop or an attack, and both are described by their counts.
+pub const DENIAL_ENTRIES_OF_SUBJECT: u32 = 60;
+/// Bytes of them. Why: the longest chain, scope and reason make an entry of about 10 KB.
+pub const DENIAL_BYTES_OF_SUBJECT: u64 = 640 * 1024;
+/// Of those entries, how many a subject may write out of the half that is left to them when
+/// others write much. Why: the first denials of a caller say what it tries.
+pub const DENIAL_ENTRIES_RESERVED: u32 = 10;
+/// Such entries of all authenticated subjects together. Why: 100 a second, whoever joins in.
+pub const DENIAL_ENTRIES_AUTHENTICATED: u32 = 6_000;
+/// Bytes of them.
+pub const DENIAL_BYTES_AUTHENTICATED: u64 = 12 * 1024 * 1024;
+/// Such entries of all unauthenticated subjects together. Why fewer: addresses cost nothing.
+pub const DENIAL_ENTRIES_UNAUTHENTICATED: u32 = 600;
+/// Bytes of them. Why: such an entry has about 200 bytes.
+pub const DENIAL_BYTES_UNAUTHENTICATED: u64 = 256 * 1024;
+/// Subjects of one kind that are counted apart. Why: each may need 30 KiB of memory, and an entry a
+/// minute.
+pub const DENIAL_SUBJECTS: usize = 1024;
+/// Reasons of one summary that are told apart. Why: with [`SUMMARY_REASON_CHARS`] they fit an entry.
+pub const SUMMARY_REASONS: usize = 32;
+/// Characters of such a reason.
+pub const SUMMARY_REASON_CHARS: usize = 200;
+/// Different resources that one summary counts. Why: 8 bytes of memory for each.
+pub const SUMMARY_RESOURCES: usize = 1024;
 /// Segments of an API's path that is looked at.
 pub const ROUTE_SEGMENTS: usize = 32;
 /// Longest such path, in bytes.

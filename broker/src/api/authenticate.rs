@@ -29,8 +29,8 @@ use crate::{
     limits::{LAG, REQUEST_DEADLINE},
     operation::{
         Broker, Caller, Refusal,
+        denial_log::record_failure,
         session_of::session_of,
-        sign_ins,
         view::{View, nothing},
     },
     reserved_runtime::ReservedRuntime,
@@ -76,7 +76,7 @@ impl Door {
         let presented = Presented { peer, bearer, dpop, handle, method, path };
         let now = self.broker.clock.now();
         let principal = self.authenticator.authenticate(presented, now).await.map_err(|error| {
-            sign_ins::note(&self.broker, error.reason(), row.path);
+            record_failure(&self.broker, &peer.accountable(), error.reason(), row.path);
             Status::from(error)
         })?;
         let session = match handle {

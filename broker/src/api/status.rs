@@ -40,6 +40,9 @@ impl From<Refusal> for Status {
             Refusal::Invalid { field, message } => invalid(field, &message),
             Refusal::NotFound(_) => status(Code::NotFound, "NOT_FOUND", &message, []),
             Refusal::State(_) => status(Code::FailedPrecondition, "STATE", &message, []),
+            Refusal::TooMuchOpen(_) => {
+                status(Code::ResourceExhausted, "SESSION_LIMIT_REACHED", &message, [])
+            }
             Refusal::RequestIdReused => {
                 status(Code::AlreadyExists, "REQUEST_ID_REUSED", &message, [])
             }
@@ -197,6 +200,8 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::SessionOver
         | StoreError::GrantsUsedUp(_)
         | StoreError::TooManyChildren(_)
+        | StoreError::TooManySessions(_)
+        | StoreError::SessionBytes(_)
         | StoreError::Stopped(_)
         | StoreError::TooManyPending(_)
         | StoreError::OverBudget(_)

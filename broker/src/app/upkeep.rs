@@ -21,25 +21,25 @@ use crate::{
     config::{Config, UpstreamKind, WitnessConfig},
     identity::tls::{Reload, TlsState},
     limits::{
-        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, INDEX_EVERY, MINT_DEADLINE, MOVE_EVERY, POLICY_LOOK,
-        RELOAD_EVERY, SIGN_INS_EVERY, SWEEP_EVERY, WITNESS_EVERY,
+        CHECKPOINT_ENTRIES, CHECKPOINT_EVERY, DENIALS_EVERY, INDEX_EVERY, MINT_DEADLINE,
+        MOVE_EVERY, POLICY_LOOK, RELOAD_EVERY, SWEEP_EVERY, WITNESS_EVERY,
     },
     operation::{
         Broker,
         checkpoint::checkpoint,
-        copy_out,
+        copy_out, denial_log,
         move_out::{Retention, move_out},
         re_decide::{Then, re_decide_all},
         reconcile::{Reconciled, Rounds, reconcile},
         reload_policy::reload_policy,
         revoke_upstream::UnderWay,
-        sign_ins,
         sweep::{Moment, sweep},
         transmit::Listener,
         witness::{Seen, witness},
     },
     signer::KeyRing,
     store::StoreError,
+    telemetry::{Suppressed, report_suppressed},
     witness::Outside,
 };
 
@@ -62,7 +62,7 @@ pub(super) fn start(
     if let Some(retention) = config.audit.retention.clone() {
         tasks.spawn(moving(Arc::clone(&parts.broker), retention, stop.clone()));
     }
-    tasks.spawn(counting(Arc::clone(&parts.broker), stop.clone()));
+    tasks.spawn(summarizing(Arc::clone(&parts.broker), stop.clone()));
     let (signed, newest) = watch::channel(None);
     tasks.spawn(vouching(Arc::clone(&parts.broker), signed, stop.clone()));
     let copies = Copies {
@@ -171,11 +171,22 @@ async fn moving(broker: Arc<Broker>, retention: Retention, stop: CancellationTok
     }
 }
 
-async fn counting(broker: Arc<Broker>, stop: CancellationToken) {
-    while !stopped_within(&stop, SIGN_INS_EVERY).await {
-        if let Err(error) = sign_ins::record(&broker).await {
-            tracing::error!(%error, "failed sign-ins could not be recorded");
+/// Writes failed authentications soon after they happen, and summaries of denials when their minute
+/// has passed. What is left at the end is written by [`super::Running::drain`].
+async fn summarizing(broker: Arc<Broker>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = broker.denials.added() => {}
+            () = tokio::time::sleep(DENIALS_EVERY) => {}
         }
+        if let Err(error) = denial_log::write_due(&broker).await {
+            tracing::error!(%error, "denials could not be recorded; the next try is in a moment");
+            if stopped_within(&stop, DENIALS_EVERY).await {
+                return;
+            }
+        }
+        report_suppressed(Suppressed::Past);
     }
 }
 

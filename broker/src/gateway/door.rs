@@ -18,7 +18,7 @@ use super::Gateway;
 use crate::{
     api::{shares::Share, status},
     identity::{Presented, peer::Peer},
-    operation::{Caller, Refusal, session_of::session_of, sign_ins},
+    operation::{Caller, Refusal, denial_log::record_failure, session_of::session_of},
 };
 
 /// What every handle begins with.
@@ -60,7 +60,7 @@ impl Gateway {
         let now = self.broker.clock.now();
         let principal = self.authenticator.authenticate(presented, now).await;
         let principal = principal.map_err(|error| {
-            sign_ins::note(&self.broker, error.reason(), "gateway");
+            record_failure(&self.broker, &peer.accountable(), error.reason(), "gateway");
             Status::from(error)
         })?;
         let handle = shown.handle.ok_or(Refusal::NoHandle)?;

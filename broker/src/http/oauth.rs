@@ -33,8 +33,8 @@ use crate::{
     identity::{Authenticator, Presented, peer::Peer},
     limits::{BODY, REQUEST_BYTES},
     operation::{
-        Broker, Caller, Refusal, Source, exchange, introspect, request_grant::Granted,
-        revoke::revoke_token, sign_ins,
+        Broker, Caller, Refusal, Source, denial_log::record_failure, exchange, introspect,
+        request_grant::Granted, revoke::revoke_token,
     },
     signer::claims::Detail,
     upstream::CredentialKind,
@@ -128,7 +128,7 @@ async fn token(
     };
     let now = oauth.broker.clock.now();
     let principal = oauth.authenticator.authenticate(presented, now).await.map_err(|error| {
-        sign_ins::note(&oauth.broker, error.reason(), TOKEN);
+        record_failure(&oauth.broker, &peer.accountable(), error.reason(), TOKEN);
         OAuthError::from_subject(&error)
     })?;
     let handle = handle.map(|handle| Secret::new(handle.to_owned()));

@@ -82,6 +82,7 @@ impl From<Refusal> for OAuthError {
             Refusal::InProgress
             | Refusal::Stopping
             | Refusal::Halted(_)
+            | Refusal::TooMuchOpen(_)
             | Refusal::Store(StoreError::Busy | StoreError::Full) => Self::later(words),
             Refusal::Store(_) | Refusal::Internal(_) => Self::broken(),
         };

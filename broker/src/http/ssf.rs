@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
@@ -21,9 +21,12 @@ use super::{
     problem::{self, described},
 };
 use crate::{
-    identity::oidc::{SignalError, Transmitters},
+    identity::{
+        oidc::{SignalError, Transmitters},
+        peer::Peer,
+    },
     limits::{BODY, JWT_BYTES},
-    operation::{Broker, hear::hear, sign_ins},
+    operation::{Broker, denial_log::record_failure, hear::hear},
 };
 
 /// Path of the endpoint.
@@ -63,6 +66,7 @@ pub fn metadata(ssf: Ssf) -> Router {
 
 async fn events(
     State(ssf): State<Ssf>,
+    Extension(peer): Extension<Peer>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Refused> {
@@ -70,7 +74,7 @@ async fn events(
     let broker = &ssf.broker;
     let now = broker.clock.now();
     let believed = ssf.transmitters.believe(&token, now).await.inspect_err(|error| {
-        sign_ins::note(broker, error.code(), EVENTS);
+        record_failure(broker, &peer.accountable(), error.code(), EVENTS);
     })?;
     hear(broker, believed).await.map_err(|refusal| Refused {
         status: StatusCode::SERVICE_UNAVAILABLE,

@@ -5,7 +5,10 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use jeton_domain::ttl::{Timestamp, Ttl};
+use jeton_domain::{
+    accountable::AccountableSubject,
+    ttl::{Timestamp, Ttl},
+};
 
 use super::{
     certificate::{CertificateError, PeerCertificate},
@@ -36,6 +39,17 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// Who answers for its calls as long as it proves nothing.
+    #[must_use]
+    pub fn accountable(&self) -> AccountableSubject {
+        match self {
+            Self::Tls(peer) => AccountableSubject::of_address(peer.address.ip()),
+            Self::Unix(peer) => AccountableSubject::LocalUser(peer.uid),
+        }
+    }
+}
+
 /// A process on the other end of a Unix socket, as the kernel told it when it connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnixPeer {
@@ -49,7 +63,7 @@ pub struct UnixPeer {
 
 /// A client over TLS.
 pub struct TlsPeer {
-    /// Where it comes from, for logs only.
+    /// Where it comes from: for logs, and for what is shared by callers that prove nothing.
     pub address: SocketAddr,
     certificate: ClientCertificate,
     tls: Arc<TlsState>,

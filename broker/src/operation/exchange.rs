@@ -6,13 +6,13 @@
 use std::sync::Arc;
 
 use jeton_domain::{
-    decision::Delivery,
+    decision::{Decision, Delivery, Denial, Layer},
     limits::GRANT_TTL_SECONDS,
     pattern::Pattern,
     principal::{Principal, ProvedKeys},
     scope::{Scope, ScopeBound},
     secret::Secret,
-    session::{Binding, Envelope, Words},
+    session::{Binding, Envelope, SessionState, Words},
     ttl::Ttl,
 };
 
@@ -20,12 +20,13 @@ use tokio::sync::oneshot;
 
 use super::{
     Broker, Caller, Refusal,
-    open_session::{Opening, open_session},
-    request_grant::{Ask, Granted, request_grant},
+    denial_log::{accountable, record_denial},
+    open_session::{Opening, prepare, record},
+    request_grant::{Ask, Granted, Prospect, denied, prospect, request_grant},
     revoke::release,
     session_of::session_of,
 };
-use crate::store::{Ending, SessionEnding};
+use crate::store::{Ending, SessionDraft, SessionEnding, SessionRecord};
 
 /// How long such a session lasts at most, in seconds. Why: its one grant ends with it.
 const LIFE_SECONDS: u32 = 3600;
@@ -88,7 +89,10 @@ async fn give(
     }
     let binding = binding(&principal.keys, broker.bearer_handles)?;
     let caller = Caller { principal, session: None };
-    let (record, _) = open_session(broker, &caller, opening(&caller, &ask.scope, binding)?).await?;
+    let opening = opening(&caller, &ask.scope, binding)?;
+    let draft = prepare(broker, &caller, opening).await?;
+    allowed(broker, &draft, &ask).await?;
+    let (record, _) = record(broker, draft).await?;
     let id = record.session.id;
     let caller = Caller { session: Some(Arc::new(record)), ..caller };
     match request_grant(broker, &caller, ask).await {
@@ -104,6 +108,26 @@ async fn give(
             outcome.and(Err(waits()))
         }
     }
+}
+
+/// Denies what the session would be opened for in vain. Why before it opens: opening and closing
+/// are entries that are always written whole, and whoever is denied may ask as often as it likes.
+async fn allowed(broker: &Broker, draft: &SessionDraft, ask: &Ask) -> Result<(), Refusal> {
+    let record = SessionRecord { session: draft.session.clone(), state: SessionState::Open };
+    let (denial, told) = match prospect(broker, &record, ask)? {
+        Prospect::Granted => return Ok(()),
+        Prospect::Denied(denial) => (denial.clone(), Refusal::Denied(Box::new(denial))),
+        Prospect::Waits(decided_by) => {
+            let reason = waits().to_string();
+            let layer = Layer::Session;
+            (Denial { layer, reason, decided_by, requestable: vec![] }, waits())
+        }
+    };
+    broker.metrics.decided(&Decision::Deny(denial.clone()));
+    let event = denied(&record, &ask.scope, Delivery::Direct, &denial);
+    let subject = accountable(broker, &record).await?;
+    record_denial(broker, &subject, event, broker.clock.now()).await?;
+    Err(told)
 }
 
 /// What can't be waited for here.

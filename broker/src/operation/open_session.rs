@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jeton_domain::{
+    accountable::AccountableSubject,
     audit::Event,
     decision::{Denial, Layer, Rules, Verdict},
     delegation::{Bequest, Chain, inherit},
@@ -18,7 +19,10 @@ use jeton_domain::{
 
 use jeton_policy::Opener;
 
-use super::{Broker, Caller, Refusal};
+use super::{
+    Broker, Caller, Refusal,
+    denial_log::{accountable, record_denial},
+};
 use crate::store::{SessionDraft, SessionRecord};
 
 /// What is asked for.
@@ -60,13 +64,26 @@ pub async fn open_session(
     caller: &Caller,
     opening: Opening,
 ) -> Result<(SessionRecord, Secret), Refusal> {
+    let draft = prepare(broker, caller, opening).await?;
+    record(broker, draft).await
+}
+
+/// Decides whether a session may open. Nothing is recorded yet, but for a denial.
+///
+/// # Errors
+/// As [`open_session`].
+pub(super) async fn prepare(
+    broker: &Broker,
+    caller: &Caller,
+    opening: Opening,
+) -> Result<SessionDraft, Refusal> {
     broker.halt.is_off()?;
     check(broker, &opening)?;
     let now = broker.clock.now();
     let place = place(caller, &opening, now)?;
     let policies = match decide(broker, caller, &opening, &place, now)? {
         Ok(policies) => policies,
-        Err(denial) => return refuse(broker, caller, opening, place, denial).await,
+        Err(denial) => return Err(refuse(broker, caller, opening, place, denial).await),
     };
     let id = broker.store.reserve_session();
     let handle = broker.handles.handle(id);
@@ -84,13 +101,23 @@ pub async fn open_session(
         chain: place.chain,
         issuers: place.issuers,
     };
-    let wanted = session.clone();
-    let draft = SessionDraft {
+    Ok(SessionDraft {
         session,
         method: caller.principal.method,
         decided_by: policies,
         request_id: opening.request_id,
-    };
+    })
+}
+
+/// Records a session that may open, and gives the handle.
+///
+/// # Errors
+/// When it can't be recorded, or its request id stands for another session.
+pub(super) async fn record(
+    broker: &Broker,
+    draft: SessionDraft,
+) -> Result<(SessionRecord, Secret), Refusal> {
+    let wanted = draft.session.clone();
     let record = broker.store.open_session(draft).await?;
     if !same_opening(&record.session, &wanted) {
         return Err(Refusal::RequestIdReused);
@@ -204,7 +231,7 @@ async fn refuse(
     opening: Opening,
     place: Place,
     denial: Denial,
-) -> Result<(SessionRecord, Secret), Refusal> {
+) -> Refusal {
     let event = Event::SessionRefused {
         agent: opening.agent,
         chain: place.chain,
@@ -212,8 +239,17 @@ async fn refuse(
         reason: Words::new(&denial.reason),
         decided_by: denial.decided_by.clone(),
     };
-    broker.store.append(event, broker.clock.now()).await?;
-    Err(Refusal::Denied(Box::new(denial)))
+    let recorded = async {
+        let subject = match caller.session.as_deref() {
+            Some(record) => accountable(broker, record).await?,
+            None => AccountableSubject::Principal(caller.principal.id.clone()),
+        };
+        record_denial(broker, &subject, event, broker.clock.now()).await
+    };
+    match recorded.await {
+        Ok(()) => Refusal::Denied(Box::new(denial)),
+        Err(refusal) => refusal,
+    }
 }
 
 /// One request id stands for one opening.

@@ -17,7 +17,12 @@ use jeton_domain::{
     ttl::{Timestamp, Ttl},
 };
 
-use super::{Broker, Caller, Refusal, Source, budgets, delivery::decide_delivery, seal::Place};
+use super::{
+    Broker, Caller, Refusal, Source, budgets,
+    delivery::decide_delivery,
+    denial_log::{accountable, record_denial},
+    seal::Place,
+};
 use crate::{
     signer::Confirmation,
     store::{
@@ -111,6 +116,46 @@ pub async fn request_grant(
     }
 }
 
+/// What a request would meet.
+pub(super) enum Prospect {
+    /// It would be granted, as far as can be seen before it is recorded.
+    Granted,
+    /// It would wait for people.
+    Waits(DecidedBy),
+    /// It would be denied.
+    Denied(Denial),
+}
+
+/// Decides a request of a session that is not recorded yet, and records nothing.
+///
+/// # Errors
+/// When it is not known what is stopped, or nothing is granted at the moment.
+pub(super) fn prospect(
+    broker: &Broker,
+    record: &SessionRecord,
+    ask: &Ask,
+) -> Result<Prospect, Refusal> {
+    broker.halt.is_off()?;
+    let (rules, now) = (broker.policies.current(), broker.clock.now());
+    let request = |delivery| GrantRequest {
+        scope: ask.scope.clone(),
+        ttl: ask.ttl,
+        delivery,
+        deed: None,
+        reason: ask.reason.clone(),
+    };
+    let deliveries = broker.deliveries(&ask.scope.upstream, ask.delivery);
+    let (request, decision) = decide_delivery(broker, &rules, record, deliveries, request, now)?;
+    Ok(match decision {
+        Decision::Deny(denial) => Prospect::Denied(denial),
+        Decision::NeedsApproval { decided_by, .. } => Prospect::Waits(decided_by),
+        Decision::Permit(_) => match budgets::room(broker, &*rules, record, &request, now) {
+            Ok(()) => Prospect::Granted,
+            Err(over) => Prospect::Denied(over_budget(broker, &over)),
+        },
+    })
+}
+
 /// Records that a budget is spent, and tells it.
 pub(super) async fn spent(
     broker: &Broker,
@@ -119,6 +164,10 @@ pub(super) async fn spent(
     over: OverBudget,
     now: Timestamp,
 ) -> Result<Granted, Refusal> {
+    deny(broker, record, request, over_budget(broker, &over), now).await
+}
+
+fn over_budget(broker: &Broker, over: &OverBudget) -> Denial {
     broker.metrics.over_budget();
     let decided_by = DecidedBy {
         policies: vec![],
@@ -126,8 +175,7 @@ pub(super) async fn spent(
         approvals: vec![],
     };
     let reason = over.to_string();
-    let denial = Denial { layer: Layer::Budget, reason, decided_by, requestable: vec![] };
-    deny(broker, record, request, denial, now).await
+    Denial { layer: Layer::Budget, reason, decided_by, requestable: vec![] }
 }
 
 /// Records a refusal and tells it.
@@ -138,19 +186,29 @@ pub(super) async fn deny(
     denial: Denial,
     now: Timestamp,
 ) -> Result<Granted, Refusal> {
-    let event = Event::Denied {
+    let event = denied(record, &request.scope, request.delivery, &denial);
+    record_denial(broker, &accountable(broker, record).await?, event, now).await?;
+    Err(Refusal::Denied(Box::new(denial)))
+}
+
+/// The entry of a denial.
+pub(super) fn denied(
+    record: &SessionRecord,
+    scope: &Scope,
+    delivery: Delivery,
+    denial: &Denial,
+) -> Event {
+    Event::Denied {
         session: record.session.id,
         agent: record.session.agent.clone(),
         person: record.session.person.clone(),
         chain: record.session.chain.clone(),
-        scope: request.scope.clone(),
-        delivery: request.delivery,
+        scope: scope.clone(),
+        delivery,
         layer: denial.layer,
         reason: Words::new(&denial.reason),
         decided_by: denial.decided_by.clone(),
-    };
-    broker.store.append(event, now).await?;
-    Err(Refusal::Denied(Box::new(denial)))
+    }
 }
 
 struct Waiting {

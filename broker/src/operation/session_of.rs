@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jeton_domain::{
+    accountable::AccountableSubject,
     id::SessionId,
     principal::Principal,
     secret::{Secret, same_bytes, sha256},
@@ -13,7 +14,7 @@ use jeton_domain::{
 };
 use ring::hmac;
 
-use super::{Broker, Refusal};
+use super::{Broker, Refusal, denial_log::record_failure};
 use crate::store::{SessionRecord, StoreError};
 
 /// What every handle begins with, so that scanners find a lost one.
@@ -52,7 +53,7 @@ impl Handles {
 ///
 /// # Errors
 /// `BadHandle` whether the handle is mistyped, unknown, of a closed session or bound to another key.
-pub async fn session_of(
+async fn find(
     broker: &Broker,
     handle: &Secret,
     principal: &Principal,
@@ -71,6 +72,23 @@ pub async fn session_of(
     } else {
         Err(Refusal::BadHandle)
     }
+}
+
+/// The same, with a rejected token recorded.
+///
+/// # Errors
+/// As [`find`].
+pub async fn session_of(
+    broker: &Broker,
+    handle: &Secret,
+    principal: &Principal,
+) -> Result<Arc<SessionRecord>, Refusal> {
+    find(broker, handle, principal).await.inspect_err(|refusal| {
+        if let Refusal::BadHandle = refusal {
+            let subject = AccountableSubject::Principal(principal.id.clone());
+            record_failure(broker, &subject, "BAD_SESSION_HANDLE", "session");
+        }
+    })
 }
 
 #[cfg(test)]

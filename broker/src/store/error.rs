@@ -38,6 +38,12 @@ pub enum StoreError {
     /// It opened as many sessions as may be open at once.
     #[error("{0} sessions are open below the session or one above it, as many as may be")]
     TooManyChildren(usize),
+    /// The creator of its tree has as many sessions open as one may.
+    #[error("{0} sessions of one creator are open, as many as may be")]
+    TooManySessions(u64),
+    /// The open sessions of the creator of its tree take as many bytes as they may.
+    #[error("the open sessions of one creator take {0} bytes, as many as they may")]
+    SessionBytes(u64),
     /// The grant is in another state by now.
     #[error("the grant is {}", .0.word())]
     Conflict(Phase),

@@ -181,6 +181,7 @@ mod tests {
                     _ => Event::SignInFailed {
                         reason: jeton_domain::session::Words::new("none"),
                         count: 1,
+                        subject: None,
                     },
                 };
                 let store = Arc::clone(&store);

@@ -9,6 +9,7 @@ mod grants;
 mod live;
 mod log;
 mod log_file;
+mod open_sessions;
 mod queue;
 mod reads;
 mod reserve;
@@ -51,6 +52,7 @@ use tokio::sync::{Semaphore, oneshot, watch};
 
 use self::{
     live::{Live, LiveGrant},
+    open_sessions::ReadSessions,
     queue::{JobQueue, Lane},
     writer::{Ack, Job, Txn, Writer},
 };
@@ -77,6 +79,7 @@ pub struct SqliteStore {
     jobs: Arc<JobQueue>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
     live: Arc<RwLock<Live>>,
+    read_sessions: ReadSessions,
     readers: Arc<Mutex<Vec<Connection>>>,
     reading: Semaphore,
     next_session: AtomicU64,
@@ -135,6 +138,7 @@ impl SqliteStore {
             jobs,
             thread: Mutex::new(Some(thread)),
             live,
+            read_sessions: ReadSessions::default(),
             readers: Arc::default(),
             reading: Semaphore::new(STORE_READERS),
             next_session: AtomicU64::new(start.next_session),
@@ -307,6 +311,7 @@ impl Store for SqliteStore {
                 Event::Denied { .. }
                     | Event::SessionRefused { .. }
                     | Event::SignInFailed { .. }
+                    | Event::DenialsSummarized { .. }
                     | Event::LogRead { .. }
                     | Event::ReDecided { .. }
                     | Event::DriftFound { .. }
@@ -565,7 +570,7 @@ impl Store for SqliteStore {
     }
 
     fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        self.with_live(|live| live.due_sessions(now, most)).unwrap_or_default()
+        self.with_live(|live| live.sessions().due(now, most)).unwrap_or_default()
     }
 
     fn is_active(&self, id: GrantId, now: Timestamp) -> bool {
@@ -617,8 +622,8 @@ impl Store for SqliteStore {
     }
 
     async fn session(&self, id: SessionId) -> Result<Arc<SessionRecord>, StoreError> {
-        if let Some(record) = self.with_live(|live| live.session(id)).flatten() {
-            return Ok(record);
+        if let Some(open) = self.with_live(|live| live.sessions().get(id)).flatten() {
+            return self.read_sessions.record(&open);
         }
         self.read(move |db| rows::find_session(db, id)).await.map(Arc::new)
     }

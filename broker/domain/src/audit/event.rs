@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{About, Subject};
+use super::{About, DenialCount, Subject};
 use crate::{
+    accountable::AccountableSubject,
     approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
     decision::{Delivery, Layer, PolicyId},
     deed::Moved,
@@ -47,13 +48,35 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         refused: Option<Words>,
     },
-    /// Callers could not prove who they are. Counted together, so that a flood of them can't fill
-    /// the log.
+    /// A caller did not prove who it is, or its session token was rejected.
     SignInFailed {
         /// Why, in the word of the error.
         reason: Words,
-        /// How many, since the entry before of this kind.
+        /// How many times; 1 where a subject is named.
         count: u64,
+        /// Who answers for the call; absent in entries of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<AccountableSubject>,
+    },
+    /// Denials of one subject that have no entry of their own, because there were too many.
+    DenialsSummarized {
+        /// Who answers for them; absent for subjects beyond the number that is counted apart.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        subject: Option<AccountableSubject>,
+        /// The agent, where all were of one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agent: Option<PrincipalId>,
+        /// When the first of them was.
+        first: Timestamp,
+        /// When the last of them was.
+        last: Timestamp,
+        /// How many, by event and reason.
+        counts: Vec<DenialCount>,
+        /// Different resources that were denied.
+        resources: u64,
+        /// Whether there were more of those than are counted.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        more_resources: bool,
     },
     /// Somebody looked into the log.
     LogRead {
@@ -497,7 +520,7 @@ pub enum Event {
 
 impl Event {
     /// The words of all events, as the log writes them.
-    pub const WORDS: [&'static str; 40] = [
+    pub const WORDS: [&'static str; 41] = [
         "started",
         "policy_loaded",
         "certificates_loaded",
@@ -538,6 +561,7 @@ impl Event {
         "policy_proposed",
         "pushed",
         "used",
+        "denials_summarized",
     ];
 
     /// The word for it, as in the entry's `type`.
@@ -548,6 +572,7 @@ impl Event {
             Self::PolicyLoaded { .. } => "policy_loaded",
             Self::CertificatesLoaded { .. } => "certificates_loaded",
             Self::SignInFailed { .. } => "sign_in_failed",
+            Self::DenialsSummarized { .. } => "denials_summarized",
             Self::LogRead { .. } => "log_read",
             Self::RestoreFound { .. } => "restore_found",
             Self::RestoreAcknowledged { .. } => "restore_acknowledged",

@@ -5,6 +5,7 @@
 
 use super::Event;
 use crate::{
+    accountable::AccountableSubject,
     decision::PolicyId,
     grant::DecidedBy,
     id::{GrantId, SessionId},
@@ -106,7 +107,14 @@ impl Event {
                     .went(kept(refused.is_none()))
             }
             Self::CertificatesLoaded { refused } => Facts::NONE.went(kept(refused.is_none())),
-            Self::SignInFailed { .. } => Facts::NONE.went(Outcome::Denied),
+            Self::SignInFailed { subject, .. } => {
+                let by = subject.as_ref().and_then(AccountableSubject::principal);
+                Facts { by, ..Facts::NONE }.went(Outcome::Denied)
+            }
+            Self::DenialsSummarized { subject, agent, .. } => {
+                let by = subject.as_ref().and_then(AccountableSubject::principal);
+                Facts { agent: agent.as_ref(), by, ..Facts::NONE }.went(Outcome::Denied)
+            }
             Self::EntriesMoved { .. } | Self::KeyRotated { .. } => Facts::NONE,
             Self::PolicyRolledBack { by, policy_hash, .. } => {
                 Facts { by: Some(by), policy_hash: Some(policy_hash), ..Facts::NONE }

@@ -1,7 +1,8 @@
 //! Every event as it is written: changing one of these lines changes what is hashed.
 
-use super::{About, ENTRY_VERSION, Entry, Event, Subject};
+use super::{About, DenialCount, DenialKind, ENTRY_VERSION, Entry, Event, Subject};
 use crate::{
+    accountable::AccountableSubject,
     approval::{Breadth, GlassName, GroupName, Guard, RequestHash},
     decision::{Delivery, Layer, PolicyId},
     deed::{Change, Moved},
@@ -66,7 +67,7 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
         },
         Event::PolicyLoaded { policy_hash: "ab".into(), refused: Some(words("line 3")) },
         Event::CertificatesLoaded { refused: None },
-        Event::SignInFailed { reason: words("TOKEN_EXPIRED"), count: 25 },
+        Event::SignInFailed { reason: words("TOKEN_EXPIRED"), count: 25, subject: None },
         Event::LogRead { by: operator.clone(), query: words("list event=revoked") },
         Event::RestoreFound { signed: 900, found: 700 },
         Event::RestoreAcknowledged { by: operator.clone(), reason: words("the disk broke") },
@@ -244,6 +245,19 @@ fn events(chain: &Chain, issuers: &[Issuer]) -> Vec<Event> {
             cut: (!chain.is_empty()).then(|| words("the grant was revoked")),
             one_of: None,
         },
+        Event::DenialsSummarized {
+            subject: (!chain.is_empty()).then(|| AccountableSubject::Tree(name("orchestrator"))),
+            agent: (!chain.is_empty()).then(|| agent.clone()),
+            first: Timestamp::from_millis(1_700_000_000_000),
+            last: until,
+            counts: vec![DenialCount {
+                event: DenialKind::Denied,
+                reason: words("policy: prod-is-closed"),
+                count: 3_941,
+            }],
+            resources: 12,
+            more_resources: chain.is_empty(),
+        },
     ]
 }
 
@@ -263,12 +277,24 @@ fn written() -> String {
             all.split_off(from).into_iter().zip(with_chain.split_off(from)).collect();
         pairs.into_iter().flat_map(|(alone, passed_on)| [alone, passed_on])
     };
-    let (newest, latest, later) = (pairs(33), pairs(28), pairs(26));
+    let (summaries, newest, latest, later) = (pairs(40), pairs(33), pairs(28), pairs(26));
     let issuers = [Issuer::new("https://idp.acme.dev/a")];
     let vouched = events(&Chain::default(), &issuers).into_iter();
     let vouched = vouched.filter(|event| event.word() == "session_opened");
     let all =
         all.into_iter().chain(with_chain).chain(later).chain(vouched).chain(latest).chain(newest);
+    let failed = [
+        AccountableSubject::of_address("2001:db8:1:2:3::4".parse().unwrap()),
+        AccountableSubject::of_address("192.0.2.7".parse().unwrap()),
+        AccountableSubject::LocalUser(1000),
+        AccountableSubject::Principal(PrincipalId::parse("ana@acme.dev").unwrap()),
+    ];
+    let failed = failed.map(|subject| Event::SignInFailed {
+        reason: Words::new("SESSION_TOKEN_REJECTED"),
+        count: 1,
+        subject: Some(subject),
+    });
+    let all = all.chain(summaries).chain(failed);
     (0..).zip(all).map(entry).collect()
 }
 

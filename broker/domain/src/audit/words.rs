@@ -1,6 +1,6 @@
 //! Events in one line, for people.
 
-use super::Event;
+use super::{DenialCount, Event};
 use crate::{
     approval::{Breadth, GroupName},
     deed::Moved,
@@ -29,7 +29,21 @@ impl Event {
                 format!("refused: {}", why.as_str())
             }
             Self::CertificatesLoaded { refused: None } => "new certificates".to_owned(),
-            Self::SignInFailed { reason, count } => format!("{count} × {}", reason.as_str()),
+            Self::SignInFailed { reason, count, subject: None } => {
+                format!("{count} × {}", reason.as_str())
+            }
+            Self::SignInFailed { reason, subject: Some(subject), .. } => {
+                format!("{subject}: {}", reason.as_str())
+            }
+            Self::DenialsSummarized { subject, counts, resources, more_resources, .. } => {
+                let whose = subject.as_ref().map_or("others".to_owned(), ToString::to_string);
+                let one = |one: &DenialCount| {
+                    format!("{} × {} ({})", one.count, one.event.word(), one.reason.as_str())
+                };
+                let counts: Vec<_> = counts.iter().map(one).collect();
+                let more = if *more_resources { "over " } else { "" };
+                format!("{whose}: {}; {more}{resources} resources", counts.join(", "))
+            }
             Self::LogRead { by, query } => format!("{by}: {}", query.as_str()),
             Self::RestoreFound { signed, found } => {
                 format!("the store has {found} entries, a checkpoint was signed for {signed}")

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use jeton_domain::{
-    audit::{About, Entry, Event},
+    audit::{About, DenialKind, Entry, Event},
     decision::{Delivery, Layer, PolicyId},
     delegation::Chain,
     id::GrantId,
@@ -48,6 +48,7 @@ impl Recorded {
 #[derive(Default)]
 pub struct Requests {
     seen: HashSet<GrantId>,
+    summarized: u64,
 }
 
 impl Requests {
@@ -55,6 +56,12 @@ impl Requests {
     /// envelope, a session or a stop refused are none for the policies.
     pub fn of(&mut self, entry: &Entry) -> Option<Recorded> {
         let at = entry.at;
+        if let Event::DenialsSummarized { counts, .. } = &entry.event {
+            let denied = counts.iter().filter(|one| one.event == DenialKind::Denied);
+            let denied = denied.map(|one| one.count).fold(0, u64::saturating_add);
+            self.summarized = self.summarized.saturating_add(denied);
+            return None;
+        }
         if let Event::Pending { about, .. } = &entry.event {
             return self.about(about, None, ("needs approval", false), at);
         }
@@ -84,6 +91,12 @@ impl Requests {
             Ask { delivery: *delivery, ..asked(agent, person.as_ref(), chain, scope, None, at) };
         let policies = decided_by.policies.clone();
         Some(Recorded { ask, was: "deny", granted: false, policies })
+    }
+
+    /// Denials that the log only counts: what was requested is not known, so they are not replayed.
+    #[must_use]
+    pub fn summarized(&self) -> u64 {
+        self.summarized
     }
 
     fn about(

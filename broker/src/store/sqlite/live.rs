@@ -15,13 +15,13 @@ use jeton_domain::{
     grant::Phase,
     id::{GrantId, Row, SessionId, Tag},
     review::{Review, ReviewerName},
-    revocation::{Holder, Matching, Stops},
+    revocation::{Matching, Stops},
     scope::{Resource, Upstream},
     session::SessionState,
     ttl::Timestamp,
 };
 
-use super::writer::RecentKey;
+use super::{open_sessions::OpenSessions, writer::RecentKey};
 use crate::store::{EndedEarly, SessionRecord};
 
 /// One live grant, kept small: a broker may hold a million.
@@ -72,11 +72,7 @@ pub(super) enum Effect {
 /// What is open.
 #[derive(Default)]
 pub(super) struct Live {
-    sessions: BTreeMap<Row, Arc<SessionRecord>>,
-    session_keys: HashMap<Row, RecentKey>,
-    session_due: BTreeSet<(Timestamp, Row)>,
-    /// Open sessions by the one right above.
-    children: BTreeSet<(Row, Row)>,
+    sessions: OpenSessions,
     grants: BTreeMap<Row, LiveGrant>,
     /// Live grants by their session.
     held: BTreeSet<(Row, Row)>,
@@ -198,29 +194,18 @@ impl Live {
         key: Option<RecentKey>,
         recent: &mut HashMap<RecentKey, Row>,
     ) {
-        let row = record.session.id.row();
-        let parent = record.session.chain.parent().map(|link| (link.session.row(), row));
-        match record.state {
-            SessionState::Open => {
-                self.children.extend(parent);
-                self.session_due.insert((record.session.deadline, row));
-                if let Some(key) = key {
-                    self.session_keys.insert(row, key);
-                }
-                self.sessions.insert(row, record);
-            }
+        let SessionRecord { session, state } = Arc::unwrap_or_clone(record);
+        let row = session.id.row();
+        match state {
+            SessionState::Open => self.sessions.open(session, key),
             SessionState::Closed { .. } | SessionState::Expired { .. } => {
-                self.session_due.remove(&(record.session.deadline, row));
-                if let Some(parent) = parent {
-                    self.children.remove(&parent);
-                }
-                self.sessions.remove(&row);
+                let key = self.sessions.close(row);
                 let over: Vec<_> = self.approvals_at(row).map(|(place, _)| *place).collect();
                 for place in over {
                     self.approvals.remove(&place);
                 }
                 self.reviewed.remove(&row);
-                if let Some(key) = self.session_keys.remove(&row) {
+                if let Some(key) = key {
                     recent.remove(&key);
                 }
             }
@@ -320,10 +305,9 @@ impl Live {
         place
     }
 
-    /// An open session.
-    pub fn session(&self, id: SessionId) -> Option<Arc<SessionRecord>> {
-        let record = self.sessions.get(&id.row())?;
-        id.tag().is(&record.session.id.tag()).then(|| Arc::clone(record))
+    /// The open sessions.
+    pub fn sessions(&self) -> &OpenSessions {
+        &self.sessions
     }
 
     /// A live grant.
@@ -377,12 +361,6 @@ impl Live {
             .collect()
     }
 
-    /// Sessions whose time has come.
-    pub fn due_sessions(&self, now: Timestamp, most: usize) -> Vec<SessionId> {
-        let over = self.session_due.iter().take_while(|(due, _)| *due <= now).take(most);
-        over.filter_map(|(_, row)| self.sessions.get(row).map(|record| record.session.id)).collect()
-    }
-
     /// What is stopped.
     pub fn stops(&self) -> Arc<Stops> {
         Arc::clone(&self.stops)
@@ -403,53 +381,6 @@ impl Live {
     pub fn dead(&self, now: Timestamp, most: usize) -> Vec<u64> {
         let over = self.early_due.iter().take_while(|(dies, _)| *dies <= now);
         over.take(most).map(|(_, entry)| *entry).collect()
-    }
-
-    /// How many open sessions a session opened.
-    pub fn children(&self, id: SessionId) -> usize {
-        of(&self.children, id.row()).count()
-    }
-
-    /// How many open sessions stand below one at any depth; `most` stands for that many or more.
-    pub fn below(&self, id: SessionId, most: usize) -> usize {
-        let mut rows: Vec<_> = of(&self.children, id.row()).take(most).collect();
-        let mut place = 0;
-        while let Some(row) = rows.get(place).copied().filter(|_| rows.len() < most) {
-            let left = most.saturating_sub(rows.len());
-            rows.extend(of(&self.children, row).take(left));
-            place = place.saturating_add(1);
-        }
-        rows.len()
-    }
-
-    /// Open sessions that are meant, each with all below it.
-    pub fn sessions_of(&self, matching: &Matching) -> Vec<SessionId> {
-        match matching {
-            Matching::Session(id) => {
-                let mut rows = vec![id.row()];
-                let mut place = 0;
-                while let Some(row) = rows.get(place).copied() {
-                    rows.extend(of(&self.children, row));
-                    place = place.saturating_add(1);
-                }
-                // Why looked up: the number alone may be that of another session.
-                let known = |row: &Row| self.sessions.get(row).map(|record| record.session.id);
-                rows.iter()
-                    .filter_map(known)
-                    .filter(|own| own.row() != id.row() || own == id)
-                    .collect()
-            }
-            Matching::Agent(_)
-            | Matching::Person(_)
-            | Matching::All
-            | Matching::Resource(..)
-            | Matching::Upstream(_)
-            | Matching::Policy(_) => {
-                let sessions = self.sessions.values().map(|record| &record.session);
-                let meant = sessions.filter(|session| matching.means_holder(Holder::of(session)));
-                meant.map(|session| session.id).collect()
-            }
-        }
     }
 
     /// Live grants of one session.
@@ -480,6 +411,6 @@ impl Live {
 }
 
 /// What stands right of one number.
-fn of(pairs: &BTreeSet<(Row, Row)>, left: Row) -> impl Iterator<Item = Row> {
+pub(super) fn of(pairs: &BTreeSet<(Row, Row)>, left: Row) -> impl Iterator<Item = Row> {
     pairs.range((left, Row::FIRST)..).take_while(move |(row, _)| *row == left).map(|(_, row)| *row)
 }

@@ -18,6 +18,7 @@ use rusqlite::params;
 use super::{
     approvals, endings,
     live::Effect,
+    open_sessions::{Usage, stored_bytes},
     rows, stops,
     writer::{RecentKey, Txn, int},
 };
@@ -42,6 +43,7 @@ pub(super) fn open(
     }
     stops::check(txn, Holder::of(&session), None)?;
     may_open_below(txn, &session)?;
+    let (creator, usage) = may_hold_more(txn, &session)?;
     txn.append(
         Event::SessionOpened {
             session: session.id,
@@ -90,8 +92,39 @@ pub(super) fn open(
         txn.remember(key, row);
     }
     let record = SessionRecord { session, state: SessionState::Open };
+    txn.opening.add(creator, usage);
     txn.effects.push(Effect::Session(Arc::new(record.clone()), key));
     Ok(record)
+}
+
+/// Looks whether the creator of the tree may have one more session open, those of this very commit
+/// included; gives who that is, and what the session takes.
+fn may_hold_more(txn: &Txn<'_>, session: &Session) -> Result<(PrincipalId, Usage), StoreError> {
+    let live = txn.live.read().map_err(|_| poisoned())?;
+    let creator = live.sessions().creator(session);
+    let more = Usage::one(stored_bytes(session)?);
+    let (own, all) = live.sessions().usage(&creator);
+    let (own_now, all_now) = txn.opening.usage(&creator);
+    own.and(own_now).and(more).check(all.and(all_now).and(more))?;
+    Ok((creator, more))
+}
+
+/// The session that an effect opened, if it is one of those.
+fn opened(effect: &Effect) -> Option<&Session> {
+    match effect {
+        Effect::Session(record, _) if record.state == SessionState::Open => Some(&record.session),
+        Effect::Session(..)
+        | Effect::Live { .. }
+        | Effect::Ended(..)
+        | Effect::Stops(_)
+        | Effect::Dead(_)
+        | Effect::Approved(..)
+        | Effect::ApprovalUsed(..)
+        | Effect::ApprovalGone(..)
+        | Effect::Spent(..)
+        | Effect::Review(..)
+        | Effect::Reviewed(..) => None,
+    }
 }
 
 /// Looks whether all sessions above are open in this very commit, and the parent has room for one.
@@ -107,30 +140,15 @@ fn may_open_below(txn: &mut Txn<'_>, session: &Session) -> Result<(), StoreError
     let live = txn.live.read().map_err(|_| poisoned())?;
     // Why by the chain: a session stands below each that its chain names.
     let opened_now = |means: &dyn Fn(&Chain) -> bool| {
-        let opened = |effect: &&Effect| match effect {
-            Effect::Session(record, _) => {
-                record.state == SessionState::Open && means(&record.session.chain)
-            }
-            Effect::Live { .. }
-            | Effect::Ended(..)
-            | Effect::Stops(_)
-            | Effect::Dead(_)
-            | Effect::Approved(..)
-            | Effect::ApprovalUsed(..)
-            | Effect::ApprovalGone(..)
-            | Effect::Spent(..)
-            | Effect::Review(..)
-            | Effect::Reviewed(..) => false,
-        };
-        txn.effects.iter().filter(opened).count()
+        txn.effects.iter().filter_map(opened).filter(|session| means(&session.chain)).count()
     };
     let just = opened_now(&|chain| chain.parent().is_some_and(|link| link.session == parent));
-    if live.children(parent).saturating_add(just) >= SESSION_CHILDREN {
+    if live.sessions().children(parent).saturating_add(just) >= SESSION_CHILDREN {
         return Err(StoreError::TooManyChildren(SESSION_CHILDREN));
     }
     for link in session.chain.links() {
         let just = opened_now(&|chain| chain.holds(link.session));
-        let open = live.below(link.session, SESSION_DESCENDANTS);
+        let open = live.sessions().below(link.session, SESSION_DESCENDANTS);
         if open.saturating_add(just) >= SESSION_DESCENDANTS {
             return Err(StoreError::TooManyChildren(SESSION_DESCENDANTS));
         }
@@ -166,7 +184,7 @@ pub(super) fn matching(
     matching: &Matching,
     opened_until: Option<Timestamp>,
 ) -> Result<Vec<SessionId>, StoreError> {
-    let mut ids = txn.live.read().map_err(|_| poisoned())?.sessions_of(matching);
+    let mut ids = txn.live.read().map_err(|_| poisoned())?.sessions().matching(matching);
     ids.extend(txn.effects.iter().filter_map(|effect| match effect {
         Effect::Session(record, _) if matching.means_holder(Holder::of(&record.session)) => {
             Some(record.session.id)

@@ -25,14 +25,15 @@ use crate::cli::{
 /// Entries of one page of the log.
 const PAGE: u32 = 1000;
 /// Events that tell of requests.
-const REQUESTS: [&str; 4] = ["intent", "issued", "pending", "denied"];
+const REQUESTS: [&str; 5] = ["intent", "issued", "pending", "denied", "denials_summarized"];
 
-/// Reads from a broker's log what was asked, and hands each request on.
+/// Reads from a broker's log what was asked, and hands each request on. Returns how many denials the
+/// log only counts.
 async fn requests(
     global: &Global,
     since: Duration,
     mut take: impl FnMut(Recorded) -> Result<(), Failure>,
-) -> Result<(), Failure> {
+) -> Result<u64, Failure> {
     let client = global.connect().await?;
     let since = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
     let mut requests = Requests::default();
@@ -56,7 +57,7 @@ async fn requests(
             }
         }
     }
-    Ok(())
+    Ok(requests.summarized())
 }
 
 /// Tells the least that would have been enough.
@@ -99,7 +100,8 @@ pub async fn suggest(global: &Global, set: &PolicySet, since: Duration) -> Resul
 /// Decides again what was asked.
 pub async fn replay(global: &Global, set: &PolicySet, since: Duration) -> Result<Exit, Failure> {
     let mut replay = Replay::default();
-    requests(global, since, |recorded| replay.again(set, &recorded).map_err(odd)).await?;
+    let summarized =
+        requests(global, since, |recorded| replay.again(set, &recorded).map_err(odd)).await?;
     let flips: Vec<_> = replay.flips().collect();
     let values: Vec<_> = flips
         .iter()
@@ -112,7 +114,8 @@ pub async fn replay(global: &Global, set: &PolicySet, since: Duration) -> Result
         })
         .collect();
     let requests = replay.requests;
-    global.output().result(&json!({ "requests": requests, "flips": values }), || {
+    let value = json!({ "requests": requests, "summarized_denials": summarized, "flips": values });
+    global.output().result(&value, || {
         let cells = flips.iter().map(|flip| {
             let change = format!("{} → {}", flip.was, flip.now);
             let last = span::relative(now_millis(), flip.last.millis());
@@ -121,9 +124,14 @@ pub async fn replay(global: &Global, set: &PolicySet, since: Duration) -> Result
         });
         let header = ["CHANGE", "TIMES", "LAST", "AGENT", "SCOPE", "WHY"];
         let shown = if flips.is_empty() { String::new() } else { table(header, cells) + "\n" };
-        format!("{shown}{requests} requests, {} of them would be answered otherwise\n", {
-            flips.iter().map(|flip| flip.count).sum::<u64>()
-        })
+        let others = flips.iter().map(|flip| flip.count).sum::<u64>();
+        let excluded = match summarized {
+            0 => String::new(),
+            count => format!("excluded: {count} denials that the log only summarizes\n"),
+        };
+        format!(
+            "{shown}{requests} requests, {others} of them would be answered otherwise\n{excluded}"
+        )
     })?;
     Ok(exit::OK)
 }

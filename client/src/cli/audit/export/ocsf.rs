@@ -57,7 +57,7 @@ fn class(event: &Event, facts: &Facts<'_>) -> Class {
     let class = |uid, activity, name| Class { uid, activity, name };
     // Why by the word: what is not named here has a class all the same.
     match event.word() {
-        "sign_in_failed" => class(3002, 1, "Logon"),
+        "sign_in_failed" | "denials_summarized" if facts.agent.is_none() => class(3002, 1, "Logon"),
         "log_read" => class(3004, 2, "Read"),
         "policy_loaded" | "certificates_loaded" | "key_rotated" => class(3004, 3, "Update"),
         "issued" | "renewed" => class(3003, 1, "Assign Privileges"),
