@@ -20,6 +20,7 @@ mod testing;
 use std::sync::Arc;
 
 use jeton_domain::{
+    people::Account,
     principal::{AuthMethod, Issuer, Principal, PrincipalId, PrincipalKind, ProvedKeys},
     review::is_reviewer,
     ttl::Timestamp,
@@ -73,6 +74,7 @@ struct Named {
     kind: PrincipalKind,
     method: AuthMethod,
     issuer: Option<Issuer>,
+    account: Option<Account>,
     groups: Arc<[Box<str>]>,
     ends: Timestamp,
 }
@@ -104,6 +106,7 @@ impl Authenticator {
                     id: token.principal,
                     kind: token.kind,
                     method: AuthMethod::Oidc,
+                    account: token.account,
                     issuer: Some(token.issuer),
                     groups: token.groups,
                     ends: token.ends,
@@ -145,16 +148,18 @@ impl Authenticator {
                     kind: rule.kind,
                     method: AuthMethod::Unix,
                     issuer: None,
+                    account: None,
                     groups: Arc::default(),
                     ends: Timestamp::NEVER,
                 })
             }
             (Peer::Tls(_), Some(certificate)) => Ok(Named {
                 id: certificate.id.clone(),
-                // SPIFFE names workloads; people come with tokens.
+                // SPIFFE names workloads; which of them are people, the catalogue declares.
                 kind: PrincipalKind::Workload,
                 method: AuthMethod::Mtls,
                 issuer: None,
+                account: None,
                 groups: Arc::default(),
                 ends: certificate.not_after,
             }),
@@ -169,6 +174,7 @@ impl Authenticator {
             kind: named.kind,
             method: named.method,
             issuer: named.issuer,
+            account: named.account,
             groups: named.groups,
             proof_ends: named.ends,
             keys,

@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod explain;
 pub mod halt;
 pub mod hear;
+pub mod identify;
 pub mod introspect;
 mod lift;
 mod line;
@@ -60,7 +61,7 @@ use jeton_domain::{
     decision::Denial,
     grant::{Grant, GrantState},
     principal::{Issuers, Principal, PrincipalId, Role},
-    revocation::Stops,
+    revocation::{Matching, Stops},
     scope::Upstream,
     secret::FingerprintKey,
     session::Session,
@@ -310,7 +311,30 @@ impl Broker {
     /// When the store can't tell: unknown is never "nothing".
     fn stops(&self) -> Result<Arc<Stops>, Refusal> {
         let unknown = || StoreError::Broken("the live table is poisoned".into());
-        Ok(self.store.stops().ok_or_else(unknown)?)
+        let stops = self.store.stops().ok_or_else(unknown)?;
+        if stops.is_empty() {
+            return Ok(stops);
+        }
+        let people = Arc::clone(self.policies.current().catalogue().people());
+        Ok(Arc::new(stops.about(people)))
+    }
+
+    /// The one name of the person that a name stands for.
+    fn identity(&self, name: &PrincipalId) -> PrincipalId {
+        self.policies.current().catalogue().people().identity(name)
+    }
+
+    /// What is meant, with the one name of a person.
+    fn canonical(&self, matching: Matching) -> Matching {
+        match matching {
+            Matching::Person(name) => Matching::Person(self.identity(&name)),
+            Matching::Session(_)
+            | Matching::Agent(_)
+            | Matching::Resource(..)
+            | Matching::Upstream(_)
+            | Matching::Policy(_)
+            | Matching::All => matching,
+        }
     }
 
     /// The name under which the broker itself acts.

@@ -17,6 +17,7 @@ use crate::{
     delegation::Chain,
     grant::Grant,
     id::{GrantId, SessionId},
+    people::{Account, People},
     principal::PrincipalId,
     review::{Power, is_reviewer},
     scope::{Scope, ScopeBound},
@@ -213,6 +214,9 @@ pub struct Approval {
     pub session: SessionId,
     /// Who.
     pub by: PrincipalId,
+    /// The account that the token of the approver is about, if it came with one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<Account>,
     /// For which groups.
     pub groups: BTreeSet<GroupName>,
     /// Which guards it lifts.
@@ -254,6 +258,12 @@ pub struct Wanting<'a> {
 }
 
 impl Approval {
+    /// Whether one person gave this approval and another, by name or by account.
+    fn is_of_giver_of(&self, other: &Self, people: &People) -> bool {
+        people.are_one(&self.by, &other.by)
+            || (self.account.is_some() && self.account == other.account)
+    }
+
     /// Tells whether it counts for a request.
     #[must_use]
     pub fn counts_for(&self, wanting: Wanting<'_>) -> bool {
@@ -304,23 +314,26 @@ pub fn lift<'a, 'b>(
     approvals: impl Iterator<Item = &'a Approval> + Clone,
     lifters: impl Fn(&GroupName) -> Option<Lifters<'b>>,
     wanting: &Wanting<'_>,
+    people: &People,
 ) -> Option<Lifted> {
     let mut lifted = Lifted::default();
     for guard in guards {
         let of = |group: &GroupName| {
             let Lifters { quorum, reviewer } = lifters(group)?;
-            let mut people = BTreeSet::new();
             let named = approvals.clone().filter(|approval| {
                 approval.guards.contains(&guard.policy) && approval.groups.contains(group)
             });
             let (alone, together): (Vec<_>, Vec<_>) =
                 named.partition(|one| matches!(one.breadth, Breadth::Emergency { .. }));
-            // Why the first of a person: two approvals of one are still one person's.
-            let mut by: Vec<u64> = together
-                .iter()
-                .filter(|one| !is_reviewer(&one.by) && people.insert(&one.by))
-                .map(|one| one.entry)
-                .collect();
+            // Why the first of a person: two approvals of one are still one person's, whatever name
+            // or account each of them was given under.
+            let mut counted: Vec<&Approval> = Vec::new();
+            for one in together.iter().filter(|one| !is_reviewer(&one.by)) {
+                if !counted.iter().any(|other| one.is_of_giver_of(other, people)) {
+                    counted.push(one);
+                }
+            }
+            let mut by: Vec<u64> = counted.iter().map(|one| one.entry).collect();
             let wanted = usize::try_from(quorum.max(1)).unwrap_or(usize::MAX);
             by.truncate(wanted);
             if by.len() == wanted {
@@ -366,14 +379,16 @@ pub fn involved<'a>(
     who: &PrincipalId,
     session: &Session,
     mut openers: impl Iterator<Item = &'a PrincipalId>,
+    people: &People,
 ) -> Option<Involved> {
-    if session.agent == *who {
+    let is = |name: &PrincipalId| people.are_one(name, who);
+    if is(&session.agent) {
         Some(Involved::Agent)
-    } else if session.person.as_ref() == Some(who) {
+    } else if session.person.as_ref().is_some_and(is) {
         Some(Involved::Person)
-    } else if session.opener == *who || openers.any(|opener| opener == who) {
+    } else if is(&session.opener) || openers.any(is) {
         Some(Involved::Opener)
-    } else if session.chain.holds_agent(who) {
+    } else if session.chain.links().iter().any(|link| is(&link.agent)) {
         Some(Involved::Delegate)
     } else {
         None

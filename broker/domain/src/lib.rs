@@ -16,6 +16,7 @@ pub mod jose;
 pub mod limits;
 pub mod merkle;
 pub mod pattern;
+pub mod people;
 pub mod permit;
 pub mod principal;
 pub mod review;

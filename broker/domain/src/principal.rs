@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{id::quote, limits::PRINCIPAL_CHARS, ttl::Timestamp};
+use crate::{id::quote, limits::PRINCIPAL_CHARS, people::Account, ttl::Timestamp};
 
 /// Name of a principal, such as `spiffe://acme.dev/agent/build-42` or `ana@acme.dev`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -162,6 +162,8 @@ pub struct Principal {
     pub method: AuthMethod,
     /// Whose token said so, if one did.
     pub issuer: Option<Issuer>,
+    /// The account that this token is about, where it stands for a person.
+    pub account: Option<Account>,
     /// Groups that this token says it is in.
     pub groups: Arc<[Box<str>]>,
     /// Roles by configuration.

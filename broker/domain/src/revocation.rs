@@ -1,6 +1,6 @@
 //! Taking back: what is matched, what stays stopped, and what the upstream said of it.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +9,7 @@ use crate::{
     delegation::Chain,
     grant::Grant,
     id::SessionId,
+    people::People,
     principal::PrincipalId,
     scope::{Resource, Scope, Upstream},
     session::{Session, Words},
@@ -105,17 +106,29 @@ impl Matching {
         }
     }
 
-    /// Tells whether a session as a whole is meant.
+    /// Tells whether a session as a whole is meant: of a person under any of its names.
     #[must_use]
-    pub fn means_holder(&self, of: Holder<'_>) -> bool {
+    pub fn means_holder(&self, of: Holder<'_>, people: &People) -> bool {
         match self {
             Self::Session(session) => of.session == Some(*session) || of.chain.holds(*session),
             Self::Agent(agent) => {
                 of.agent == agent || of.opener == Some(agent) || of.chain.holds_agent(agent)
             }
-            Self::Person(person) => of.person == Some(person) || of.opener == Some(person),
+            Self::Person(person) => {
+                let is = |name: &PrincipalId| people.are_one(name, person);
+                of.person.is_some_and(is) || of.opener.is_some_and(is)
+            }
             Self::All => true,
             Self::Resource(..) | Self::Upstream(_) | Self::Policy(_) => false,
+        }
+    }
+
+    /// Tells whether two mean the same: a person under any of its names.
+    #[must_use]
+    pub fn is_same(&self, other: &Self, people: &People) -> bool {
+        match (self, other) {
+            (Self::Person(one), Self::Person(other)) => people.are_one(one, other),
+            (one, other) => one == other,
         }
     }
 
@@ -134,7 +147,7 @@ impl Matching {
 
     /// Tells whether a grant is meant.
     #[must_use]
-    pub fn means(&self, grant: &Grant) -> bool {
+    pub fn means(&self, grant: &Grant, people: &People) -> bool {
         let Grant { session, agent, person, chain, scope, decided_by, .. } = grant;
         let (session, person) = (Some(*session), person.as_ref());
         let holder = Holder { session, agent, person, opener: None, chain };
@@ -145,7 +158,7 @@ impl Matching {
             | Self::Person(_)
             | Self::Resource(..)
             | Self::Upstream(_)
-            | Self::All => self.means_holder(holder) || self.means_scope(scope),
+            | Self::All => self.means_holder(holder, people) || self.means_scope(scope),
         }
     }
 }
@@ -191,37 +204,58 @@ impl Stop {
     }
 }
 
-/// All stops that hold.
+/// All stops that hold, and the people whose names they may be about.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Stops(Vec<Stop>);
+pub struct Stops {
+    stops: Vec<Stop>,
+    people: Arc<People>,
+}
 
 impl Stops {
     /// Collects stops.
     #[must_use]
     pub fn new(stops: Vec<Stop>) -> Self {
-        Self(stops)
+        Self { stops, people: Arc::default() }
+    }
+
+    /// The same, about people under all of their names.
+    #[must_use]
+    pub fn about(&self, people: Arc<People>) -> Self {
+        Self { stops: self.stops.clone(), people }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.stops.is_empty()
+    }
+
+    /// Whose names are known.
+    #[must_use]
+    pub fn people(&self) -> &People {
+        &self.people
     }
 
     /// In the order in which they were ordered.
     pub fn iter(&self) -> impl Iterator<Item = &Stop> {
-        self.0.iter()
+        self.stops.iter()
     }
 
     /// The stop that keeps a session from being granted anything, or just this scope.
     #[must_use]
     pub fn against(&self, holder: Holder<'_>, scope: Option<&Scope>) -> Option<&Stop> {
         let means = |stop: &&Stop| {
-            stop.matching.means_holder(holder)
+            stop.matching.means_holder(holder, &self.people)
                 || scope.is_some_and(|scope| stop.matching.means_scope(scope))
         };
-        self.0.iter().find(means)
+        self.stops.iter().find(means)
     }
 
     /// Tells whether somebody's own word counts no more: a stop means it, or everybody.
     #[must_use]
     pub fn silence(&self, who: &PrincipalId) -> bool {
-        self.0.iter().any(|stop| match &stop.matching {
-            Matching::Agent(name) | Matching::Person(name) => name == who,
+        self.stops.iter().any(|stop| match &stop.matching {
+            Matching::Agent(name) | Matching::Person(name) => self.people.are_one(name, who),
             Matching::All => true,
             Matching::Session(_)
             | Matching::Resource(..)
@@ -233,17 +267,18 @@ impl Stops {
     /// The same with one more. The same matching again changes nothing.
     #[must_use]
     pub fn with(&self, stop: Stop) -> Self {
-        let mut stops = self.0.clone();
+        let mut stops = self.stops.clone();
         if !stops.iter().any(|known| known.matching == stop.matching) {
             stops.push(stop);
         }
-        Self(stops)
+        Self { stops, people: Arc::clone(&self.people) }
     }
 
     /// The same without one; `None` if there is none such.
     #[must_use]
     pub fn without(&self, matching: &Matching) -> Option<Self> {
         let left: Vec<_> = self.iter().filter(|stop| stop.matching != *matching).cloned().collect();
-        (left.len() < self.0.len()).then_some(Self(left))
+        let people = Arc::clone(&self.people);
+        (left.len() < self.stops.len()).then_some(Self { stops: left, people })
     }
 }

@@ -15,6 +15,7 @@ use jeton_domain::{
     audit::Resources,
     budget::Budget,
     pattern::NamePattern,
+    people::People,
     principal::{Issuer, Principal, PrincipalId, PrincipalKind},
     review::{Bounds, ReviewerName},
     route::{Content, Format, PlainPath, Route},
@@ -31,6 +32,7 @@ pub struct Catalogue {
     pub(super) ids: HashSet<String>,
     pub(super) agents: AgentRules,
     pub(super) persons: HashMap<PrincipalId, BTreeSet<String>>,
+    pub(super) people: Arc<People>,
     pub(super) groups: BTreeMap<GroupName, Group>,
     pub(super) budgets: Vec<Arc<Budget>>,
     pub(super) glasses: Vec<Glass>,
@@ -177,6 +179,12 @@ impl Catalogue {
             teams: rules.iter().flat_map(|rule| rule.teams.iter().cloned()).collect(),
             trust: rules.iter().filter_map(|rule| rule.trust).min().unwrap_or(0),
         }
+    }
+
+    /// The people that are declared, under all of their names.
+    #[must_use]
+    pub fn people(&self) -> &Arc<People> {
+        &self.people
     }
 
     /// The teams of a person.

@@ -11,7 +11,9 @@ use jeton_domain::{
     approval::{GroupName, SessionTerms, Terms},
     limits::{APPROVALS_OF_GRANT, BUDGETS, SESSION_GRANTS, SESSION_TTL_SECONDS},
     pattern::NamePattern,
+    people::Account,
     principal::{Issuer, PrincipalId},
+    review::is_reviewer,
     scope::{Action, Resource, Upstream},
     ttl::Ttl,
 };
@@ -81,7 +83,12 @@ struct RawAgent {
 #[serde(deny_unknown_fields)]
 struct RawPerson {
     id: PrincipalId,
+    #[serde(default)]
     teams: BTreeSet<String>,
+    #[serde(default)]
+    aliases: BTreeSet<PrincipalId>,
+    #[serde(default)]
+    accounts: BTreeSet<Account>,
 }
 
 #[derive(Deserialize)]
@@ -214,8 +221,19 @@ impl Reading<'_> {
 
     fn person(&mut self, raw: RawPerson) -> Result<(), Wrong> {
         self.known(&raw.teams)?;
+        if let Some(name) = raw.aliases.iter().chain([&raw.id]).find(|name| is_reviewer(name)) {
+            let message = format!("`{name}` is the name of a reviewer, which is a program");
+            return Err((message, "name the person as a token or a certificate does"));
+        }
         let title = format!("the person `{}`", raw.id);
-        once(self.catalogue.persons.insert(raw.id, raw.teams).is_none(), || title)
+        once(!self.catalogue.persons.contains_key(&raw.id), || title)?;
+        let people = Arc::make_mut(&mut self.catalogue.people);
+        let declared = people.declare(&raw.id, &raw.aliases, &raw.accounts);
+        declared.map_err(|error| {
+            (error.to_string(), "give each person one entry, with every name in `aliases`")
+        })?;
+        self.catalogue.persons.insert(raw.id, raw.teams);
+        Ok(())
     }
 
     fn group(&mut self, raw: RawGroup) -> Result<(), Wrong> {
@@ -225,7 +243,9 @@ impl Reading<'_> {
             return Err((message, "what it guards could never be lifted; name at least one"));
         }
         let quorum = raw.quorum.unwrap_or(1);
-        let members = u32::try_from(raw.members.len()).unwrap_or(u32::MAX);
+        // Why people and not names: two names of one person are one approver.
+        let people = self.identities(raw.members);
+        let members = u32::try_from(people.len()).unwrap_or(u32::MAX);
         // Why not with `claimed`: how many an issuer counts among them is not known here.
         let members = if raw.claimed.is_empty() { members } else { u32::MAX };
         let most = u32::try_from(APPROVALS_OF_GRANT).unwrap_or(u32::MAX).min(members);
@@ -238,7 +258,7 @@ impl Reading<'_> {
         let claimed = raw.claimed.into_iter();
         let claimed = claimed.map(|one| (Issuer::new(&one.issuer), one.group)).collect();
         let reviewer = self.reviewer_of(&raw.name, raw.reviewer.as_deref())?;
-        let group = Group { members: raw.members, claimed, terms, reviewer };
+        let group = Group { members: people, claimed, terms, reviewer };
         let old = self.catalogue.groups.insert(GroupName::new(&raw.name), group);
         once(old.is_none(), || format!("the group `{}`", raw.name))
     }
@@ -259,12 +279,18 @@ impl Reading<'_> {
 
     fn glass(&mut self, raw: emergencies::RawGlass) -> Result<(), Wrong> {
         let groups = &self.catalogue.groups;
-        let glass = emergencies::glass(raw, |group| groups.contains_key(group))?;
+        let mut glass = emergencies::glass(raw, |group| groups.contains_key(group))?;
+        glass.members = self.identities(glass.members);
         let (known, title) = (&mut self.catalogue.glasses, glass.name.as_str().to_owned());
         let new = known.iter().all(|one| one.name != glass.name);
         once(new, || format!("break_glass `{title}`"))?;
         known.push(glass);
         Ok(())
+    }
+
+    /// The one name of each.
+    fn identities(&self, names: BTreeSet<PrincipalId>) -> BTreeSet<PrincipalId> {
+        names.iter().map(|name| self.catalogue.people.identity(name)).collect()
     }
 
     fn known<'t>(&self, teams: impl IntoIterator<Item = &'t String>) -> Result<(), Wrong> {

@@ -44,9 +44,19 @@ pub(super) fn wrong(uid: &EntityUid, catalogue: &Catalogue) -> Option<(String, S
             let hint = "write its whole name, such as `spiffe://acme.dev/agent/build-42`";
             Some((format!("`{}` does not name a principal", id.escape_debug()), hint.into()))
         }
+        "Person" => person(id, catalogue),
         // The rest are actions and types, and the validator knows those.
         _ => None,
     }
+}
+
+/// Policies see a person under its one name. Why an error: a `forbid` about another name of the
+/// person would match nobody, in silence.
+fn person(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {
+    let name = PrincipalId::parse(id).ok()?;
+    let identity = catalogue.people().identity(&name);
+    let message = format!("policies see the person `{name}` as `{identity}`");
+    (name != identity).then(|| (message, format!("write Jeton::Person::\"{identity}\"")))
 }
 
 fn org(id: &str, catalogue: &Catalogue) -> Option<(String, String)> {

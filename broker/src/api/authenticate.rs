@@ -30,6 +30,7 @@ use crate::{
     operation::{
         Broker, Caller, Refusal,
         denial_log::record_failure,
+        identify::identify,
         session_of::session_of,
         view::{View, nothing},
     },
@@ -79,6 +80,7 @@ impl Door {
             record_failure(&self.broker, &peer.accountable(), error.reason(), row.path);
             Status::from(error)
         })?;
+        let principal = identify(&self.broker, principal);
         let session = match handle {
             Some(handle) => {
                 let handle = Secret::new(handle.to_owned());

@@ -18,7 +18,9 @@ use super::Gateway;
 use crate::{
     api::{shares::Share, status},
     identity::{Presented, peer::Peer},
-    operation::{Caller, Refusal, denial_log::record_failure, session_of::session_of},
+    operation::{
+        Caller, Refusal, denial_log::record_failure, identify::identify, session_of::session_of,
+    },
 };
 
 /// What every handle begins with.
@@ -63,6 +65,7 @@ impl Gateway {
             record_failure(&self.broker, &peer.accountable(), error.reason(), "gateway");
             Status::from(error)
         })?;
+        let principal = identify(&self.broker, principal);
         let handle = shown.handle.ok_or(Refusal::NoHandle)?;
         let handle = Secret::new(handle.to_string());
         let session = session_of(&self.broker, &handle, &principal).await?;

@@ -33,8 +33,8 @@ use crate::{
     identity::{Authenticator, Presented, peer::Peer},
     limits::{BODY, REQUEST_BYTES},
     operation::{
-        Broker, Caller, Refusal, Source, denial_log::record_failure, exchange, introspect,
-        request_grant::Granted, revoke::revoke_token,
+        Broker, Caller, Refusal, Source, denial_log::record_failure, exchange, identify::identify,
+        introspect, request_grant::Granted, revoke::revoke_token,
     },
     signer::claims::Detail,
     upstream::CredentialKind,
@@ -131,6 +131,7 @@ async fn token(
         record_failure(&oauth.broker, &peer.accountable(), error.reason(), TOKEN);
         OAuthError::from_subject(&error)
     })?;
+    let principal = identify(&oauth.broker, principal);
     let handle = handle.map(|handle| Secret::new(handle.to_owned()));
     let (granted, binding) = exchange::exchange(&oauth.broker, principal, handle, scope).await?;
     issued(&oauth, granted, binding)

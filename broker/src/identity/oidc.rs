@@ -15,6 +15,7 @@ use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 
 use jeton_domain::{
     id::quote,
+    people::Account,
     principal::{Issuer as IssuerName, PrincipalId, PrincipalKind},
     secret::sha256,
     session::Binding,
@@ -164,6 +165,8 @@ pub struct Verified {
     pub kind: PrincipalKind,
     /// Whose token it is.
     pub issuer: IssuerName,
+    /// The account that it is about, where it stands for a person.
+    pub account: Option<Account>,
     /// Groups that the token says it is in.
     pub groups: Arc<[Box<str>]>,
     /// When the token ends.
@@ -319,8 +322,11 @@ impl Issuer {
     fn map(&self, token: &Compact<'_>, claims: &Claims) -> Result<Verified, TokenError> {
         for mapping in &self.config.mappings {
             if let Some(principal) = mapping.principal(token.claims()) {
+                let issuer = IssuerName::new(&self.config.issuer);
+                let account = Account { issuer, subject: claims.subject().into() };
                 return Ok(Verified {
                     principal,
+                    account: (mapping.kind == PrincipalKind::Person).then_some(account),
                     kind: mapping.kind,
                     issuer: IssuerName::new(&self.config.issuer),
                     groups: self.groups(token),

@@ -240,7 +240,7 @@ async fn seen(broker: &Broker, caller: &Caller, grant: Grant) -> Result<Option<Q
     let approvals = approvals.map(|(approval, _)| approval);
     Ok(Some(Question {
         hash: request_hash(&grant, &guards, kind.word()),
-        involved: involved(who, &session.session, openers.iter()),
+        involved: involved(who, &session.session, openers.iter(), rules.catalogue().people()),
         stale: rules.hash() != &*grant.decided_by.policy_hash,
         reviews: broker.store.reviews(grant.id),
         approvals: approvals.filter(|approval| approval.grant == grant.id).collect(),

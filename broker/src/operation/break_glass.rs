@@ -79,6 +79,7 @@ pub async fn break_glass(
     let draft = ApprovalDraft {
         grant: breaking.grant,
         by: caller.principal.id.clone(),
+        account: caller.principal.account.clone(),
         groups: groups.into_iter().filter(|group| glass.lifts.contains(group)).cloned().collect(),
         guards: asked.guards.iter().map(|guard| guard.policy.clone()).collect(),
         request_hash: breaking.hash,
@@ -162,12 +163,14 @@ pub async fn review(
         return Err(Refusal::Forbidden("you are not of the group that reviews it"));
     }
     let who = &caller.principal.id;
-    if *who == found.by {
+    let rules = broker.policies.current();
+    let people = rules.catalogue().people();
+    if people.are_one(who, &found.by) {
         return Err(Refusal::State("it was yours; somebody else has to review it".into()));
     }
     let session = broker.store.session(found.session).await?;
     let openers = openers(broker, &session.session).await?;
-    if let Some(involved) = involved(who, &session.session, openers.iter()) {
+    if let Some(involved) = involved(who, &session.session, openers.iter(), people) {
         return Err(Refusal::State(format!("{involved}; somebody else has to review it")));
     }
     if words.as_str().trim().is_empty() {

@@ -86,6 +86,7 @@ pub async fn approve(broker: &Broker, caller: &Caller, yes: Yes) -> Result<Quest
     let draft = ApprovalDraft {
         grant: yes.grant,
         by: caller.principal.id.clone(),
+        account: caller.principal.account.clone(),
         guards: lifts(&groups),
         groups,
         request_hash: yes.hash,
@@ -148,7 +149,7 @@ pub async fn withdraw(
     whose: Option<PrincipalId>,
 ) -> Result<(), Refusal> {
     let by = caller.principal.id.clone();
-    let whose = whose.unwrap_or_else(|| by.clone());
+    let whose = whose.map_or_else(|| by.clone(), |whose| broker.identity(&whose));
     if whose != by && !caller.principal.has(Role::Operator) {
         return Err(Refusal::Forbidden("taking back what others approved needs the role operator"));
     }

@@ -1,5 +1,7 @@
 //! Ends sessions because a trusted system says so: an identity provider's word about a person.
 
+use std::sync::Arc;
+
 use jeton_domain::{revocation::Matching, session::Words};
 
 use super::{Broker, Refusal};
@@ -22,8 +24,9 @@ pub async fn hear(broker: &Broker, signal: Believed) -> Result<usize, Refusal> {
             reason: Words::new(&format!("{}, told by event {}", kind.word(), signal.id)),
             stop: false,
             opened_until: Some(opened_until),
+            people: Arc::clone(broker.policies.current().catalogue().people()),
         };
-        let matching = Matching::Person(person.clone());
+        let matching = Matching::Person(broker.identity(&person));
         let cut = broker.store.revoke_matching(matching, order, broker.clock.now()).await?;
         broker.metrics.revoked(cut.grants.len());
         broker.revocations.notify_one();

@@ -71,7 +71,7 @@ pub(super) fn decide_lifted(
         let reviewer = rules.catalogue().reviewer_of(name).and_then(power);
         Some(Lifters { quorum, reviewer })
     };
-    let lifted = lift(guards, counting.into_iter(), lifters, &wanting);
+    let lifted = lift(guards, counting.into_iter(), lifters, &wanting, rules.catalogue().people());
     let Some(lifted) = lifted else { return Ok(decision) };
     let standing = Standing { approvals: &lifted.groups, approved_by: &lifted.by, ..standing };
     // What rests on an emergency ends with it.

@@ -80,7 +80,7 @@ pub(super) async fn prepare(
     broker.halt.is_off()?;
     check(broker, &opening)?;
     let now = broker.clock.now();
-    let place = place(caller, &opening, now)?;
+    let place = place(broker, caller, &opening, now)?;
     let policies = match decide(broker, caller, &opening, &place, now)? {
         Ok(policies) => policies,
         Err(denial) => return Err(refuse(broker, caller, opening, place, denial).await),
@@ -145,11 +145,17 @@ fn check(broker: &Broker, opening: &Opening) -> Result<(), Refusal> {
 }
 
 /// What the session has of the one above it, if there is one; its handle must come with the call.
-fn place(caller: &Caller, opening: &Opening, now: Timestamp) -> Result<Place, Refusal> {
+fn place(
+    broker: &Broker,
+    caller: &Caller,
+    opening: &Opening,
+    now: Timestamp,
+) -> Result<Place, Refusal> {
     let own_word = caller.principal.issuer.iter().cloned();
     let Some(parent) = opening.parent else {
         let deadline = now.plus(opening.ttl);
-        let (person, issuers) = (opening.person.clone(), own_word.collect());
+        let person = opening.person.as_ref().map(|person| broker.identity(person));
+        let issuers = own_word.collect();
         return Ok(Place { person, deadline, chain: Chain::default(), issuers });
     };
     let own = caller.session()?;
@@ -161,7 +167,7 @@ fn place(caller: &Caller, opening: &Opening, now: Timestamp) -> Result<Place, Re
     }
     let asked = Bequest {
         envelope: opening.envelope.clone(),
-        person: opening.person.clone(),
+        person: opening.person.as_ref().map(|person| same_as(broker, person, &own.session)),
         ttl: opening.ttl,
     };
     let inherited = inherit(&own.session, &own.state, asked, now)
@@ -173,6 +179,13 @@ fn place(caller: &Caller, opening: &Opening, now: Timestamp) -> Result<Place, Re
         chain: inherited.chain().clone(),
         issuers: issuers.into_iter().collect(),
     })
+}
+
+/// A person by the name that its parent has, if it is the same person.
+fn same_as(broker: &Broker, person: &PrincipalId, parent: &Session) -> PrincipalId {
+    let rules = broker.policies.current();
+    let is = |known: &&PrincipalId| rules.catalogue().people().are_one(known, person);
+    parent.person.as_ref().filter(is).unwrap_or(person).clone()
 }
 
 /// Asks the policies, and then what is stopped.

@@ -115,7 +115,9 @@ async fn go_back(
         .map_err(|problems| Refusal::State(told(&problems)))?;
     let now = broker.clock.now();
     let open = proposal.take().filter(|open| open.to == pin.to && open.until > now);
-    if broker.second_person && open.is_none_or(|open| open.by == by) {
+    let rules = broker.policies.current();
+    let people = rules.catalogue().people();
+    if broker.second_person && open.is_none_or(|open| people.are_one(&open.by, &by)) {
         let event = Event::PolicyProposed { by: by.clone(), reason, policy_hash: pin.to.clone() };
         broker.store.append(event, now).await?;
         let until = Ttl::from_seconds(PROPOSED_SECONDS).map_or(now, |ttl| now.plus(ttl));

@@ -284,6 +284,7 @@ impl Case {
             Err(beyond) => return escalate(&beyond.to_string()),
         };
         let yes = |breadth, until| ApprovalDraft {
+            account: None,
             grant: self.grant.id,
             by: self.reviewer.principal().clone(),
             groups: power.groups.clone(),

@@ -95,7 +95,10 @@ pub async fn revoke_matching(
         });
     }
     may_revoke(broker, caller, &matching, stop).await?;
-    let order = Order { by: caller.principal.id.clone(), reason, stop, opened_until: None };
+    let matching = broker.canonical(matching);
+    let people = Arc::clone(broker.policies.current().catalogue().people());
+    let by = caller.principal.id.clone();
+    let order = Order { by, reason, stop, opened_until: None, people };
     let cut = broker.store.revoke_matching(matching, order, broker.clock.now()).await?;
     broker.metrics.revoked(cut.grants.len());
     broker.revocations.notify_one();
@@ -135,6 +138,10 @@ pub async fn lift_stop(
 ) -> Result<(), Refusal> {
     operator(caller)?;
     let (by, now) = (caller.principal.id.clone(), broker.clock.now());
+    // Why looked up: it may have been ordered under another of a person's names.
+    let stops = broker.stops()?;
+    let same = stops.iter().find(|stop| stop.matching.is_same(&matching, stops.people()));
+    let matching = same.map_or(matching, |stop| stop.matching.clone());
     match broker.store.lift_stop(matching, by, reason, now).await? {
         true => Ok(()),
         false => Err(Refusal::NotFound("stop")),

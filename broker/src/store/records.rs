@@ -1,12 +1,13 @@
 //! What goes into the store and comes out of it, as plain data.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use jeton_domain::{
     approval::{Breadth, GroupName, RequestHash},
     decision::PolicyId,
     grant::{DecidedBy, Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId},
+    people::{Account, People},
     principal::{AuthMethod, PrincipalId},
     review::ReviewerName,
     revocation::UpstreamRevocation,
@@ -89,6 +90,8 @@ pub struct ApprovalDraft {
     pub grant: GrantId,
     /// Who.
     pub by: PrincipalId,
+    /// The account that the token of the approver is about, if it came with one.
+    pub account: Option<Account>,
     /// For which groups.
     pub groups: BTreeSet<GroupName>,
     /// Which guards it lifts.
@@ -359,4 +362,6 @@ pub struct Order {
     pub stop: bool,
     /// Only sessions that opened up to this time; if there are none, nothing is recorded at all.
     pub opened_until: Option<Timestamp>,
+    /// The people whose names are known: what is meant of a person is meant under each of them.
+    pub people: Arc<People>,
 }

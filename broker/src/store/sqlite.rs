@@ -39,6 +39,7 @@ use jeton_domain::{
     grant::{Grant, Phase},
     id::{GrantId, RequestId, Row, SessionId, Tag},
     merkle::{ConsistencyProof, Frontier, Hash, InclusionProof, SignedCheckpoint, TileId, Tiles},
+    people::People,
     permit::Permit,
     principal::PrincipalId,
     review::{Review, ReviewerName},
@@ -337,7 +338,7 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<Cut, StoreError> {
         self.ending_step(move |txn| {
-            let ids = sessions::matching(txn, &Matching::Session(id), None)?;
+            let ids = sessions::matching(txn, &Matching::Session(id), None, &People::default())?;
             let cut = sessions::end_all(txn, ids, &ending, now);
             txn.whole(cut)
         })

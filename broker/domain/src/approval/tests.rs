@@ -12,6 +12,7 @@ fn approval(entry: u64, by: &str, guard: &str, group: &str) -> Approval {
         grant: GrantId::new(Row::new(1).unwrap(), Tag([1; 10])),
         session: SessionId::new(Row::new(1).unwrap(), Tag([2; 10])),
         by: PrincipalId::parse(by).unwrap(),
+        account: None,
         groups: [GroupName::new(group)].into(),
         guards: [PolicyId::new(guard)].into(),
         request_hash: RequestHash::new("h"),
@@ -22,6 +23,14 @@ fn approval(entry: u64, by: &str, guard: &str, group: &str) -> Approval {
         at: Timestamp::from_seconds(0),
         until: Timestamp::from_seconds(100),
     }
+}
+
+fn people() -> People {
+    let name = |text: &str| PrincipalId::parse(text).unwrap();
+    let mut people = People::default();
+    let aliases = [name("spiffe://acme.dev/person/ana")].into();
+    people.declare(&name("ana@acme.dev"), &aliases, &BTreeSet::new()).unwrap();
+    people
 }
 
 fn guard(policy: &str, groups: &[&str]) -> Guard {
@@ -51,7 +60,31 @@ fn lifted(
         policy_hash: "p",
         now: Timestamp::from_seconds(0),
     };
-    lift(guards, approvals.iter(), |_| Some(lifters), &wanting).map(|lifted| lifted.by)
+    lift(guards, approvals.iter(), |_| Some(lifters), &wanting, &people()).map(|lifted| lifted.by)
+}
+
+#[test]
+fn one_person_is_one_approver_under_every_name_and_account() {
+    let prod = [guard("prod", &["sec"])];
+    let pair = |one: &str, other: &str| {
+        [approval(1, one, "prod", "sec"), approval(2, other, "prod", "sec")]
+    };
+    for (one, other) in [
+        ("Ana@acme.dev", "ANA@acme.dev"),
+        ("ana@acme.dev", "spiffe://acme.dev/person/ana"),
+        ("bo@acme.dev", "Bo@Acme.dev"),
+        ("spiffe://acme.dev/person/cy", "spiffe://acme.dev/person/CY"),
+    ] {
+        assert_eq!(by(&prod, &pair(one, other), 2), None, "{one} {other}");
+        assert_eq!(by(&prod, &pair(one, other), 1), Some(vec![1]), "{one} {other}");
+    }
+    let mut renamed = pair("bo@acme.dev", "bo.new@acme.dev");
+    assert_eq!(by(&prod, &renamed, 2), Some(vec![1, 2]));
+    for one in &mut renamed {
+        let issuer = crate::principal::Issuer::new("https://login.acme.dev");
+        one.account = Some(Account { issuer, subject: "00u7".into() });
+    }
+    assert_eq!(by(&prod, &renamed, 2), None, "one account is one person");
 }
 
 #[test]

@@ -104,8 +104,14 @@ fn facts(set: &PolicySet) -> BTreeMap<String, String> {
         *entries += &format!("{and}{}", joined(&mut teams.chain(trust)));
     }
     for (person, teams) in &catalogue.persons {
-        let teams = joined(&mut teams.iter().map(|team| format!("team {team}")));
-        facts.insert(format!("person `{person}`"), teams);
+        let teams = teams.iter().map(|team| format!("team {team}"));
+        let names = catalogue.people().names(person);
+        let aliases = names.iter().filter(|name| *name != person);
+        let aliases = aliases.map(|name| format!("alias {name}"));
+        let accounts = catalogue.people().accounts(person);
+        let accounts = accounts.map(|one| format!("account {} of {}", one.subject, one.issuer));
+        let text = joined(&mut teams.chain(aliases).chain(accounts));
+        facts.insert(format!("person `{person}`"), text);
     }
     for (name, group) in &catalogue.groups {
         let claimed = group.claimed.iter().map(|(issuer, name)| format!("{name} of {issuer}"));

@@ -17,6 +17,7 @@ use crate::{
 
 /// The claims of a token, each of its right type.
 pub struct Claims {
+    subject: Box<str>,
     audience: Vec<String>,
     issued: Option<i64>,
     begins: Option<i64>,
@@ -76,12 +77,18 @@ impl Claims {
             return Err(ClaimError::Malformed { claim: "sub", wanted: "a text that is not empty" });
         }
         Ok(Self {
+            subject: subject.into(),
             audience: audience(claims.get("aud"))?,
             issued: date(claims, "iat")?,
             begins: date(claims, "nbf")?,
             ends: date(claims, "exp")?.ok_or_else(|| no_date("exp"))?,
             binding: claims.get("cnf").map(binding).transpose()?,
         })
+    }
+
+    /// The account at the issuer.
+    pub fn subject(&self) -> &str {
+        &self.subject
     }
 
     /// Checks audience and times.

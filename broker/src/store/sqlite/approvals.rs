@@ -80,6 +80,7 @@ pub(super) fn insert(
         grant: grant.id,
         session: grant.session,
         by: draft.by,
+        account: draft.account,
         groups: draft.groups,
         guards: draft.guards,
         request_hash: draft.request_hash,

@@ -4,6 +4,7 @@ use jeton_domain::{
     audit::{Event, Subject},
     grant::{Grant, GrantState, Phase},
     id::GrantId,
+    people::People,
     principal::PrincipalId,
     revocation::{Matching, Stop, UpstreamRevocation},
     session::Words,
@@ -178,9 +179,9 @@ pub(super) fn revoke_matching(
     order: Order,
     now: Timestamp,
 ) -> Result<Cut, StoreError> {
-    let Order { by, reason, stop, opened_until } = order;
+    let Order { by, reason, stop, opened_until, people } = order;
     let sessions = match matching.means_sessions() {
-        true => sessions::matching(txn, matching, opened_until)?,
+        true => sessions::matching(txn, matching, opened_until, &people)?,
         false => Vec::new(),
     };
     if opened_until.is_some() && sessions.is_empty() {
@@ -240,7 +241,9 @@ fn candidates(txn: &mut Txn<'_>, matching: &Matching) -> Result<Vec<GrantId>, St
     };
     for effect in &txn.effects {
         if let Effect::Live { id, .. } = effect
-            && rows::find_grant(txn.db, *id).is_ok_and(|grant| matching.means(&grant))
+            // Why no people: whole sessions are meant by them, and those are found elsewhere.
+            && rows::find_grant(txn.db, *id)
+                .is_ok_and(|grant| matching.means(&grant, &People::default()))
         {
             ids.push(*id);
         }

@@ -11,6 +11,7 @@ use std::{
 use jeton_domain::{
     delegation::Chain,
     id::{Row, SessionId},
+    people::People,
     principal::{Issuer, PrincipalId},
     revocation::{Holder, Matching},
     session::{Binding, Session, SessionState, Words},
@@ -279,7 +280,7 @@ impl OpenSessions {
     }
 
     /// Open sessions that are meant, each with all below it.
-    pub fn matching(&self, matching: &Matching) -> Vec<SessionId> {
+    pub fn matching(&self, matching: &Matching, people: &People) -> Vec<SessionId> {
         match matching {
             Matching::Session(id) => {
                 let mut rows = vec![id.row()];
@@ -301,8 +302,10 @@ impl OpenSessions {
             | Matching::Resource(..)
             | Matching::Upstream(_)
             | Matching::Policy(_) => {
-                let meant =
-                    self.by_row.values().filter(|open| matching.means_holder(open.holder()));
+                let meant = self
+                    .by_row
+                    .values()
+                    .filter(|open| matching.means_holder(open.holder(), people));
                 meant.map(|open| open.id).collect()
             }
         }

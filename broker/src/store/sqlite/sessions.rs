@@ -7,6 +7,7 @@ use jeton_domain::{
     delegation::Chain,
     grant::Grant,
     id::{RequestId, SessionId},
+    people::People,
     principal::PrincipalId,
     revocation::{Holder, Matching},
     secret::sha256,
@@ -183,10 +184,13 @@ pub(super) fn matching(
     txn: &mut Txn<'_>,
     matching: &Matching,
     opened_until: Option<Timestamp>,
+    people: &People,
 ) -> Result<Vec<SessionId>, StoreError> {
-    let mut ids = txn.live.read().map_err(|_| poisoned())?.sessions().matching(matching);
+    let mut ids = txn.live.read().map_err(|_| poisoned())?.sessions().matching(matching, people);
     ids.extend(txn.effects.iter().filter_map(|effect| match effect {
-        Effect::Session(record, _) if matching.means_holder(Holder::of(&record.session)) => {
+        Effect::Session(record, _)
+            if matching.means_holder(Holder::of(&record.session), people) =>
+        {
             Some(record.session.id)
         }
         Effect::Session(..)
