@@ -11,14 +11,17 @@ from websockets.asyncio.server import serve
 
 
 async def answer(socket):
-    """Says back what it hears; `who` is answered with the credential that was shown."""
+    """Says back what it hears; `who` is answered with the credential that was shown, `frames` with it in several."""
     shown = socket.request.headers.get("Authorization", "none")
     async for message in socket:
         if message == "who":
             await socket.send(f"you are {shown}")
+        elif message == "frames":
+            await socket.send([shown[:12], shown[12:13], shown[13:40], shown[40:]])
         elif message == "drip":
             for letter in shown.removeprefix("Bearer "):
                 await socket.send(letter)
+            await socket.send("over")
         elif message == "headers":
             await socket.send(json.dumps(sorted(socket.request.headers.keys())))
         elif message == "bye":

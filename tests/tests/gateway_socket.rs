@@ -145,6 +145,19 @@ async fn a_socket_carries_messages_both_ways_and_never_the_credential() {
     assert_eq!(client.asks("the e").await, "the e");
     let told = client.asks("who").await;
     assert!(told.starts_with("you are Bearer ****") && !told.contains("eyJ"), "{told}");
+    // Cut into frames in the middle of the credential.
+    let told = client.asks("frames").await;
+    assert!(told.starts_with("Bearer *****") && told.trim_end_matches('*') == "Bearer ", "{told}");
+    // A letter in each message: of all of them it is masked, but for what did not look like it yet.
+    client.say("drip").await;
+    let mut letters = String::new();
+    loop {
+        match client.told().await["message"].as_str().unwrap() {
+            "over" => break,
+            letter => letters += letter,
+        }
+    }
+    assert!(letters.len() > 100 && letters.trim_end_matches('*').len() <= 4, "{letters}");
     let names = client.asks("headers").await;
     assert!(names.contains("authorization") && !names.contains("jeton-session"), "{names}");
     client.say("bye").await;

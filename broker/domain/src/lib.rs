@@ -14,6 +14,7 @@ pub mod grant;
 pub mod id;
 pub mod jose;
 pub mod limits;
+pub mod mask;
 pub mod merkle;
 pub mod pattern;
 pub mod people;

@@ -95,3 +95,11 @@ pub const GRAPHQL_OPERATIONS: usize = 16;
 pub const GRAPHQL_ROOTS: usize = 200;
 /// Characters of a root field's name. Why: it stands in the log and in what policies see.
 pub const GRAPHQL_NAME: usize = 100;
+/// Bytes that the spelling of a credential may take for each of its symbols, and beside that. Why: what may be one is
+/// held back; `&amp;#x0065;` is 12.
+pub const MASK_BYTES_PER_SYMBOL: usize = 16;
+/// Bytes beside those. Why: a short credential may be wrapped and indented.
+pub const MASK_BYTES_MORE: usize = 1024;
+/// Bytes of frame headers and control frames that wait for the text before them. Why: a server may send any number of
+/// empty frames.
+pub const SOCKET_BYTES_WAITING: usize = 64 * 1024;

@@ -141,7 +141,7 @@ impl Bridge {
         let (client_reads, client_writes) = split(TokioIo::new(client));
         let (upstream_reads, upstream_writes) = split(upstream);
         let out = transfer.out(pieces(client_reads)).patient();
-        let back = transfer.back(Masked::new(pieces(upstream_reads), marks)).patient();
+        let back = transfer.back(Masked::frames(pieces(upstream_reads), marks)).patient();
         tokio::select! {
             done = carried(out, upstream_writes) => ended(&transfer, done),
             done = carried(back, client_writes) => ended(&transfer, done),
