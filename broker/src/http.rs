@@ -19,8 +19,13 @@ use axum::{
     routing::get,
 };
 
+use serde_json::Value;
+
 use self::{oauth::OAuth, ssf::Ssf};
-use crate::{operation::Broker, signer::KeyRing};
+use crate::{
+    operation::{Broker, Source},
+    signer::{Ed25519Name, KeyRing},
+};
 
 /// Seconds that verifiers may keep the key set. A new key is published longer than that before use.
 pub const JWKS_MAX_AGE_SECONDS: u32 = 300;
@@ -66,7 +71,15 @@ pub fn admin(pages: Pages) -> Router {
 }
 
 async fn jwks(State(pages): State<Pages>) -> Response {
-    let keys = pages.keys.jwks(pages.broker.clock.now());
+    let now = pages.broker.clock.now();
+    let mut keys = serde_json::json!(pages.keys.jwks(now));
+    let renamed = pages.broker.sources.values().any(|source| match source {
+        Source::Signed(minter) => minter.config().ed25519 == Ed25519Name::Ed25519,
+        Source::Minted(_) | Source::Kept(_) => false,
+    });
+    if let Some(listed) = keys.get_mut("keys").and_then(Value::as_array_mut).filter(|_| renamed) {
+        listed.extend(pages.keys.renamed_jwks(now));
+    }
     let age = format!("public, max-age={JWKS_MAX_AGE_SECONDS}");
     ([(header::CACHE_CONTROL, age)], Json(keys)).into_response()
 }

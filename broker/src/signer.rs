@@ -28,7 +28,7 @@ use self::{
 };
 pub use self::{
     folder::KeyRingError,
-    key::{SigningAlgorithm, SigningKey},
+    key::{Ed25519Name, SigningAlgorithm, SigningKey},
 };
 
 /// The signing keys of one broker.
@@ -79,13 +79,28 @@ impl KeyRing {
     /// The published key whose tokens begin with this encoded header.
     #[must_use]
     pub fn with_header(&self, header: &str, now: Timestamp) -> Option<Arc<SigningKey>> {
-        self.keys.load().published(now).find(|key| key.header() == header).cloned()
+        self.keys
+            .load()
+            .published(now)
+            .find(|key| {
+                [Ed25519Name::EdDsa, Ed25519Name::Ed25519]
+                    .iter()
+                    .any(|name| key.header_named(*name) == header)
+            })
+            .cloned()
     }
 
     /// The public halves that verifiers should know now (RFC 7517).
     #[must_use]
     pub fn jwks(&self, now: Timestamp) -> JwkSet {
         JwkSet { keys: self.keys.load().published(now).map(|key| key.jwk().clone()).collect() }
+    }
+
+    /// The same for verifiers of tokens that name the algorithm by RFC 9864: the Ed25519 keys, each under another id.
+    #[must_use]
+    pub fn renamed_jwks(&self, now: Timestamp) -> Vec<serde_json::Value> {
+        let keys = self.keys.load();
+        keys.published(now).filter_map(|key| key.renamed_jwk().cloned()).collect()
     }
 
     /// Makes a new key. It is published at once and signs after the overlap. Blocks.

@@ -96,7 +96,7 @@ impl Forge {
             let tag = URL_SAFE_NO_PAD.encode(ring::hmac::sign(&key, message.as_bytes()));
             all.push((format!("{name} with the public key"), format!("{message}.{tag}")));
         }
-        for name in ["RS256", "PS256", "ES256", "ES256K", "ES384", "Ed25519", "eddsa", "EdDSA "] {
+        for name in ["RS256", "PS256", "ES256", "ES256K", "ES384", "ed25519", "eddsa", "EdDSA "] {
             all.push((format!("`{name}`"), self.header(json!({"alg": name}))));
         }
         all.push(("null".into(), self.header(json!({"alg": null}))));

@@ -33,18 +33,28 @@ impl Issuer {
 
     /// A token of its one job, changed as the test wants.
     pub fn token(&self, change: impl FnOnce(&mut Value)) -> String {
+        self.token_named("EdDSA", change)
+    }
+
+    /// The same with this name of its algorithm.
+    pub fn token_named(&self, algorithm: &str, change: impl FnOnce(&mut Value)) -> String {
         let now = crate::now().as_second();
         let mut claims = json!({
             "iss": ISSUER, "aud": "jeton", "sub": "repo:acme/api", "repository": "acme/api",
             "ref": "refs/heads/main", "iat": now, "nbf": now, "exp": now + 300,
         });
         change(&mut claims);
-        self.signs("JWT", &claims)
+        self.signs_named(algorithm, "JWT", &claims)
     }
 
     /// A token of any type.
     pub fn signs(&self, typ: &str, claims: &Value) -> String {
-        let header = json!({"alg": "EdDSA", "typ": typ, "kid": "ci-1"});
+        self.signs_named("EdDSA", typ, claims)
+    }
+
+    /// The same with this name of its algorithm.
+    pub fn signs_named(&self, algorithm: &str, typ: &str, claims: &Value) -> String {
+        let header = json!({"alg": algorithm, "typ": typ, "kid": "ci-1"});
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let signed = format!("{}.{}", part(&header), part(claims));
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes())))
@@ -53,6 +63,11 @@ impl Issuer {
 
 /// A broker that knows the issuer's job as `ci/acme/api` and lets it read.
 pub fn broker(issuer: &Issuer) -> Broker {
+    broker_with(issuer, |text| text)
+}
+
+/// The same with its configuration changed.
+pub fn broker_with(issuer: &Issuer, change: impl FnOnce(String) -> String) -> Broker {
     Broker::start_with(|data| {
         std::fs::write(data.join("jwks.json"), issuer.jwks().to_string()).unwrap();
         let file = data.join("jetond.toml");
@@ -71,7 +86,7 @@ repository = "acme/*"
 ref = "refs/heads/main"
 "#
         );
-        let text = std::fs::read_to_string(&file).unwrap() + &more;
+        let text = change(std::fs::read_to_string(&file).unwrap()) + &more;
         std::fs::write(file, text).unwrap();
         let policy = r#"
 @id("ci-opens-its-own")

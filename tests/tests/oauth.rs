@@ -33,13 +33,28 @@ impl Prover {
 
     /// A proof for one call (RFC 9449 §4.2).
     fn proof(&self, url: &str, jti: &str) -> String {
-        let header = json!({"typ": "dpop+jwt", "alg": "EdDSA", "jwk": self.jwk()});
-        let now = jeton_tests::now().as_second();
-        let claims = json!({"jti": jti, "htm": "POST", "htu": url, "iat": now});
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&header), part(&claims));
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(self.0.sign(signed.as_bytes())))
+        self.proof_named(url, jti, "EdDSA")
     }
+
+    /// The same with another name of its algorithm.
+    fn proof_named(&self, url: &str, jti: &str, algorithm: &str) -> String {
+        proof_of(&self.jwk(), algorithm, url, jti, |text| self.0.sign(text).as_ref().to_vec())
+    }
+}
+
+fn proof_of(
+    jwk: &Value,
+    algorithm: &str,
+    url: &str,
+    jti: &str,
+    sign: impl FnOnce(&[u8]) -> Vec<u8>,
+) -> String {
+    let header = json!({"typ": "dpop+jwt", "alg": algorithm, "jwk": jwk});
+    let now = jeton_tests::now().as_second();
+    let claims = json!({"jti": jti, "htm": "POST", "htu": url, "iat": now});
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!("{}.{}", part(&header), part(&claims));
+    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(sign(signed.as_bytes())))
 }
 
 async fn sent(request: RequestBuilder) -> (StatusCode, Value) {
@@ -112,6 +127,85 @@ async fn a_job_exchanges_its_token_for_a_credential_that_is_looked_at_and_taken_
         assert_eq!(sent(own.form(&[("token", token)])).await.0, StatusCode::OK);
     }
     assert_eq!(look().await, json!({ "active": false }));
+}
+
+/// Points of small order (orders 1, 2, 4 and 8), and one encoding that is not canonical.
+const WEAK_POINTS: [&str; 6] = [
+    "0100000000000000000000000000000000000000000000000000000000000000",
+    "ecffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+    "0000000000000000000000000000000000000000000000000000000000000000",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "eeffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff7f",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_that_needs_no_private_key_is_refused() {
+    let issuer = Issuer::new();
+    let broker = broker(&issuer);
+    let url = format!("{}/oauth/token", broker.env("JETON_ENDPOINT"));
+    let client = broker.http(None);
+    let bytes = |hex: &str| -> Vec<u8> {
+        let digits = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        (0..hex.len()).step_by(2).map(digits).collect()
+    };
+    // R is the neutral element and S is 0: of the neutral element as a key that is a signature of everything; of the
+    // other points it is one of some messages.
+    let forged = [bytes(WEAK_POINTS[0]), vec![0; 32]].concat();
+    for (number, point) in WEAK_POINTS.iter().enumerate() {
+        let jwk =
+            json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(bytes(point))});
+        for algorithm in ["EdDSA", "Ed25519"] {
+            let jti = format!("{number}-{algorithm}");
+            let proof = proof_of(&jwk, algorithm, &url, &jti, |_| forged.clone());
+            let request = client.post(&url).header("dpop", proof);
+            let (status, answer) = sent(request.form(&asking(&issuer.token(|_| {}), READ))).await;
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{point}: {answer}");
+            let why = answer["error_description"].as_str().unwrap_or_default();
+            assert!(why.contains("small order"), "{point}: {answer}");
+        }
+    }
+    // Nor one for something else.
+    let prover = Prover::new();
+    let mut jwk = prover.jwk();
+    jwk["key_ops"] = json!(["deriveKey"]);
+    let proof = proof_of(&jwk, "EdDSA", &url, "ops", |text| prover.0.sign(text).as_ref().to_vec());
+    let request = client.post(&url).header("dpop", proof);
+    let (status, answer) = sent(request.form(&asking(&issuer.token(|_| {}), READ))).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_name_of_rfc_9864_is_taken_everywhere_and_given_where_an_upstream_wants_it() {
+    let issuer = Issuer::new();
+    let broker = jeton_tests::issuer::broker_with(&issuer, |text| {
+        let audience = "audience = \"https://git.dev.jeton.local\"\n";
+        text.replace(audience, &format!("{audience}algorithm = \"Ed25519\"\n"))
+    });
+    let base = broker.env("JETON_ENDPOINT").to_owned();
+    let (client, prover) = (broker.http(None), Prover::new());
+    let url = format!("{base}/oauth/token");
+    let subject = issuer.token_named("Ed25519", |_| {});
+    let request = client.post(&url).header("dpop", prover.proof_named(&url, "1", "Ed25519"));
+    let (status, answer) = sent(request.form(&asking(&subject, READ))).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let token = answer["access_token"].as_str().unwrap();
+    let header = URL_SAFE_NO_PAD.decode(token.split('.').next().unwrap()).unwrap();
+    let header: Value = serde_json::from_slice(&header).unwrap();
+    assert_eq!(header["alg"], "Ed25519");
+    let get = async |path: &str| -> Value {
+        client.get(format!("{base}{path}")).send().await.unwrap().json().await.unwrap()
+    };
+    let keys = get("/.well-known/jwks.json").await;
+    let keys = keys["keys"].as_array().unwrap();
+    let names: Vec<_> =
+        keys.iter().map(|key| (&key["kid"], key["alg"].as_str().unwrap())).collect();
+    assert!(names.contains(&(&header["kid"], "Ed25519")), "{names:?}");
+    assert_eq!(names.iter().filter(|(_, name)| *name == "EdDSA").count(), 1, "{names:?}");
+    let about = get("/.well-known/oauth-authorization-server").await;
+    assert_eq!(about["dpop_signing_alg_values_supported"], json!(["EdDSA", "Ed25519", "ES256"]));
+    let host = broker.http(Some("git-host")).post(format!("{base}/oauth/introspect"));
+    assert_eq!(sent(host.form(&[("token", token)])).await.1["active"], true);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,12 +6,16 @@
 pub mod dpop;
 pub mod json;
 pub mod jwk;
+pub mod weak_key;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::Value;
 
 use self::{json::Object, jwk::PublicKey};
 use crate::limits::JWT_BYTES;
+
+/// The name of Ed25519 by RFC 9864, beside `EdDSA`.
+pub const ED25519: &str = "Ed25519";
 
 /// Signature algorithms that a caller may be allowed to use. What is not here has no name here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,15 +31,18 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Reads the name of RFC 7518 and RFC 8037; exact, so that `None` and `nOnE` are nothing.
+    /// Reads the name of RFC 7518, RFC 8037 or RFC 9864; exact, so that `None` and `nOnE` are nothing.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
+        if name == ED25519 {
+            return Some(Self::EdDsa);
+        }
         [Self::Rs256, Self::Ps256, Self::Es256, Self::EdDsa]
             .into_iter()
             .find(|algorithm| algorithm.word() == name)
     }
 
-    /// Its name.
+    /// Its name; that of Ed25519 by RFC 8037, which more verifiers know.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -215,10 +222,13 @@ mod tests {
 
     #[test]
     fn only_names_of_the_list_are_algorithms() {
-        for name in ["none", "None", "nOnE", "HS256", "RS512", "es256", "ES256 ", "EDDSA", ""] {
+        for name in
+            ["none", "None", "nOnE", "HS256", "RS512", "es256", "ES256 ", "EDDSA", "ed25519", ""]
+        {
             assert_eq!(Algorithm::parse(name), None, "{name}");
         }
         assert_eq!(Algorithm::parse("EdDSA"), Some(Algorithm::EdDsa));
+        assert_eq!(Algorithm::parse("Ed25519"), Some(Algorithm::EdDsa));
     }
 
     #[test]

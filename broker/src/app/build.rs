@@ -282,13 +282,14 @@ fn source(
 ) -> Result<Source, AppError> {
     let name = upstream.name.clone();
     match &upstream.kind {
-        UpstreamKind::Signed { audience, actions, verifiers } => {
+        UpstreamKind::Signed { audience, actions, verifiers, ed25519 } => {
             let signed = SignedConfig {
                 name,
                 audience: audience.clone(),
                 actions: actions.clone(),
                 verifiers: verifiers.clone(),
                 issuer: config.keys.issuer.clone(),
+                ed25519: *ed25519,
             };
             Ok(Source::Signed(Arc::new(SignedMinter::new(
                 signed,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use jeton_domain::{
+    jose,
     pattern::NamePattern,
     scope::{Action, Upstream},
 };
@@ -17,6 +18,7 @@ use super::{
 };
 use crate::{
     limits::{CONFIG_TABLES, RECONCILE_SECONDS},
+    signer::Ed25519Name,
     upstream::kept::KeyHeader,
 };
 
@@ -50,6 +52,8 @@ pub enum UpstreamKind {
         actions: Vec<Action>,
         /// Who may ask whether one of its tokens is good; empty: every verifier.
         verifiers: Vec<NamePattern>,
+        /// How its tokens name the algorithm Ed25519.
+        ed25519: Ed25519Name,
     },
     /// It knows a key that never changes, which only the gateway puts into calls.
     StaticKey {
@@ -107,6 +111,16 @@ fn actions(section: &Section<'_>) -> Vec<Action> {
     actions
 }
 
+fn ed25519_name(text: &str) -> Result<Ed25519Name, String> {
+    match text {
+        "EdDSA" => Ok(Ed25519Name::EdDsa),
+        jose::ED25519 => Ok(Ed25519Name::Ed25519),
+        other => Err(format!(
+            "`{other}` is not EdDSA or Ed25519; it is how tokens name the algorithm of Ed25519 keys"
+        )),
+    }
+}
+
 fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig> {
     let name = section.parse("name", Upstream::parse);
     let name = section.require("name", name, "write a short name, such as \"github\"");
@@ -125,7 +139,8 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
             );
             let actions = actions(section);
             let verifiers = section.parse_all("verifiers", NamePattern::parse);
-            audience.map(|audience| UpstreamKind::Signed { audience, actions, verifiers })
+            let ed25519 = section.parse("algorithm", ed25519_name).unwrap_or_default();
+            audience.map(|audience| UpstreamKind::Signed { audience, actions, verifiers, ed25519 })
         }
         Some("static-key") => {
             api_url = section.parse("api", gateway::base_url);

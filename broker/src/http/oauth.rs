@@ -218,7 +218,7 @@ async fn server_metadata(State(oauth): State<OAuth>) -> Response {
         "introspection_endpoint_auth_methods_supported": ["tls_client_auth", "Bearer"],
         "revocation_endpoint_auth_methods_supported": ["tls_client_auth"],
         "tls_client_certificate_bound_access_tokens": true,
-        "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
+        "dpop_signing_alg_values_supported": ["EdDSA", "Ed25519", "ES256"],
         "authorization_details_types_supported": ["jeton"],
         "jeton_upstreams": upstreams,
     }))
@@ -236,7 +236,7 @@ async fn resource_metadata(State(oauth): State<OAuth>, Named(upstream): Named) -
         "jwks_uri": oauth.base.as_ref().map(|base| format!("{base}{KEYS}")),
         "bearer_methods_supported": ["header"],
         "tls_client_certificate_bound_access_tokens": true,
-        "dpop_signing_alg_values_supported": ["EdDSA", "ES256"],
+        "dpop_signing_alg_values_supported": ["EdDSA", "Ed25519", "ES256"],
         "authorization_details_types_supported": ["jeton"],
     }))
 }

@@ -125,7 +125,7 @@ impl IntoResponse for OAuthError {
         let headers = answer.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer, DPoP algs=\"EdDSA ES256\"");
+            let challenge = HeaderValue::from_static("Bearer, DPoP algs=\"EdDSA Ed25519 ES256\"");
             headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         if self.status == StatusCode::SERVICE_UNAVAILABLE {

@@ -1,7 +1,9 @@
 //! One signing key, and what is computed from it once.
 
+use std::fmt::Display;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use jeton_domain::{secret::sha256, ttl::Timestamp};
+use jeton_domain::{jose, secret::sha256, ttl::Timestamp};
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, EllipticCurve, EllipticCurveKeyParameters,
     EllipticCurveKeyType, Jwk, KeyAlgorithm, OctetKeyPairParameters, OctetKeyPairType,
@@ -11,6 +13,7 @@ use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair},
 };
+use serde_json::Value;
 use zeroize::Zeroizing;
 
 use crate::crypto::{
@@ -40,6 +43,16 @@ impl SigningAlgorithm {
     }
 }
 
+/// How a token names the algorithm Ed25519. The two names are two algorithms to a verifier that compares texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ed25519Name {
+    /// `EdDSA` (RFC 8037), which more verifiers know.
+    #[default]
+    EdDsa,
+    /// `Ed25519` (RFC 9864).
+    Ed25519,
+}
+
 /// A key that signs access tokens.
 pub struct SigningKey {
     kid: String,
@@ -47,7 +60,16 @@ pub struct SigningKey {
     algorithm: KeyAlgorithm,
     header: String,
     jwk: Jwk,
+    /// The same key by its other name.
+    renamed: Option<Renamed>,
     key: PrivateKey,
+}
+
+/// An Ed25519 key as RFC 9864 names its algorithm. Why another id: a verifier that finds a key by its id compares the
+/// algorithm too.
+struct Renamed {
+    header: String,
+    jwk: Value,
 }
 
 impl SigningKey {
@@ -69,14 +91,12 @@ impl SigningKey {
             key_id: Some(kid.clone()),
             ..CommonParameters::default()
         };
-        Ok(Self {
-            kid,
-            created,
-            algorithm,
-            header: jws::encode_header(&access),
-            jwk: Jwk { common, algorithm: parameters },
-            key,
-        })
+        let jwk = Jwk { common, algorithm: parameters };
+        let renamed = match &key {
+            PrivateKey::Ed25519(_) => Renamed::new(&kid, &jwk),
+            PrivateKey::P256(_) | PrivateKey::Rsa(_) => None,
+        };
+        Ok(Self { kid, created, algorithm, header: jws::encode_header(&access), jwk, renamed, key })
     }
 
     /// Its id: the thumbprint of its public half (RFC 7638).
@@ -91,10 +111,26 @@ impl SigningKey {
         self.created
     }
 
-    /// The encoded header of every access token that it signs.
+    /// The encoded header of every access token that it signs for upstreams that know `EdDSA`.
     #[must_use]
     pub fn header(&self) -> &str {
         &self.header
+    }
+
+    /// The encoded header of access tokens in which the algorithm Ed25519 has this name. That of another algorithm
+    /// has one name.
+    #[must_use]
+    pub fn header_named(&self, name: Ed25519Name) -> &str {
+        match (name, &self.renamed) {
+            (Ed25519Name::Ed25519, Some(renamed)) => &renamed.header,
+            (Ed25519Name::EdDsa, _) | (Ed25519Name::Ed25519, None) => &self.header,
+        }
+    }
+
+    /// Its public half under the name of RFC 9864. `None` unless it is an Ed25519 key.
+    #[must_use]
+    pub fn renamed_jwk(&self) -> Option<&Value> {
+        self.renamed.as_ref().map(|renamed| &renamed.jwk)
     }
 
     /// The encoded header of tokens of another type that it signs.
@@ -116,7 +152,19 @@ impl SigningKey {
     }
 }
 
-fn header(typ: &str, algorithm: KeyAlgorithm, kid: &str) -> String {
+impl Renamed {
+    fn new(kid: &str, jwk: &Jwk) -> Option<Self> {
+        let kid = format!("{kid}.{}", jose::ED25519);
+        let mut jwk = serde_json::to_value(jwk).ok()?;
+        let members = jwk.as_object_mut()?;
+        members.insert("kid".to_owned(), Value::from(kid.as_str()));
+        members.insert("alg".to_owned(), Value::from(jose::ED25519));
+        let header = jws::encode_header(&header("at+jwt", jose::ED25519, &kid));
+        Some(Self { header, jwk })
+    }
+}
+
+fn header(typ: &str, algorithm: impl Display, kid: &str) -> String {
     format!(r#"{{"typ":"{typ}","alg":"{algorithm}","kid":"{kid}"}}"#)
 }
 

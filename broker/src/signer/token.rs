@@ -17,7 +17,7 @@ use jeton_domain::{
 };
 
 use super::{
-    KeyRing,
+    Ed25519Name, KeyRing,
     claims::{Actor, Claims, Confirmation, Detail},
     status::StatusLists,
     verify::{Expected, TokenError, VerifiedClaims, verify},
@@ -40,6 +40,8 @@ pub struct SignedConfig {
     pub verifiers: Vec<NamePattern>,
     /// What the broker calls itself: `iss`.
     pub issuer: String,
+    /// How its tokens name the algorithm Ed25519.
+    pub ed25519: Ed25519Name,
 }
 
 /// Why there is no token.
@@ -137,7 +139,7 @@ impl SignedMinter {
             authorization_details: [Detail::of(scope)],
         };
         let key = self.ring.active(now);
-        let token = jws::sign(key.header(), &claims, key.private())?;
+        let token = jws::sign(key.header_named(self.config.ed25519), &claims, key.private())?;
         Ok(Minted::new(token, CredentialKind::SignedJwt, Timestamp::from_seconds(exp)))
     }
 }

@@ -155,7 +155,7 @@ fn challenge(refused: &Refused, used: &'static str) -> Option<HeaderValue> {
         .collect();
     let (scheme, error) = match refused {
         Refused::NoToken => {
-            return HeaderValue::try_from("Bearer, DPoP algs=\"EdDSA ES256\"").ok();
+            return HeaderValue::try_from("Bearer, DPoP algs=\"EdDSA Ed25519 ES256\"").ok();
         }
         Refused::Unsure(_) => return None,
         Refused::Unproved(_) => (DPOP, "invalid_token"),
@@ -164,7 +164,7 @@ fn challenge(refused: &Refused, used: &'static str) -> Option<HeaderValue> {
         Refused::Request(_) => (used, "invalid_request"),
         Refused::Token(_) | Refused::Expired | Refused::Revoked => (used, "invalid_token"),
     };
-    let algorithms = if scheme == DPOP { ", algs=\"EdDSA ES256\"" } else { "" };
+    let algorithms = if scheme == DPOP { ", algs=\"EdDSA Ed25519 ES256\"" } else { "" };
     let text = format!("{scheme} error=\"{error}\", error_description=\"{words}\"{algorithms}");
     HeaderValue::try_from(text).ok()
 }

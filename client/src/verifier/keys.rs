@@ -71,7 +71,9 @@ impl Keys {
         }
         let (key, algorithm) =
             set.keys.get(kid).ok_or_else(|| bad("no published key signed it"))?;
-        if token.algorithm() != algorithm.word() || !token.is_signed_by(key, *algorithm) {
+        if Algorithm::parse(token.algorithm()) != Some(*algorithm)
+            || !token.is_signed_by(key, *algorithm)
+        {
             return Err(bad("its signature is wrong"));
         }
         Ok(())

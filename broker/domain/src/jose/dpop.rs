@@ -50,7 +50,7 @@ pub enum ProofError {
     #[error("the DPoP proof must have `typ` `dpop+jwt`")]
     Type,
     /// A symmetric, RSA or unknown algorithm.
-    #[error("the DPoP proof must be signed with EdDSA or ES256")]
+    #[error("the DPoP proof must be signed with Ed25519 (EdDSA) or ES256")]
     Algorithm,
     /// No public key of that algorithm in the header.
     #[error("the DPoP proof must carry the public key of its algorithm as `jwk`")]

@@ -1,5 +1,7 @@
 //! Public keys in JSON (RFC 7517): the three kinds that an allowed algorithm can use.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
@@ -7,7 +9,11 @@ use ring::signature::{
 };
 use serde_json::Value;
 
-use super::{Algorithm, json::Object};
+use super::{
+    Algorithm,
+    json::Object,
+    weak_key::{is_roca, is_weak_ed25519},
+};
 use crate::{principal::Thumbprint, secret::sha256};
 
 /// Shortest RSA modulus. Why: NIST SP 800-57 gives shorter ones no life.
@@ -18,6 +24,8 @@ const RSA_BITS_MOST: usize = 8192;
 const RSA_EXPONENT_LEAST: u64 = 65_537;
 /// Bytes of a coordinate of P-256 and of an Ed25519 key.
 const COORDINATE: usize = 32;
+/// What `key_ops` may name: what a pair of keys for signatures does.
+const SIGNATURES: [&str; 2] = ["verify", "sign"];
 /// Members that only a private or symmetric key has.
 const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 
@@ -25,6 +33,8 @@ const PRIVATE: [&str; 8] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k"];
 pub struct PublicKey {
     material: Material,
     thumbprint: Thumbprint,
+    /// The algorithm that it names.
+    only: Option<Algorithm>,
 }
 
 /// What a key consists of.
@@ -61,6 +71,15 @@ pub enum KeyError {
     /// Small or even.
     #[error("the RSA key has a weak exponent; 65537 is usual")]
     Exponent,
+    /// Made by the library of CVE-2017-15361 (ROCA).
+    #[error("the RSA key was made by a faulty library (CVE-2017-15361); create a new one")]
+    Roca,
+    /// Its signatures prove nothing.
+    #[error("the Ed25519 key is of small order or not in canonical form; create a new one")]
+    SmallOrder,
+    /// `use`, `key_ops` or `alg` say something else, or contradict each other.
+    #[error("the key is not for checking signatures of its algorithm: see its `{0}`")]
+    Purpose(&'static str),
 }
 
 impl PublicKey {
@@ -72,17 +91,29 @@ impl PublicKey {
         if let Some(member) = PRIVATE.into_iter().find(|member| jwk.contains_key(*member)) {
             return Err(KeyError::Private(member));
         }
-        match (text(jwk, "kty"), text(jwk, "crv")) {
+        check_purpose(jwk)?;
+        let key = match (text(jwk, "kty"), text(jwk, "crv")) {
             (Some("RSA"), _) => Self::rsa(jwk),
             (Some("EC"), Some("P-256")) => Self::p256(jwk),
             (Some("OKP"), Some("Ed25519")) => Self::ed25519(jwk),
             _ => Err(KeyError::Kind),
+        }?;
+        // Why: a key that names an algorithm signs with no other (RFC 7517 §4.4).
+        match jwk.get("alg").map(|name| name.as_str().and_then(Algorithm::parse)) {
+            None => Ok(key),
+            Some(Some(algorithm)) if key.fits(algorithm) => {
+                Ok(Self { only: Some(algorithm), ..key })
+            }
+            Some(_) => Err(KeyError::Purpose("alg")),
         }
     }
 
     /// Tells whether a signature of this algorithm can be of this key.
     #[must_use]
     pub fn fits(&self, algorithm: Algorithm) -> bool {
+        if self.only.is_some_and(|only| only != algorithm) {
+            return false;
+        }
         match self.material {
             Material::Rsa { .. } => matches!(algorithm, Algorithm::Rs256 | Algorithm::Ps256),
             Material::P256(_) => matches!(algorithm, Algorithm::Es256),
@@ -138,7 +169,11 @@ impl PublicKey {
         if !exponent.is_some_and(|e| e >= RSA_EXPONENT_LEAST && e % 2 == 1) {
             return Err(KeyError::Exponent);
         }
+        if is_roca(&n.bytes) {
+            return Err(KeyError::Roca);
+        }
         Ok(Self {
+            only: None,
             thumbprint: digest(&format!(r#"{{"e":"{}","kty":"RSA","n":"{}"}}"#, e.text, n.text)),
             material: Material::Rsa { n: n.bytes, e: e.bytes },
         })
@@ -147,6 +182,7 @@ impl PublicKey {
     fn p256(jwk: &Object) -> Result<Self, KeyError> {
         let (x, y) = (coordinate(jwk, "x")?, coordinate(jwk, "y")?);
         Ok(Self {
+            only: None,
             material: Material::P256([&[4], x.bytes.as_slice(), &y.bytes].concat()),
             thumbprint: digest(&format!(
                 r#"{{"crv":"P-256","kty":"EC","x":"{}","y":"{}"}}"#,
@@ -157,11 +193,32 @@ impl PublicKey {
 
     fn ed25519(jwk: &Object) -> Result<Self, KeyError> {
         let x = coordinate(jwk, "x")?;
+        if is_weak_ed25519(&x.bytes) {
+            return Err(KeyError::SmallOrder);
+        }
         Ok(Self {
+            only: None,
             thumbprint: digest(&format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, x.text)),
             material: Material::Ed25519(x.bytes),
         })
     }
+}
+
+/// Spec: RFC 7517 §4.2 and §4.3: a key that says what it is for is for nothing else.
+fn check_purpose(jwk: &Object) -> Result<(), KeyError> {
+    let signs = |name: &str| jwk.get(name).is_none_or(|value| value.as_str() == Some("sig"));
+    if !signs("use") {
+        return Err(KeyError::Purpose("use"));
+    }
+    let Some(operations) = jwk.get("key_ops") else { return Ok(()) };
+    let operations = operations.as_array().ok_or(KeyError::Purpose("key_ops"))?;
+    let names: Vec<&str> = operations.iter().filter_map(Value::as_str).collect();
+    let distinct: BTreeSet<&str> = names.iter().copied().collect();
+    let texts = names.len() == operations.len() && distinct.len() == names.len();
+    // Why no other: one key for two purposes is what the member is there to prevent.
+    let checks =
+        distinct.contains("verify") && distinct.iter().all(|name| SIGNATURES.contains(name));
+    if texts && checks { Ok(()) } else { Err(KeyError::Purpose("key_ops")) }
 }
 
 struct Member<'a> {
@@ -250,11 +307,63 @@ mod tests {
             (json!({"kty": "EC", "crv": "P-256", "x": right}), KeyError::Member("y")),
             (json!({"kty": "OKP", "crv": "X25519", "x": right}), KeyError::Kind),
             (json!({"kty": "OKP", "crv": "Ed25519", "x": short}), KeyError::Member("x")),
+            (
+                json!({"kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(identity())}),
+                KeyError::SmallOrder,
+            ),
             (json!({"kty": ["RSA"]}), KeyError::Kind),
             (json!({}), KeyError::Kind),
         ] {
             assert_eq!(read(jwk.clone()).err(), Some(fault), "{jwk}");
         }
+    }
+
+    /// The neutral element of the group.
+    fn identity() -> [u8; 32] {
+        let mut point = [0; 32];
+        point[0] = 1;
+        point
+    }
+
+    #[test]
+    fn a_key_for_something_else_is_refused() {
+        let x = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo";
+        let with = |name: &str, value: Value| {
+            let mut jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+            jwk[name] = value;
+            read(jwk)
+        };
+        for (name, value) in [
+            ("use", json!("sig")),
+            ("key_ops", json!(["verify"])),
+            ("key_ops", json!(["sign", "verify"])),
+            ("alg", json!("EdDSA")),
+            ("alg", json!("Ed25519")),
+        ] {
+            assert!(with(name, value.clone()).is_ok(), "{name} {value}");
+        }
+        for (name, value) in [
+            ("use", json!("enc")),
+            ("use", json!(["sig"])),
+            ("key_ops", json!([])),
+            ("key_ops", json!(["sign"])),
+            ("key_ops", json!(["encrypt"])),
+            ("key_ops", json!(["verify", "deriveKey"])),
+            ("key_ops", json!(["verify", "verify"])),
+            ("key_ops", json!(["verify", 7])),
+            ("key_ops", json!("verify")),
+            ("alg", json!("ES256")),
+            ("alg", json!("none")),
+            ("alg", json!(null)),
+        ] {
+            let member = KeyError::Purpose(
+                ["use", "key_ops", "alg"].into_iter().find(|one| *one == name).unwrap(),
+            );
+            assert_eq!(with(name, value.clone()).err(), Some(member), "{name} {value}");
+        }
+        let rsa =
+            read(json!({"kty": "RSA", "n": modulus(2048), "e": "AQAB", "alg": "PS256"})).unwrap();
+        assert!(rsa.fits(Algorithm::Ps256) && !rsa.fits(Algorithm::Rs256));
     }
 
     proptest! {

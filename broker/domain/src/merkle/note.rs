@@ -3,6 +3,8 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use ring::{digest, signature};
 
+use crate::jose::weak_key::is_weak_ed25519;
+
 /// Largest note, in bytes. Why: a checkpoint with sixteen cosignatures takes 3 KiB.
 const NOTE_BYTES: usize = 64 * 1024;
 /// Signatures of a note. Why: a log has a handful of witnesses.
@@ -190,6 +192,10 @@ fn parse_key(text: &str, algorithm: u8) -> Result<(KeyName, [u8; 32]), NoteError
     let name = KeyName::parse(name)?;
     // Why compared: a name or a key that was mistyped is found here and not as "unsigned".
     let own = crate::secret::hex(&key_id(&name, algorithm, &public)) == id;
+    // Why: anyone can sign for a key of small order.
+    if is_weak_ed25519(&public) {
+        return Err(bad());
+    }
     if *first == algorithm && own { Ok((name, public)) } else { Err(bad()) }
 }
 

@@ -26,7 +26,6 @@ pub struct KeySet {
 
 struct Key {
     kid: Option<String>,
-    algorithm: Option<String>,
     public: Result<Arc<PublicKey>, KeyError>,
 }
 
@@ -160,20 +159,16 @@ impl Key {
             Some(Value::String(text)) => Ok(Some(text.clone())),
             Some(_) => Err(KeySetError::Malformed),
         };
-        let public = match text("use")?.as_deref() {
-            None | Some("sig") => PublicKey::parse(jwk).map(Arc::new),
-            Some(_) => Err(KeyError::Kind),
-        };
-        Ok(Self { kid: text("kid")?, algorithm: text("alg")?, public })
+        let public = PublicKey::parse(jwk).map(Arc::new);
+        Ok(Self { kid: text("kid")?, public })
     }
 
     /// The key, if it is one for this algorithm; else what is wrong with it, if it is not just
     /// one for something else.
     fn usable(&self, algorithm: Algorithm) -> Result<&Arc<PublicKey>, Option<&KeyError>> {
-        let pinned = self.algorithm.as_deref().is_none_or(|name| name == algorithm.word());
         match &self.public {
-            Ok(key) if pinned && key.fits(algorithm) => Ok(key),
-            Ok(_) | Err(KeyError::Kind) => Err(None),
+            Ok(key) if key.fits(algorithm) => Ok(key),
+            Ok(_) | Err(KeyError::Kind | KeyError::Purpose(_)) => Err(None),
             Err(error) => Err(Some(error)),
         }
     }

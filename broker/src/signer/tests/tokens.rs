@@ -127,6 +127,7 @@ pub(super) fn minter(algorithm: SigningAlgorithm) -> (TempDir, Arc<KeyRing>, Sig
         audience: "https://orders.example".into(),
         actions: vec![Action::parse("read:all").unwrap()],
         issuer: "https://jeton.example".into(),
+        ed25519: Ed25519Name::default(),
     };
     let minter = SignedMinter::new(config, Arc::clone(&ring), status());
     (folder, ring, minter)
@@ -235,6 +236,34 @@ fn a_safe_retry_gets_the_same_token_and_only_while_the_grant_is_active() {
 }
 
 #[test]
+fn an_upstream_may_want_the_name_of_rfc_9864() {
+    for (algorithm, name) in
+        [(SigningAlgorithm::EdDsa, "Ed25519"), (SigningAlgorithm::Es256, "ES256")]
+    {
+        let (_folder, ring, minter) = minter(algorithm);
+        let config = SignedConfig { ed25519: Ed25519Name::Ed25519, ..minter.config().clone() };
+        let named = SignedMinter::new(config, Arc::clone(&ring), status());
+        let minted = named.make(grant_id(), &permit(None), None, after(1)).unwrap();
+        let token = minted.sealable().expose();
+        let header = token.split('.').next().unwrap();
+        let header: Value =
+            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).unwrap()).unwrap();
+        assert_eq!(header["alg"], name);
+        let keys = ring.renamed_jwks(after(1));
+        assert_eq!(keys.len(), usize::from(name == "Ed25519"));
+        for key in keys {
+            assert_eq!((&key["kid"], &key["alg"]), (&header["kid"], &header["alg"]));
+            assert_ne!(
+                Some(key["kid"].as_str().unwrap()),
+                ring.jwks(after(1)).keys[0].common.key_id.as_deref()
+            );
+        }
+        // The broker takes both of its names.
+        assert!(named.verify(token, "https://orders.example", after(1)).is_ok());
+    }
+}
+
+#[test]
 fn a_scope_of_another_upstream_is_never_signed_for() {
     let (_folder, ring, _) = minter(SigningAlgorithm::EdDsa);
     let config = SignedConfig {
@@ -243,6 +272,7 @@ fn a_scope_of_another_upstream_is_never_signed_for() {
         audience: "https://billing.example".into(),
         actions: vec![],
         issuer: "https://jeton.example".into(),
+        ed25519: Ed25519Name::default(),
     };
     let error = SignedMinter::new(config, ring, status())
         .make(grant_id(), &permit(None), None, after(1))
