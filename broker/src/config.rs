@@ -34,7 +34,7 @@ pub use self::{
     webhooks::ApprovalConfig,
 };
 use crate::{
-    identity::tls::TlsFiles,
+    identity::tls::{ClientCa, TlsFiles},
     limits::{CONFIG_BYTES, WITNESSES},
     operation::{move_out::Retention, re_decide::Then},
     signer::SigningAlgorithm,
@@ -211,7 +211,8 @@ impl Config {
 
 /// Reads all parts first and joins them last, so that each tells its problems.
 fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
-    let grpc = read_grpc(&root.section("grpc"), folder);
+    let client_cas = identity::client_cas(root, folder);
+    let grpc = read_grpc(&root.section("grpc"), folder, client_cas);
     let gateway = gateway::read(root, folder);
     let http = read_listen(&root.section("http"), "127.0.0.1:7080");
     let admin = read_admin(&root.section("admin"));
@@ -268,7 +269,11 @@ fn read(root: &Section<'_>, folder: &Path) -> Option<Config> {
     })
 }
 
-fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
+fn read_grpc(
+    section: &Section<'_>,
+    folder: &Path,
+    client_cas: Vec<ClientCa>,
+) -> Option<GrpcConfig> {
     let listen = section.parse("listen", address);
     let listen =
         section.require("listen", listen, "write an address and port, such as \"0.0.0.0:7443\"");
@@ -277,12 +282,6 @@ fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
         section.require("certificate", certificate, "write the server's certificate file in PEM");
     let key = section.file("key", folder);
     let key = section.require("key", key, "write the file of the certificate's private key");
-    let client_ca = section.file("client_ca", folder);
-    let client_ca = section.require(
-        "client_ca",
-        client_ca,
-        "write the file of the CAs that client certificates come from",
-    );
     let crl = section.file("crl", folder);
     let unix_socket = section.file("unix_socket", folder);
     let external_urls = section.parse_all("external_urls", external_url);
@@ -296,7 +295,7 @@ fn read_grpc(section: &Section<'_>, folder: &Path) -> Option<GrpcConfig> {
     section.finish();
     Some(GrpcConfig {
         listen: listen?,
-        tls: TlsFiles { certificate: certificate?, key: key?, client_ca: client_ca?, crl },
+        tls: TlsFiles { certificate: certificate?, key: key?, client_cas, crl },
         unix_socket,
         external_urls,
     })
@@ -478,7 +477,6 @@ mod tests {
 listen = "127.0.0.1:0"
 certificate = "tls/server.pem"
 key = "tls/server.key"
-client_ca = "tls/ca.pem"
 [http]
 listen = "127.0.0.1:0"
 [admin]
@@ -499,6 +497,9 @@ name = "git"
 kind = "signed"
 audience = "https://git.acme.dev"
 actions = ["contents:read"]
+[[client_ca]]
+trust_domain = "acme.dev"
+file = "tls/ca.pem"
 "#;
 
     #[test]
@@ -526,9 +527,9 @@ actions = ["contents:read"]
         for (place, wanted) in [
             "3: `grpc.listen` must be a text in quotes",
             "4: `grpc.port` is unknown; known here are certificate",
-            "11: `admin.listen`: metrics and liveness are for this host only",
-            "12: `store.path` is missing; write where",
-            "27: `upstream.actions`: the action `contents` is not a name",
+            "10: `admin.listen`: metrics and liveness are for this host only",
+            "11: `store.path` is missing; write where",
+            "26: `upstream.actions`: the action `contents` is not a name",
         ]
         .iter()
         .enumerate()
@@ -536,6 +537,40 @@ actions = ["contents:read"]
             assert!(
                 told.iter().any(|line| line.starts_with(wanted)),
                 "{place}: {wanted} in {told:#?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_client_ca_is_bound_to_a_trust_domain() {
+        let config = Config::parse(GOOD, Path::new("/etc")).map_err(|p| format!("{p:?}")).unwrap();
+        let [ca] = config.grpc.tls.client_cas.as_slice() else { unreachable!("one") };
+        assert_eq!(
+            (ca.trust_domain.as_str(), ca.file.as_path()),
+            ("acme.dev", Path::new("/etc/tls/ca.pem"))
+        );
+        for (from, to, words) in [
+            ("trust_domain = \"acme.dev\"\n", "", "`client_ca.trust_domain` is missing"),
+            ("\"acme.dev\"\nfile", "\"spiffe://acme.dev\"\nfile", "the trust domain of"),
+            ("\"acme.dev\"\nfile", "\"*\"\nfile", "the trust domain of"),
+            ("file = \"tls/ca.pem\"\n", "", "`client_ca.file` is missing"),
+            (
+                "[[client_ca]]\ntrust_domain = \"acme.dev\"\nfile = \"tls/ca.pem\"\n",
+                "",
+                "add `[[client_ca]]`",
+            ),
+            (
+                "key = \"tls/server.key\"\n",
+                "key = \"tls/server.key\"\nclient_ca = \"tls/ca.pem\"\n",
+                "`grpc.client_ca` is unknown",
+            ),
+        ] {
+            let text = GOOD.replace(from, to);
+            assert_ne!(text, GOOD, "{from}");
+            let Err(problems) = Config::parse(&text, Path::new(".")) else { unreachable!("{to}") };
+            assert!(
+                problems.iter().any(|problem| problem.words.contains(words)),
+                "{words}: {problems:?}"
             );
         }
     }

@@ -93,9 +93,12 @@ fn configuration(free_ports: bool) -> String {
 listen = "127.0.0.1:{grpc}"
 certificate = "tls/server.pem"
 key = "tls/server.key"
-client_ca = "tls/ca.pem"
 unix_socket = "run/jeton.sock"
 external_urls = ["https://localhost:{grpc}", "http://localhost"]
+
+[[client_ca]]
+trust_domain = "dev.jeton.local"
+file = "tls/ca.pem"
 
 [gateway]
 listen = "127.0.0.1:{gateway}"

@@ -13,6 +13,8 @@ use crate::identity::{
     jose::Algorithm,
     oidc::{ClaimRule, IssuerConfig, KeyPlace, Mapping, Shape, Template, WantedValue},
     roles::RoleRule,
+    spiffe::TrustDomain,
+    tls::ClientCa,
     unix::{UnixAccount, UnixRule},
 };
 use crate::limits::CONFIG_TABLES;
@@ -41,6 +43,31 @@ pub(super) fn read(root: &Section<'_>, folder: &Path) -> IdentityConfig {
             .collect(),
         roles: root.sections("role", CONFIG_TABLES).iter().filter_map(role).collect(),
     }
+}
+
+/// The CAs of client certificates.
+pub(super) fn client_cas(root: &Section<'_>, folder: &Path) -> Vec<ClientCa> {
+    let sections = root.sections("client_ca", CONFIG_TABLES);
+    if sections.is_empty() {
+        root.wrong(
+            "client_ca",
+            "there is none; add `[[client_ca]]` with `trust_domain` and `file`, one for each file of CAs",
+        );
+    }
+    sections.iter().filter_map(|section| client_ca(section, folder)).collect()
+}
+
+fn client_ca(section: &Section<'_>, folder: &Path) -> Option<ClientCa> {
+    let trust_domain = section.parse("trust_domain", TrustDomain::parse);
+    let trust_domain = section.require(
+        "trust_domain",
+        trust_domain,
+        "write the one SPIFFE trust domain that these CAs sign for, such as \"acme.dev\"",
+    );
+    let file = section.file("file", folder);
+    let file = section.require("file", file, "write the file of the CAs, in PEM");
+    section.finish();
+    Some(ClientCa { trust_domain: trust_domain?, file: file? })
 }
 
 fn issuer(section: &Section<'_>, folder: &Path) -> Option<IssuerConfig> {
@@ -75,7 +102,7 @@ fn issuer(section: &Section<'_>, folder: &Path) -> Option<IssuerConfig> {
 pub(super) fn algorithms(section: &Section<'_>) -> Vec<Algorithm> {
     let algorithms = section.parse_all("algorithms", |word| {
         Algorithm::parse(word)
-            .ok_or_else(|| format!("`{word}` is not RS256, PS256, ES256 or EdDSA"))
+            .ok_or_else(|| format!("`{word}` is not RS256, PS256, ES256, EdDSA or Ed25519"))
     });
     if algorithms.is_empty() {
         section.wrong(

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use jeton_domain::{
+    jose::weak_key::{is_roca, is_weak_ed25519},
     principal::{PrincipalId, Thumbprint},
     secret::sha256,
     ttl::Timestamp,
@@ -14,8 +15,12 @@ use rustls_pki_types::CertificateDer;
 use x509_parser::{
     certificate::X509Certificate,
     extensions::{GeneralName, ParsedExtension},
-    oid_registry::{OID_X509_EXT_BASIC_CONSTRAINTS, OID_X509_EXT_KEY_USAGE},
+    oid_registry::{
+        OID_PKCS1_RSAENCRYPTION, OID_SIG_ED25519, OID_X509_EXT_BASIC_CONSTRAINTS,
+        OID_X509_EXT_KEY_USAGE,
+    },
     prelude::FromDer,
+    public_key::PublicKey,
 };
 
 use super::spiffe::{self, SpiffeError};
@@ -50,6 +55,11 @@ pub enum CertificateError {
     /// The one name is no id.
     #[error("the client certificate names no workload: {0}")]
     Name(#[from] SpiffeError),
+    /// A key that anyone can sign for.
+    #[error(
+        "the key of the client certificate, or of a CA in its chain, is weak: {0}; create a new one"
+    )]
+    WeakKey(&'static str),
     /// `now < not_before`.
     #[error("the client certificate is not valid yet; check the clocks")]
     NotYet,
@@ -62,6 +72,11 @@ pub enum CertificateError {
     /// No CA of the current configuration stands behind it.
     #[error("no CA that is trusted now vouches for the client certificate; get a new one")]
     Untrusted,
+    /// Its CA is bound to other trust domains.
+    #[error(
+        "the CA of the client certificate does not speak for the trust domain `{0}`; `[[client_ca]]` binds each CA to its own"
+    )]
+    TrustDomain(String),
 }
 
 impl CertificateError {
@@ -69,13 +84,15 @@ impl CertificateError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Unreadable | Self::Authority | Self::Names(_) | Self::Name(_) => {
-                "CERTIFICATE_UNUSABLE"
-            }
+            Self::Unreadable
+            | Self::Authority
+            | Self::Names(_)
+            | Self::Name(_)
+            | Self::WeakKey(_) => "CERTIFICATE_UNUSABLE",
             Self::NotYet => "CERTIFICATE_NOT_YET_VALID",
             Self::Ended => "CERTIFICATE_ENDED",
             Self::Revoked => "CERTIFICATE_REVOKED",
-            Self::Untrusted => "CERTIFICATE_UNTRUSTED",
+            Self::Untrusted | Self::TrustDomain(_) => "CERTIFICATE_UNTRUSTED",
         }
     }
 
@@ -85,7 +102,12 @@ impl CertificateError {
     pub fn names_nobody(&self) -> bool {
         match self {
             Self::Unreadable | Self::Authority | Self::Names(_) | Self::Name(_) => true,
-            Self::NotYet | Self::Ended | Self::Revoked | Self::Untrusted => false,
+            Self::WeakKey(_)
+            | Self::NotYet
+            | Self::Ended
+            | Self::Revoked
+            | Self::Untrusted
+            | Self::TrustDomain(_) => false,
         }
     }
 }
@@ -94,7 +116,7 @@ impl PeerCertificate {
     /// Reads the leaf of a verified chain.
     ///
     /// # Errors
-    /// When it is a CA, unreadable, or does not name exactly one workload.
+    /// When it is a CA, unreadable, has a weak key in its chain, or does not name exactly one workload.
     pub fn read(chain: Vec<CertificateDer<'static>>) -> Result<Self, CertificateError> {
         let leaf = chain.first().ok_or(CertificateError::Unreadable)?;
         let (rest, certificate) =
@@ -103,6 +125,10 @@ impl PeerCertificate {
             return Err(CertificateError::Unreadable);
         }
         refuse_authority(&certificate)?;
+        // Why all: a CA between the leaf and the root signs for it.
+        for certificate in &chain {
+            check_key(certificate)?;
+        }
         let seconds = |time: x509_parser::time::ASN1Time| Timestamp::from_seconds(time.timestamp());
         Ok(Self {
             id: name(&certificate)?,
@@ -126,6 +152,28 @@ impl PeerCertificate {
         }
         Ok(())
     }
+}
+
+/// Checks that a certificate's key is one that only its owner can sign for.
+///
+/// # Errors
+/// When it is not, or the certificate cannot be read.
+pub(super) fn check_key(certificate: &CertificateDer<'_>) -> Result<(), CertificateError> {
+    let (_, certificate) =
+        X509Certificate::from_der(certificate).map_err(|_| CertificateError::Unreadable)?;
+    let key = certificate.public_key();
+    if key.algorithm.algorithm == OID_SIG_ED25519 && is_weak_ed25519(&key.subject_public_key.data) {
+        return Err(CertificateError::WeakKey("an Ed25519 point of small order"));
+    }
+    if key.algorithm.algorithm == OID_PKCS1_RSAENCRYPTION {
+        let parsed = key.parsed().map_err(|_| CertificateError::Unreadable)?;
+        if let PublicKey::RSA(key) = parsed
+            && is_roca(key.modulus)
+        {
+            return Err(CertificateError::WeakKey("an RSA key of CVE-2017-15361"));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_authority(certificate: &X509Certificate<'_>) -> Result<(), CertificateError> {
@@ -215,6 +263,30 @@ mod tests {
         assert_eq!(ca.err(), Some(CertificateError::Authority));
         let signer = read(|p| p.key_usages = vec![KeyUsagePurpose::KeyCertSign]);
         assert_eq!(signer.err(), Some(CertificateError::Authority));
+    }
+
+    #[test]
+    fn a_key_that_anyone_can_sign_for_is_refused() {
+        /// The certificate of a key whose private half nobody needs.
+        struct Identity([u8; 32]);
+        impl rcgen::PublicKeyData for Identity {
+            fn der_bytes(&self) -> &[u8] {
+                &self.0
+            }
+            fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
+                &rcgen::PKCS_ED25519
+            }
+        }
+        let mut identity = [0; 32];
+        identity[0] = 1;
+        let weak =
+            Ca::new("test").certify(&leaf(&["spiffe://acme.dev/agent/one"]), &Identity(identity));
+        let refused = PeerCertificate::read(vec![weak.clone()]).err().unwrap();
+        assert!(matches!(refused, CertificateError::WeakKey(_)), "{refused}");
+        assert_eq!(refused.reason(), "CERTIFICATE_UNUSABLE");
+        let good = Ca::new("test").sign(&leaf(&["spiffe://acme.dev/agent/one"]));
+        let chain = vec![good.certificate.der().clone(), weak];
+        assert!(matches!(PeerCertificate::read(chain), Err(CertificateError::WeakKey(_))));
     }
 
     #[test]

@@ -30,6 +30,41 @@ pub enum SpiffeError {
     Path(String),
 }
 
+/// A SPIFFE trust domain: the part of an id that says whose workload it is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TrustDomain(String);
+
+impl TrustDomain {
+    /// Reads its name, without a scheme.
+    ///
+    /// # Errors
+    /// When it is empty, too long, or holds another character than the standard allows.
+    pub fn parse(text: &str) -> Result<Self, SpiffeError> {
+        let in_domain =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
+        match (1..=TRUST_DOMAIN_BYTES).contains(&text.len()) && text.bytes().all(in_domain) {
+            true => Ok(Self(text.to_owned())),
+            false => Err(SpiffeError::TrustDomain(quote(text))),
+        }
+    }
+
+    /// That of an id.
+    ///
+    /// # Errors
+    /// When it is no SPIFFE id.
+    pub fn of(id: &PrincipalId) -> Result<Self, SpiffeError> {
+        let text = id.as_str();
+        let rest = text.strip_prefix(SCHEME).ok_or_else(|| SpiffeError::Scheme(quote(text)))?;
+        Self::parse(rest.split('/').next().unwrap_or_default())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// Reads the SPIFFE id of a workload.
 ///
 /// # Errors
@@ -42,11 +77,7 @@ pub fn parse(text: &str) -> Result<PrincipalId, SpiffeError> {
     let rest = text.strip_prefix(SCHEME).ok_or_else(|| SpiffeError::Scheme(quote(text)))?;
     // Why a path is demanded: an id without one names the trust domain, not a workload.
     let (domain, path) = rest.split_once('/').ok_or_else(|| SpiffeError::Path(quote(text)))?;
-    let in_domain =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte);
-    if !(1..=TRUST_DOMAIN_BYTES).contains(&domain.len()) || !domain.bytes().all(in_domain) {
-        return Err(SpiffeError::TrustDomain(quote(text)));
-    }
+    TrustDomain::parse(domain).map_err(|_| SpiffeError::TrustDomain(quote(text)))?;
     let in_path = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let good = |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(in_path);
     if !path.split('/').all(good) {

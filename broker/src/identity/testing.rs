@@ -28,7 +28,10 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
-use super::tls::{TlsFiles, TlsState};
+use super::{
+    spiffe::TrustDomain,
+    tls::{ClientCa, TlsFiles, TlsState},
+};
 use crate::crypto;
 
 /// The time of most tests: 2023-11-14.
@@ -77,6 +80,15 @@ impl Ca {
     pub fn sign(&self, params: &CertificateParams) -> Holder {
         let key = KeyPair::generate().unwrap();
         Holder { certificate: params.signed_by(&key, &self.0).unwrap(), key }
+    }
+
+    /// A certificate for a key whose private half is not there.
+    pub fn certify(
+        &self,
+        params: &CertificateParams,
+        key: &impl rcgen::PublicKeyData,
+    ) -> CertificateDer<'static> {
+        params.signed_by(key, &self.0).unwrap().der().clone()
     }
 
     pub fn agent(&self, name: &str) -> Holder {
@@ -138,11 +150,25 @@ impl Disk {
         fs::write(self.path(name), text).unwrap();
     }
 
+    /// `clients.pem` for `acme.dev`, and `NAME.bundle` for the trust domain `NAME`.
+    fn client_cas(&self) -> Vec<ClientCa> {
+        let acme = ClientCa {
+            trust_domain: TrustDomain::parse("acme.dev").unwrap(),
+            file: self.path("clients.pem"),
+        };
+        let others = fs::read_dir(self.folder.path()).unwrap().filter_map(|entry| {
+            let file = entry.unwrap().path();
+            let name = file.file_name()?.to_str()?.strip_suffix(".bundle")?.to_owned();
+            Some(ClientCa { trust_domain: TrustDomain::parse(&name).unwrap(), file })
+        });
+        std::iter::once(acme).chain(others).collect()
+    }
+
     pub fn files(&self) -> TlsFiles {
         TlsFiles {
             certificate: self.path("tls.pem"),
             key: self.path("tls.key"),
-            client_ca: self.path("clients.pem"),
+            client_cas: self.client_cas(),
             crl: self.path("clients.crl").exists().then(|| self.path("clients.crl")),
         }
     }

@@ -39,8 +39,16 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::federated(&[])
+    }
+
+    /// With the CAs of other trust domains too.
+    fn federated(bundles: &[(&str, &Ca)]) -> Self {
         let (ca, issuer) = (Ca::new("clients"), Signer::p256());
         let disk = Disk::new(&ca.pem());
+        for (domain, ca) in bundles {
+            disk.write(&format!("{domain}.bundle"), &ca.pem());
+        }
         disk.write("keys.json", &json!({"keys": [issuer.jwk()]}).to_string());
         let any_repository = NamePattern::parse("acme/*").unwrap();
         let rule = ClaimRule { shape: Shape::One, value: WantedValue::Matches(any_repository) };

@@ -5,6 +5,7 @@
 //! old one, and has a higher generation, so that open connections know to be checked anew.
 
 use std::{
+    collections::BTreeMap,
     fmt, fs, io,
     io::Read,
     os::unix::fs::PermissionsExt,
@@ -23,7 +24,10 @@ use rustls_pki_types::{
 };
 use zeroize::Zeroizing;
 
-use super::certificate::{CertificateError, PeerCertificate};
+use super::{
+    certificate::{CertificateError, PeerCertificate, check_key},
+    spiffe::TrustDomain,
+};
 use crate::crypto;
 
 /// Largest of the files, in bytes. Why: a revocation list of 100,000 certificates is under 4 MiB.
@@ -36,11 +40,21 @@ pub struct TlsFiles {
     pub certificate: PathBuf,
     /// Its private key; nobody but the owner may read the file.
     pub key: PathBuf,
-    /// CAs of client certificates.
-    pub client_ca: PathBuf,
+    /// CAs of client certificates, each bound to the trust domain that it speaks for.
+    pub client_cas: Vec<ClientCa>,
     /// Revocation lists. If given, it must hold one for each CA that signs: a certificate that no
     /// list covers is refused.
     pub crl: Option<PathBuf>,
+}
+
+/// A file of CAs, and the one trust domain whose ids may stand in the certificates that they sign (SPIFFE federation:
+/// a bundle belongs to one trust domain). A trust domain may have several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCa {
+    /// The trust domain.
+    pub trust_domain: TrustDomain,
+    /// The certificates of the CAs.
+    pub file: PathBuf,
 }
 
 /// Why a configuration could not be loaded. The one before stays in force.
@@ -97,7 +111,10 @@ pub struct Loaded {
     pub server: Arc<ServerConfig>,
     /// Counts configurations from 1.
     pub generation: u64,
-    verifier: Arc<dyn ClientCertVerifier>,
+    /// For handshakes, which come before the name is known: the CAs of all trust domains.
+    any: Arc<dyn ClientCertVerifier>,
+    /// The CAs of each trust domain alone.
+    bound: BTreeMap<TrustDomain, Arc<dyn ClientCertVerifier>>,
     digest: [u8; 32],
 }
 
@@ -146,20 +163,31 @@ impl TlsState {
 }
 
 impl Loaded {
-    /// Verifies a client's chain against the CAs and revocation lists of this configuration.
+    /// Verifies a client's chain against the revocation lists of this configuration and the CAs that are bound to the
+    /// trust domain of its name.
     ///
     /// # Errors
-    /// When no CA here vouches for it now.
+    /// When none of those vouches for it now.
     pub fn verify(&self, peer: &PeerCertificate, now: Timestamp) -> Result<(), CertificateError> {
         let (leaf, others) = peer.chain.split_first().ok_or(CertificateError::Unreadable)?;
         let seconds = u64::try_from(now.seconds()).unwrap_or(0);
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        match self.verifier.verify_client_cert(leaf, others, now) {
-            Ok(_) => Ok(()),
-            Err(rustls::Error::InvalidCertificate(rustls::CertificateError::Revoked)) => {
-                Err(CertificateError::Revoked)
+        let verify = |verifier: &Arc<dyn ClientCertVerifier>| {
+            verifier.verify_client_cert(leaf, others, now).map(|_| ()).map_err(|error| {
+                let revoked = rustls::CertificateError::Revoked;
+                match error == rustls::Error::InvalidCertificate(revoked) {
+                    true => CertificateError::Revoked,
+                    false => CertificateError::Untrusted,
+                }
+            })
+        };
+        let domain = TrustDomain::of(&peer.id)?;
+        let bound = self.bound.get(&domain).map_or(Err(CertificateError::Untrusted), verify);
+        match bound {
+            Err(CertificateError::Untrusted) if verify(&self.any).is_ok() => {
+                Err(CertificateError::TrustDomain(domain.as_str().to_owned()))
             }
-            Err(_) => Err(CertificateError::Untrusted),
+            outcome => outcome,
         }
     }
 }
@@ -175,7 +203,7 @@ impl fmt::Debug for TlsState {
 struct Contents {
     certificate: Vec<u8>,
     key: Zeroizing<Vec<u8>>,
-    client_ca: Vec<u8>,
+    client_cas: Vec<Vec<u8>>,
     crl: Option<Vec<u8>>,
 }
 
@@ -184,7 +212,11 @@ impl Contents {
         Ok(Self {
             certificate: read(&files.certificate, Reader::Anybody)?.to_vec(),
             key: read(&files.key, Reader::Owner)?,
-            client_ca: read(&files.client_ca, Reader::Anybody)?.to_vec(),
+            client_cas: files
+                .client_cas
+                .iter()
+                .map(|ca| Ok(read(&ca.file, Reader::Anybody)?.to_vec()))
+                .collect::<Result<_, TlsError>>()?,
             crl: match &files.crl {
                 Some(path) => Some(read(path, Reader::Anybody)?.to_vec()),
                 None => None,
@@ -194,14 +226,20 @@ impl Contents {
 
     fn digest(&self) -> [u8; 32] {
         let none = Vec::new();
-        let parts =
-            [&self.certificate, &*self.key, &self.client_ca, self.crl.as_ref().unwrap_or(&none)];
+        let parts = [&self.certificate, &*self.key, self.crl.as_ref().unwrap_or(&none)];
         // Why each part by its own digest: bytes that move from one file to the next are a change.
-        sha256(&parts.map(|part| sha256(part)).concat())
+        let digests = parts.into_iter().chain(&self.client_cas).map(|part| sha256(part));
+        sha256(&digests.collect::<Vec<_>>().concat())
     }
 
     fn build(&self, files: &TlsFiles, generation: u64) -> Result<Loaded, TlsError> {
-        let verifier = self.verifier(files)?;
+        let authorities = self.authorities(files)?;
+        let all = authorities.values().flatten().cloned().collect();
+        let any = self.verifier(files, all)?;
+        let mut bound = BTreeMap::new();
+        for (domain, cas) in authorities {
+            bound.insert(domain, self.verifier(files, cas)?);
+        }
         let chain =
             pem::<CertificateDer<'static>>(&files.certificate, &self.certificate, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(&self.key)
@@ -209,26 +247,49 @@ impl Contents {
         let mut server = ServerConfig::builder_with_provider(crypto::tls_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|error| unusable(&files.certificate, &error))?
-            .with_client_cert_verifier(Arc::clone(&verifier))
+            .with_client_cert_verifier(Arc::clone(&any))
             .with_single_cert(chain, key)
             .map_err(|error| unusable(&files.certificate, &error))?;
         server.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Loaded { server: Arc::new(server), generation, verifier, digest: self.digest() })
+        Ok(Loaded { server: Arc::new(server), generation, any, bound, digest: self.digest() })
     }
 
-    fn verifier(&self, files: &TlsFiles) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    /// The CAs of each trust domain.
+    fn authorities(
+        &self,
+        files: &TlsFiles,
+    ) -> Result<BTreeMap<TrustDomain, Vec<CertificateDer<'static>>>, TlsError> {
+        let mut authorities = BTreeMap::<_, Vec<_>>::new();
+        for (ca, bytes) in files.client_cas.iter().zip(&self.client_cas) {
+            let certificates = pem::<CertificateDer<'static>>(&ca.file, bytes, "certificate")?;
+            for certificate in &certificates {
+                check_key(certificate).map_err(|error| unusable(&ca.file, &error))?;
+                // Why here: the file at fault is named.
+                let added = RootCertStore::empty().add(certificate.clone());
+                added.map_err(|error| unusable(&ca.file, &error))?;
+            }
+            authorities.entry(ca.trust_domain.clone()).or_default().extend(certificates);
+        }
+        Ok(authorities)
+    }
+
+    fn verifier(
+        &self,
+        files: &TlsFiles,
+        cas: Vec<CertificateDer<'static>>,
+    ) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
         let mut roots = RootCertStore::empty();
-        for ca in pem::<CertificateDer<'static>>(&files.client_ca, &self.client_ca, "certificate")?
-        {
-            roots.add(ca).map_err(|error| unusable(&files.client_ca, &error))?;
+        let first = files.client_cas.first().map_or(&files.certificate, |ca| &ca.file);
+        let blame = files.crl.as_ref().unwrap_or(first);
+        for ca in cas {
+            roots.add(ca).map_err(|error| unusable(blame, &error))?;
         }
         // Why: callers with a token have no certificate; one that is given must be good.
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto::tls_provider())
                 .allow_unauthenticated();
-        let blame = files.crl.as_ref().unwrap_or(&files.client_ca);
         if let Some(crl) = &self.crl {
             let lists =
                 pem::<CertificateRevocationListDer<'static>>(blame, crl, "revocation list")?;

@@ -84,3 +84,44 @@ async fn an_open_connection_is_checked_on_each_call() {
     assert_eq!(newcomer.calls().await, "spiffe://acme.dev/agent/two");
     assert_eq!(client.calls().await, "CERTIFICATE_UNTRUSTED");
 }
+
+#[tokio::test]
+async fn a_ca_speaks_for_its_own_trust_domain_alone() {
+    let partner = Ca::new("partner");
+    let world = World::federated(&[("partner.example", &partner)]);
+    let address = serve(&world, Arc::new(AtomicI64::new(NOW))).await;
+    let named = |ca: &Ca, id: &str| ca.sign(&leaf(&[id]));
+    let own = named(&world.ca, "spiffe://acme.dev/agent/one");
+    let theirs = named(&partner, "spiffe://partner.example/agent/one");
+    let mut open = Vec::new();
+    for (holder, expected) in [
+        (&own, "spiffe://acme.dev/agent/one"),
+        (&theirs, "spiffe://partner.example/agent/one"),
+        (&named(&partner, "spiffe://acme.dev/agent/ops"), "CERTIFICATE_UNTRUSTED"),
+        (&named(&world.ca, "spiffe://partner.example/agent/one"), "CERTIFICATE_UNTRUSTED"),
+        (&named(&world.ca, "spiffe://nobody.example/agent/one"), "CERTIFICATE_UNTRUSTED"),
+    ] {
+        let mut client = Client::connect(&world, address, holder).await;
+        assert_eq!(client.calls().await, expected);
+        open.push(client);
+    }
+
+    // The CAs change places: what is open is checked by the new binding.
+    world.disk.write("clients.pem", &partner.pem());
+    world.disk.write("partner.example.bundle", &world.ca.pem());
+    world.tls.reload_if_changed().unwrap();
+    let mut answers = Vec::new();
+    for client in &mut open {
+        answers.push(client.calls().await);
+    }
+    assert_eq!(
+        answers,
+        [
+            "CERTIFICATE_UNTRUSTED",
+            "CERTIFICATE_UNTRUSTED",
+            "spiffe://acme.dev/agent/ops",
+            "spiffe://partner.example/agent/one",
+            "CERTIFICATE_UNTRUSTED",
+        ]
+    );
+}
