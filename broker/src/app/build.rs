@@ -3,8 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -19,6 +17,7 @@ use jeton_domain::{
     secret::{FingerprintKey, Secret, sha256},
     ttl::{Timestamp, Ttl},
 };
+use jeton_files::Access;
 use jeton_policy::{Kept, Policies, PolicySet, Vocabulary};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -448,14 +447,8 @@ pub(crate) fn seal_key(
     let failed = |error: std::io::Error| {
         AppError::Unusable(format!("`{}` can't be written: {error}", file.display()))
     };
-    // Why beside and then in its place: a broker that starts meanwhile finds the old one or the new one.
-    let beside = file.with_extension("new");
-    let mut out = fs::OpenOptions::new();
-    let out = out.write(true).create(true).truncate(true).mode(0o600).open(&beside);
-    let mut out = out.map_err(failed)?;
-    writeln!(out, "{}", STANDARD.encode(sealed)).map_err(failed)?;
-    out.sync_all().map_err(failed)?;
-    fs::rename(&beside, file).map_err(failed)?;
+    let text = format!("{}\n", STANDARD.encode(sealed));
+    jeton_files::replace(file, text.as_bytes(), Access::Owner).map_err(failed)?;
     Ok(file.clone())
 }
 

@@ -263,7 +263,7 @@ impl SqliteStore {
 
 /// Holds a store for one process: two writers would each chain the log to another head.
 fn lock(path: &Path) -> Result<std::fs::File, StoreError> {
-    let file = std::fs::File::create(path.with_extension("lock"))
+    let file = jeton_files::lock_file(&path.with_extension("lock"))
         .map_err(|error| StoreError::Broken(format!("`{}`: {error}", path.display())))?;
     file.try_lock().map_err(|_| {
         let path = path.display();
