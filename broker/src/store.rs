@@ -50,6 +50,8 @@ pub enum Mark {
     Acknowledged,
     /// Entries of which this receiver of signals was told.
     Told(u64),
+    /// Milliseconds since 1970 that no DPoP proof is later than which was taken.
+    Proofs,
 }
 
 /// A permit whose intent is durable. Minting uses it up.

@@ -161,6 +161,20 @@ fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
 
 #[cfg(test)]
 mod tests {
+/// The same as milliseconds, rounded down: of a NumericDate without a fraction the first of its second.
+#[must_use]
+pub fn numeric_millis(value: &Value) -> Option<i64> {
+    let seconds = numeric_date(value)?;
+    let text = value.as_number()?.to_string();
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digit = |place: usize| {
+        let digit = fraction.as_bytes().get(place).filter(|byte| byte.is_ascii_digit());
+        digit.map_or(0, |byte| i64::from(byte.wrapping_sub(b'0')))
+    };
+    let millis = digit(0) * 100 + digit(1) * 10 + digit(2);
+    seconds.checked_mul(1000)?.checked_add(millis)
+}
+
     use super::*;
     use proptest::prelude::*;
 
@@ -227,6 +241,20 @@ mod tests {
         assert_eq!(read("1700000000"), Some(1_700_000_000));
         assert_eq!(read("1700000000.9"), Some(1_700_000_000));
         assert_eq!(read("0"), Some(0));
+    #[test]
+    fn milliseconds_of_a_numeric_date_are_its_fraction() {
+        let read = |text: &str| numeric_millis(&serde_json::from_str(text).unwrap());
+        for (text, millis) in [
+            ("1700000000", 1_700_000_000_000),
+            ("1700000000.0", 1_700_000_000_000),
+            ("1700000000.25", 1_700_000_000_250),
+            ("1700000000.0079", 1_700_000_000_007),
+        ] {
+            assert_eq!(read(text), Some(millis), "{text}");
+        }
+        assert_eq!((read("-1.5"), read("\"1\""), read("99999999999999")), (None, None, None));
+    }
+
         for text in ["-1", "-0.5", "1e300", "253402300800", "\"1700000000\"", "null", "[1]", "true"]
         {
             assert_eq!(read(text), None, "{text}");

@@ -33,6 +33,7 @@ use crate::{
         Authenticator,
         dpop::Dpop,
         oidc::{Fetcher, Oidc, Transmitters},
+        proofs::ProofHorizon,
         roles::Roles,
         tls::TlsState,
         unix::UnixAccounts,
@@ -82,6 +83,8 @@ pub(super) struct Parts {
     pub keys: Arc<KeyRing>,
     pub store: Arc<SqliteStore>,
     pub transmitters: Arc<Transmitters>,
+    /// Only proofs that were made later are taken.
+    pub proofs_after: Timestamp,
 }
 
 /// Builds everything that can be checked without the store. Tells what is odd, and no fault.
@@ -94,7 +97,7 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, AppError> {
     let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])), &sealer)?;
     // Why not as a broker does: that keeps what it loads.
     let rules = PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
-    authenticator(config, &config.grpc.external_urls, config.grpc.listen.port())?;
+    authenticator(config, &config.grpc.external_urls, config.grpc.listen.port(), None)?;
     gateway_ways(config)?;
     transmitters(config)?;
     listeners(config)?;
@@ -124,6 +127,9 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         )));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
+    // Why now: the process before has ended, for the store is this one's.
+    let proofs_after =
+        ProofHorizon::begin(&*store, store.is_new(), clock.now()).await.map_err(unusable)?;
     let keys = key_ring(config, clock.now())?;
     let log_key = LogKey::open(&config.audit.key, config.audit.name.clone()).map_err(unusable)?;
     let status = Arc::new(status_lists(&root));
@@ -182,7 +188,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     }
     let outside = Outside::new().map_err(unusable)?;
     let transmitters = Arc::new(transmitters(config)?);
-    Ok(Parts { broker, outside, tls, keys, store, transmitters })
+    Ok(Parts { broker, outside, tls, keys, store, transmitters, proofs_after })
 }
 
 /// Holds the log against the checkpoints that were signed before.
@@ -324,11 +330,17 @@ pub(super) fn authenticator(
     config: &Config,
     urls: &[String],
     port: u16,
+    parts: Option<&Parts>,
 ) -> Result<Authenticator, AppError> {
     let fetcher = Fetcher::new().map_err(unusable)?;
+    let dpop = Dpop::new(&external_urls(urls, port), DPOP_REPLAYS);
     Ok(Authenticator {
         oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
-        dpop: Dpop::new(&external_urls(urls, port), DPOP_REPLAYS),
+        dpop: match parts {
+            Some(parts) => dpop.made_after(parts.proofs_after),
+            None => dpop,
+        },
+        proofs: ProofHorizon::new(parts.map(|parts| Arc::clone(&parts.broker.store))),
         unix: UnixAccounts::new(config.identity.unix.clone()),
         roles: Roles::new(config.identity.roles.clone()),
     })

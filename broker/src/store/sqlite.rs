@@ -151,6 +151,12 @@ impl SqliteStore {
         })
     }
 
+    /// Tells whether nothing was recorded before this start.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.last_entry == Timestamp::from_millis(0)
+    }
+
     /// When the last entry was written before this start: a clock must not begin earlier.
     #[must_use]
     pub fn last_entry(&self) -> Timestamp {

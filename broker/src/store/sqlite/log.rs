@@ -228,3 +228,4 @@ fn refused(error: TreeError<StoreError>) -> StoreError {
         cut @ TreeError::Cut(_) => StoreError::Broken(cut.to_string()),
     }
 }
+        Mark::Proofs => "proofs".into(),
