@@ -104,6 +104,9 @@ fn the_unit_runs_what_the_command_line_has_and_nothing_writable_but_its_state() 
         "SystemCallFilter=@system-service",
         "LimitCORE=0",
         "StateDirectory=jeton",
+        "UMask=0077",
+        "MemoryMax=4G",
+        "TasksMax=1024",
     ] {
         assert!(has(line), "{line}");
     }
