@@ -137,6 +137,12 @@ impl<'a> Compact<'a> {
         self.header.get("alg").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The text that is signed: two tokens that say the same in the same bytes have the same.
+    #[must_use]
+    pub fn signed_text(&self) -> &'a str {
+        self.message
+    }
+
     /// Tells whether the key made the signature with this algorithm, whatever the header says.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey, algorithm: Algorithm) -> bool {
@@ -155,12 +161,6 @@ pub fn numeric_date(value: &Value) -> Option<i64> {
     (!whole.starts_with('-') && seconds <= YEAR_9999).then_some(seconds)
 }
 
-fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Malformed::Parts)
-}
-
-#[cfg(test)]
-mod tests {
 /// The same as milliseconds, rounded down: of a NumericDate without a fraction the first of its second.
 #[must_use]
 pub fn numeric_millis(value: &Value) -> Option<i64> {
@@ -175,6 +175,12 @@ pub fn numeric_millis(value: &Value) -> Option<i64> {
     seconds.checked_mul(1000)?.checked_add(millis)
 }
 
+fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| Malformed::Parts)
+}
+
+#[cfg(test)]
+mod tests {
     use super::*;
     use proptest::prelude::*;
 
@@ -236,12 +242,6 @@ pub fn numeric_millis(value: &Value) -> Option<i64> {
     }
 
     #[test]
-    fn a_numeric_date_is_a_number_within_the_calendar() {
-        let read = |text: &str| numeric_date(&serde_json::from_str(text).unwrap());
-        assert_eq!(read("1700000000"), Some(1_700_000_000));
-        assert_eq!(read("1700000000.9"), Some(1_700_000_000));
-        assert_eq!(read("0"), Some(0));
-    #[test]
     fn milliseconds_of_a_numeric_date_are_its_fraction() {
         let read = |text: &str| numeric_millis(&serde_json::from_str(text).unwrap());
         for (text, millis) in [
@@ -255,6 +255,12 @@ pub fn numeric_millis(value: &Value) -> Option<i64> {
         assert_eq!((read("-1.5"), read("\"1\""), read("99999999999999")), (None, None, None));
     }
 
+    #[test]
+    fn a_numeric_date_is_a_number_within_the_calendar() {
+        let read = |text: &str| numeric_date(&serde_json::from_str(text).unwrap());
+        assert_eq!(read("1700000000"), Some(1_700_000_000));
+        assert_eq!(read("1700000000.9"), Some(1_700_000_000));
+        assert_eq!(read("0"), Some(0));
         for text in ["-1", "-0.5", "1e300", "253402300800", "\"1700000000\"", "null", "[1]", "true"]
         {
             assert_eq!(read(text), None, "{text}");

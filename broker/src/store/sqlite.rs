@@ -45,7 +45,7 @@ use jeton_domain::{
     revocation::{Matching, Stops},
     scope::{Resource, Upstream},
     session::Words,
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -723,6 +723,15 @@ impl Store for SqliteStore {
 
     async fn mark(&self, mark: Mark) -> Result<Option<u64>, StoreError> {
         self.read(move |db| log::mark(db, mark)).await
+    }
+
+    async fn first_received(
+        &self,
+        name: [u8; 32],
+        memory: Ttl,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.insistent_step(move |txn| log::first_received(txn, name, memory, now)).await
     }
 
     async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError> {
