@@ -46,6 +46,11 @@ pub enum ScopeError {
     /// The ref pattern is bad.
     #[error("the limit `ref`: {0}")]
     Ref(crate::pattern::PatternError),
+    /// A limit on what nobody limits.
+    #[error(
+        "`{0}` reads every ref, so `ref=` can't limit it; leave `ref=` out, or name what reads in a scope of its own"
+    )]
+    ReadRef(String),
     /// The resource pattern of an envelope is bad.
     #[error("the resource: {0}")]
     ResourcePattern(crate::pattern::PatternError),
@@ -175,6 +180,13 @@ impl Action {
             .chain(lower.filter(move |lower| lower != self && self.covers(lower)))
     }
 
+    /// Tells whether it only reads. Why by the level: `ref` limits where something is written, and what
+    /// only reads is limited by no ref, at any upstream.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.level() == "read"
+    }
+
     /// Tells whether whoever holds `self` can do `other` as well: itself, or a lower level of
     /// `read < write < admin` of the same permission.
     #[must_use]
@@ -222,6 +234,20 @@ impl Actions {
     #[must_use]
     pub fn cover(&self, others: &Self) -> bool {
         others.iter().all(|other| self.iter().any(|own| own.covers(other)))
+    }
+
+    /// Tells whether all of them only read.
+    #[must_use]
+    pub fn only_read(&self) -> bool {
+        self.iter().all(Action::only_reads)
+    }
+
+    /// Checks that a ref limits none that reads.
+    fn limited_by(&self, git_ref: Option<&Pattern>) -> Result<(), ScopeError> {
+        match self.iter().find(|action| git_ref.is_some() && action.only_reads()) {
+            Some(reads) => Err(ScopeError::ReadRef(reads.to_string())),
+            None => Ok(()),
+        }
     }
 
     fn parse(text: &str) -> Result<Self, ScopeError> {
@@ -279,13 +305,27 @@ pub struct ScopeBound {
 }
 
 impl Scope {
+    /// Joins checked parts.
+    ///
+    /// # Errors
+    /// When a ref would limit what only reads.
+    pub fn new(
+        upstream: Upstream,
+        resource: Resource,
+        actions: Actions,
+        git_ref: Option<Pattern>,
+    ) -> Result<Self, ScopeError> {
+        actions.limited_by(git_ref.as_ref())?;
+        Ok(Self { upstream, resource, actions, git_ref })
+    }
+
     /// Tells whether another lies wholly within it.
     #[must_use]
     pub fn holds(&self, narrower: &Self) -> bool {
         self.upstream == narrower.upstream
             && self.resource == narrower.resource
             && self.actions.cover(&narrower.actions)
-            && ref_within(narrower.git_ref.as_ref(), self.git_ref.as_ref())
+            && refs_within(&narrower.actions, narrower.git_ref.as_ref(), self.git_ref.as_ref())
     }
 
     /// Reads the text form.
@@ -293,13 +333,8 @@ impl Scope {
     /// # Errors
     /// When any part is missing, odd or unknown.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
-        let parts = Parts::parse(text)?;
-        Ok(Self {
-            upstream: parts.upstream,
-            resource: Resource::parse(parts.resource)?,
-            actions: parts.actions,
-            git_ref: parts.git_ref,
-        })
+        let Parts { upstream, resource, actions, git_ref } = Parts::parse(text)?;
+        Self::new(upstream, Resource::parse(resource)?, actions, git_ref)
     }
 }
 
@@ -316,7 +351,7 @@ impl ScopeBound {
     /// Joins checked parts with the resource pattern, which is made lower case.
     ///
     /// # Errors
-    /// When the resource is no pattern.
+    /// When the resource is no pattern, or a ref would limit what only reads.
     pub fn new(
         upstream: Upstream,
         resource: &str,
@@ -325,6 +360,7 @@ impl ScopeBound {
     ) -> Result<Self, ScopeError> {
         let resource =
             Pattern::parse(&resource.to_ascii_lowercase()).map_err(ScopeError::ResourcePattern)?;
+        actions.limited_by(git_ref.as_ref())?;
         Ok(Self { upstream, resource, actions, git_ref })
     }
 
@@ -334,10 +370,10 @@ impl ScopeBound {
         self.upstream == scope.upstream
             && self.resource.matches(scope.resource.as_str())
             && self.actions.cover(&scope.actions)
-            && ref_within(scope.git_ref.as_ref(), self.git_ref.as_ref())
+            && refs_within(&scope.actions, scope.git_ref.as_ref(), self.git_ref.as_ref())
     }
 
-    /// The same line, with these refs if it names none.
+    /// The same line, with these refs if it names none. For what writes.
     #[must_use]
     pub fn with_refs(&self, refs: &Pattern) -> Self {
         let git_ref = Some(self.git_ref.as_ref().unwrap_or(refs).clone());
@@ -350,8 +386,14 @@ impl ScopeBound {
         self.upstream == narrower.upstream
             && narrower.resource.is_within(&self.resource)
             && self.actions.cover(&narrower.actions)
-            && ref_within(narrower.git_ref.as_ref(), self.git_ref.as_ref())
+            && refs_within(&narrower.actions, narrower.git_ref.as_ref(), self.git_ref.as_ref())
     }
+}
+
+/// Whether what is done stays within the refs. What only reads does, whatever they are: whoever may write to some
+/// may read all.
+fn refs_within(actions: &Actions, narrow: Option<&Pattern>, wide: Option<&Pattern>) -> bool {
+    actions.only_read() || ref_within(narrow, wide)
 }
 
 /// No limit is wider than any limit.
@@ -435,8 +477,13 @@ mod tests {
             ("github:acme/api contents", "write `permission:level`"),
             ("github:acme/api contents:read,", "the action ``"),
             ("github:acme/api contents:read branch=x", "the only limit is `ref=PATTERN`"),
-            ("github:acme/api contents:read ref=", "leave it out"),
-            ("github:acme/api contents:read ref=a ref=b", "the limit `ref=b`"),
+            ("github:acme/api contents:write ref=", "leave it out"),
+            ("github:acme/api contents:write ref=a ref=b", "the limit `ref=b`"),
+            ("github:acme/api contents:read ref=agent/*", "`contents:read` reads every ref"),
+            (
+                "github:acme/api contents:write,issues:read ref=agent/*",
+                "in a scope of its own",
+            ),
         ] {
             let error = Scope::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -446,16 +493,20 @@ mod tests {
     #[test]
     fn an_envelope_line_allows_only_what_lies_within_it() {
         let bound =
-            ScopeBound::parse("github:acme/* contents:write,issues:read ref=agent/*").unwrap();
+            ScopeBound::parse("github:acme/* contents:write,issues:write ref=agent/*").unwrap();
+        let reads = ScopeBound::parse("github:acme/* contents:read ref=agent/*").unwrap_err();
+        assert!(reads.to_string().contains("leave `ref=` out"), "{reads}");
         for (scope, allowed) in [
             ("github:acme/api contents:write ref=agent/x", true),
-            ("github:acme/api contents:read ref=agent/*", true),
-            ("github:acme/api contents:read", false),
+            ("github:acme/api contents:read", true),
+            ("github:acme/api contents:read,issues:read", true),
+            ("github:acme/api contents:write", false),
+            ("github:acme/api contents:read,contents:write", false),
             ("github:acme/api contents:admin ref=agent/x", false),
-            ("github:acme/api issues:write ref=agent/x", false),
-            ("github:acme/api contents:read ref=main", false),
-            ("github:other/api contents:read ref=agent/x", false),
-            ("gitlab:acme/api contents:read ref=agent/x", false),
+            ("github:acme/api actions:write ref=agent/x", false),
+            ("github:acme/api contents:write ref=main", false),
+            ("github:other/api contents:read", false),
+            ("gitlab:acme/api contents:read", false),
         ] {
             assert_eq!(bound.allows(&Scope::parse(scope).unwrap()), allowed, "{scope}");
         }

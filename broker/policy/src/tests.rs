@@ -507,7 +507,7 @@ fn an_answer_from_memory_is_the_answer_of_the_same_question_only() {
     let policies = r#"
         @id("short") permit (principal, action in Jeton::Action::"read", resource)
         when { context.ttl <= 600 };
-        @id("branch") permit (principal, action in Jeton::Action::"read", resource)
+        @id("branch") permit (principal, action in Jeton::Action::"write", resource)
         when { context has ref && context.ref like "agent/*" };
         "#;
     fs::write(folder.path().join("a.cedar"), policies).unwrap();
@@ -517,7 +517,7 @@ fn an_answer_from_memory_is_the_answer_of_the_same_question_only() {
     for _ in 0..2 {
         assert_eq!(ask("git:acme/api contents:read", 600), "+short");
         assert_eq!(ask("git:acme/api contents:read", 601), "nothing");
-        assert_eq!(ask("git:acme/api contents:read ref=agent/x", 601), "+branch");
-        assert_eq!(ask("git:acme/api contents:read ref=main", 601), "nothing");
+        assert_eq!(ask("git:acme/api contents:write ref=agent/x", 601), "+branch");
+        assert_eq!(ask("git:acme/api contents:write ref=main", 601), "nothing");
     }
 }

@@ -163,12 +163,9 @@ pub(super) fn parsed_scope(scope: Option<v1::Scope>) -> Parsed<Scope> {
     let scope =
         scope.ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
     let (actions, git_ref) = limits("scope", scope.actions, &scope.r#ref)?;
-    Ok(Scope {
-        upstream: Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?,
-        resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
-        actions,
-        git_ref,
-    })
+    let upstream = Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?;
+    let resource = Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?;
+    Scope::new(upstream, resource, actions, git_ref).map_err(|error| invalid("scope.ref", error))
 }
 
 fn limits(

@@ -83,7 +83,8 @@ fn scopes(wanted: &Wanted, writes: bool, record: &SessionRecord) -> Vec<Scope> {
             && line.actions.cover(&actions)
     });
     let mut found: Vec<Scope> = match writes {
-        false => lines.map(|line| scope(line.git_ref.clone())).collect(),
+        // No ref limits what is read.
+        false => lines.map(|_| scope(None)).collect(),
         true => lines.map(|line| scope(line.with_refs(&own).git_ref)).collect(),
     };
     found.dedup();
