@@ -91,10 +91,8 @@ name!(
     Upstream
 );
 name!(
-    /// Name of one thing at an upstream, such as `acme/api`, in lower case.
-    ///
-    /// Why lower case: GitHub does not tell cases apart, so two spellings would be two names for
-    /// one thing. It is made canonical once, here, and compared once.
+    /// Name of one thing at an upstream, such as `acme/api`, as it is written. Where an upstream does not
+    /// tell cases apart, [`Spelling`](crate::spelling::Spelling) makes one of its spellings.
     Resource
 );
 name!(
@@ -119,25 +117,30 @@ impl Upstream {
 }
 
 impl Resource {
-    /// Checks a name and makes it canonical.
+    /// Checks a name.
     ///
     /// # Errors
     /// When it is empty, too long, holds a wildcard, an odd character or segment, or ends in `.git`.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let odd = || ScopeError::Resource(quote(text));
-        let canonical = text.to_ascii_lowercase();
         let good_segment = |segment: &str| {
             !matches!(segment, "" | "." | "..") && segment.bytes().all(is_name_byte)
         };
-        if canonical.len() > RESOURCE_CHARS
-            || canonical.split('/').count() > RESOURCE_SEGMENTS
-            || !canonical.split('/').all(good_segment)
-            || canonical.ends_with(".git")
-            || canonical.ends_with('.')
+        if text.len() > RESOURCE_CHARS
+            || text.split('/').count() > RESOURCE_SEGMENTS
+            || !text.split('/').all(good_segment)
+            || text.to_ascii_lowercase().ends_with(".git")
+            || text.ends_with('.')
         {
             return Err(odd());
         }
-        Ok(Self(canonical.into()))
+        Ok(Self(text.into()))
+    }
+
+    /// The one spelling of all that differ in case alone.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self(self.0.to_ascii_lowercase().into())
     }
 }
 
@@ -295,7 +298,7 @@ pub struct Scope {
 pub struct ScopeBound {
     /// Where.
     pub upstream: Upstream,
-    /// On what, in lower case.
+    /// On what.
     pub resource: Pattern,
     /// To do what.
     pub actions: Actions,
@@ -348,7 +351,7 @@ impl ScopeBound {
         Self::new(parts.upstream, parts.resource, parts.actions, parts.git_ref)
     }
 
-    /// Joins checked parts with the resource pattern, which is made lower case.
+    /// Joins checked parts with the resource pattern.
     ///
     /// # Errors
     /// When the resource is no pattern, or a ref would limit what only reads.
@@ -358,8 +361,7 @@ impl ScopeBound {
         actions: Actions,
         git_ref: Option<Pattern>,
     ) -> Result<Self, ScopeError> {
-        let resource =
-            Pattern::parse(&resource.to_ascii_lowercase()).map_err(ScopeError::ResourcePattern)?;
+        let resource = Pattern::parse(resource).map_err(ScopeError::ResourcePattern)?;
         actions.limited_by(git_ref.as_ref())?;
         Ok(Self { upstream, resource, actions, git_ref })
     }
@@ -457,9 +459,10 @@ mod tests {
     fn a_scope_reads_back_as_itself_in_canonical_form() {
         let scope = Scope::parse("github:Acme/API  pull_requests:write,contents:write ref=agent/*")
             .unwrap();
-        let text = "github:acme/api contents:write,pull_requests:write ref=agent/*";
+        let text = "github:Acme/API contents:write,pull_requests:write ref=agent/*";
         assert_eq!(scope.to_string(), text);
         assert_eq!(Scope::parse(text).unwrap(), scope);
+        assert_eq!(scope.resource.folded().as_str(), "acme/api");
     }
 
     #[test]
@@ -472,6 +475,7 @@ mod tests {
             ("github:* contents:read", "without wildcards"),
             ("github:acme/../x contents:read", "without wildcards"),
             ("github:acme/api.git contents:read", "trailing `.git`"),
+            ("github:acme/api.GIT contents:read", "trailing `.git`"),
             ("github:acme%2fapi contents:read", "the resource"),
             ("GitHub:acme/api contents:read", "the upstream `GitHub`"),
             ("github:acme/api contents", "write `permission:level`"),
@@ -480,10 +484,7 @@ mod tests {
             ("github:acme/api contents:write ref=", "leave it out"),
             ("github:acme/api contents:write ref=a ref=b", "the limit `ref=b`"),
             ("github:acme/api contents:read ref=agent/*", "`contents:read` reads every ref"),
-            (
-                "github:acme/api contents:write,issues:read ref=agent/*",
-                "in a scope of its own",
-            ),
+            ("github:acme/api contents:write,issues:read ref=agent/*", "in a scope of its own"),
         ] {
             let error = Scope::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");

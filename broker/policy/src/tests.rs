@@ -328,7 +328,7 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
         ("c.cedar", "@id(\"c\") permit (principal, action, resource)\n\nwhen { contxt.ttl };"),
         (
             "catalogue.toml",
-            r#"upstream = [{ name = "git" }]
+            r#"upstream = [{ name = "git", case_sensitive = false }]
             resource = [{ upstream = "git", name = "acme/api", id = "7" }]
             group = [{ name = "security", members = ["ana"] }]"#,
         ),
@@ -345,7 +345,7 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
             "a.cedar:10: ",
             "the resource `git:acme/api` goes by its id; write Jeton::Resource::\"7\"",
         ),
-        ("a.cedar:11: ", "names are compared in lower case; write `git:acme`"),
+        ("a.cedar:11: ", "names of this upstream are compared in lower case; write `git:acme`"),
         (
             "a.cedar:12: ",
             "the policy `lifted` uses `context.approvals` outside a guard; write `forbid",

@@ -15,6 +15,7 @@ use jeton_domain::{
     principal::Issuer,
     scope::Upstream,
     secret::{FingerprintKey, Secret, sha256},
+    spelling::Spelling,
     ttl::{Timestamp, Ttl},
 };
 use jeton_files::Access;
@@ -96,7 +97,8 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, AppError> {
     let sealer = sealer(&read_key(&config.keys.sealing)?)?;
     let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])), &sealer)?;
     // Why not as a broker does: that keeps what it loads.
-    let rules = PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
+    let rules =
+        PolicySet::load(&config.policies, &vocabulary(config, &sources)).map_err(problems)?;
     authenticator(config, &config.grpc.external_urls, config.grpc.listen.port(), None)?;
     gateway_ways(config)?;
     transmitters(config)?;
@@ -135,6 +137,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     let status = Arc::new(status_lists(&root));
     let sealer = sealer(&root)?;
     let sources = sources(config, &keys, &status, &sealer)?;
+    let spelling = spelling(config);
     let policies = Arc::new(policies(config, &sources)?);
     let index = LogIndex::open(&config.store, &*store).await.map_err(unusable)?;
     let broker = Arc::new(Broker {
@@ -142,6 +145,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         clock,
         policies,
         sources,
+        spelling,
         sealer,
         fingerprints: FingerprintKey::new(&derive(&root, "fingerprint")),
         handles: Handles::new(&derive(&root, "handle")),
@@ -232,11 +236,17 @@ async fn check_log(broker: &Broker, copy: Option<&Path>) -> Result<(), AppError>
 
 fn policies(config: &Config, sources: &HashMap<Upstream, Source>) -> Result<Policies, AppError> {
     let kept = Kept::new(config.store.with_extension("policies"));
-    Policies::load(config.policies.clone(), kept, vocabulary(sources)).map_err(problems)
+    Policies::load(config.policies.clone(), kept, vocabulary(config, sources)).map_err(problems)
 }
 
-/// The actions that each upstream knows: what policies may name.
-fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vocabulary {
+/// Which upstreams tell names apart by their case.
+fn spelling(config: &Config) -> Spelling {
+    let upstreams = config.upstreams.iter();
+    Spelling::new(upstreams.map(|upstream| (upstream.name.clone(), upstream.case_sensitive)))
+}
+
+/// The actions that each upstream knows: what policies may name, and how names are spelled.
+fn vocabulary(config: &Config, sources: &HashMap<Upstream, Source>) -> Vocabulary {
     let actions = |source: &Source| match source {
         Source::Minted(minter) => minter.actions(),
         Source::Signed(minter) => minter.config().actions.clone(),
@@ -244,7 +254,7 @@ fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vocabulary {
     };
     let known: Vec<_> =
         sources.iter().map(|(name, source)| (name.clone(), actions(source))).collect();
-    Vocabulary::new(&known)
+    Vocabulary::new(&known).spelled(spelling(config))
 }
 
 fn key_ring(config: &Config, now: Timestamp) -> Result<Arc<KeyRing>, AppError> {

@@ -253,10 +253,13 @@ impl Wanted {
                 format!("the query key `{}` is not allowed for {}", quote(&key), route.text());
             return Err(Told::new(StatusCode::FORBIDDEN, &words));
         }
+        // Why also the path: what is decided is what is sent.
+        let sent = if route.folds { route.folded(below) } else { below.to_owned() };
         let target = match query {
-            None => below.to_owned(),
-            Some(query) => format!("{below}?{query}"),
+            None => sent.clone(),
+            Some(query) => format!("{sent}?{query}"),
         };
+        let path = PlainPath::parse(&sent).map_err(|error| odd(&error.to_string()))?;
         let operation = content.operation();
         let asked = operation.iter().map(|operation| format!(" {operation}")).collect::<String>();
         let (method, path) = (method.into(), path.as_str().into());

@@ -118,6 +118,9 @@ pub(super) async fn answer(
     let answered = async {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let wanted = Wanted::parse(method, path, parts.uri.query()).map_err(nothing)?;
+        let spelling = &gateway.broker.spelling;
+        let resource = spelling.resource(&wanted.upstream, wanted.resource);
+        let wanted = Wanted { resource, ..wanted };
         let way = gateway.ways.get(&wanted.upstream).ok_or_else(|| {
             let words = format!("the upstream `{}` is not configured here", wanted.upstream);
             Told::new(StatusCode::NOT_FOUND, &words)

@@ -115,7 +115,7 @@ async fn token(
         let words = format!("the requested_token_type must be {ACCESS_TOKEN} or {JWT}");
         return Err(OAuthError::invalid_request(words));
     }
-    let scope = asked(&form)?;
+    let scope = oauth.broker.spelling.scope(asked(&form)?);
     target(&oauth.broker, &form, &scope)?;
     let handle = single(&headers, SESSION_METADATA)?;
     let presented = Presented {

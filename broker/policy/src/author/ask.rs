@@ -154,6 +154,8 @@ pub enum AskError {
 /// # Errors
 /// When no session could ask this.
 pub fn ask(set: &PolicySet, ask: &Ask) -> Result<Answer, AskError> {
+    let scope = set.catalogue().spelling().scope(ask.scope.clone());
+    let ask = &Ask { scope, ..ask.clone() };
     let session = session(ask)?;
     let (stops, issuers) = (Stops::default(), Issuers::default());
     let standing = Standing {
