@@ -107,8 +107,12 @@ pub async fn start(config: Config) -> Result<Running, AppError> {
     };
     let addresses = (address(&grpc)?, address(&public)?, address(&admin)?);
 
-    let authenticator =
-        Arc::new(build::authenticator(&config, &config.grpc.external_urls, addresses.0.port())?);
+    let authenticator = Arc::new(build::authenticator(
+        &config,
+        &config.grpc.external_urls,
+        addresses.0.port(),
+        Some(&parts),
+    )?);
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
     let lag = Arc::new(SchedulerLag::default());
@@ -319,7 +323,7 @@ fn serve_gateway(
     };
     let gateway = Gateway::new(
         Arc::clone(&parts.broker),
-        build::authenticator(config, &set.external_urls, address.port())?,
+        build::authenticator(config, &set.external_urls, address.port(), Some(parts))?,
         build::gateway_ways(config)?,
         Room { spool, push_bytes: set.push_bytes, file_bytes: set.file_bytes, one_of: set.one_of },
     )

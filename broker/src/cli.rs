@@ -177,9 +177,12 @@ fn serve(
     })
 }
 
-/// No core file may hold what is in memory.
+/// No core file may hold what is in memory, nobody else may read it, and what is written is for this
+/// user alone.
 fn harden() {
     use rustix::process::{Resource, Rlimit, setrlimit};
+    jeton_files::close_umask();
+    jeton_files::close_memory();
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     // Why ignored: where the system refuses, the limit was lower already or nothing can be done.
     let _ = setrlimit(Resource::Core, none);

@@ -5,11 +5,11 @@ mod certificates;
 use std::{
     fs,
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
 use jeton_domain::secret::hex;
+use jeton_files::Access;
 
 use crate::{
     app::{AppError, Running},
@@ -39,11 +39,7 @@ const POLICIES: [(&str, &str); 5] = [
 /// When the folder can't be written.
 pub fn make(data: &Path, free_ports: bool) -> Result<PathBuf, AppError> {
     for folder in ["", "tls", "keys", "keys/signing", "policies", "run"] {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(data.join(folder))
-            .map_err(failed(data))?;
+        jeton_files::private_folder(&data.join(folder)).map_err(failed(data))?;
     }
     certificates::make(&data.join("tls"))?;
     private(&data.join("keys/sealing.key"), || hex(&crypto::random::<32>()))?;
@@ -78,10 +74,7 @@ pub fn write_environment(data: &Path, running: &Running) -> Result<(), AppError>
         )),
     );
     // Why by rename: whoever waits for the file finds it whole.
-    let draft = data.join("env.new");
-    fs::write(&draft, text)
-        .and_then(|()| fs::rename(&draft, data.join("env")))
-        .map_err(failed(&data))
+    jeton_files::replace(&data.join("env"), text.as_bytes(), Access::Shared).map_err(failed(&data))
 }
 
 fn configuration(free_ports: bool) -> String {
@@ -160,18 +153,17 @@ pub(crate) fn private(path: &Path, text: impl FnOnce() -> String) -> Result<(), 
     if path.exists() {
         return Ok(());
     }
-    let mut file = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed(path))?;
-    file.write_all(text().as_bytes()).map_err(failed(path))
+    let file = jeton_files::create_new(path, Access::Owner);
+    file.and_then(|mut file| file.write_all(text().as_bytes())).map_err(failed(path))
 }
 
 /// Writes a file unless it is there.
 pub(crate) fn public(path: &Path, text: &str) -> Result<(), AppError> {
-    if path.exists() { Ok(()) } else { fs::write(path, text).map_err(failed(path)) }
+    if path.exists() {
+        return Ok(());
+    }
+    let file = jeton_files::create_new(path, Access::Shared);
+    file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> AppError {

@@ -10,6 +10,7 @@ mod directory;
 mod door;
 mod git;
 mod leash;
+mod length;
 mod mask;
 mod outward;
 mod pump;

@@ -9,6 +9,7 @@ pub mod error;
 pub mod listener;
 pub mod oidc;
 pub mod peer;
+pub mod proofs;
 pub mod roles;
 pub mod spiffe;
 pub mod tls;
@@ -31,6 +32,7 @@ use self::{
     dpop::{Call, Dpop},
     oidc::Oidc,
     peer::Peer,
+    proofs::ProofHorizon,
     roles::Roles,
     unix::UnixAccounts,
 };
@@ -45,6 +47,8 @@ pub struct Authenticator {
     pub oidc: Oidc,
     /// Proofs of keys.
     pub dpop: Dpop,
+    /// What the next process has to know of them.
+    pub proofs: ProofHorizon,
     /// Processes on this host.
     pub unix: UnixAccounts,
     /// Who has which role.
@@ -125,7 +129,10 @@ impl Authenticator {
         if let Some(proof) = presented.dpop {
             let Presented { method, path, handle, .. } = presented;
             let call = Call { method, path, bound: handle };
-            keys.jwk = Some(self.dpop.check(proof, call, now)?);
+            let proved = self.dpop.read(proof, call, now)?;
+            self.proofs.note(&proved, now).await?;
+            self.dpop.use_up(&proved, now)?;
+            keys.jwk = Some(proved.key);
         }
         match binding {
             Some(binding) if !binding.is_proved_by(&keys) => {

@@ -194,6 +194,12 @@ pub const RECONCILE_SECONDS: u64 = 15 * 60;
 pub const RECONCILED_AT_ONCE: usize = 200;
 /// Answer of a receiver of signals. Why so little: only an error has any, and a line of it is shown.
 pub const SIGNAL_ANSWER_BYTES: usize = 4096;
+/// How long a signal is remembered, in seconds. Why a week: transmitters send again for days, and an older one
+/// is only about sessions that were opened before it was issued.
+pub const SIGNAL_MEMORY_SECONDS: u32 = 7 * 24 * 3600;
+/// Signals that are remembered. Why: a hundred bytes each; beyond, one is only about sessions that were opened
+/// before it was issued.
+pub const SIGNALS_REMEMBERED: i64 = 100_000;
 /// Receivers of signals, and transmitters whose signals are taken.
 pub const SIGNAL_PARTNERS: usize = 16;
 /// Questions to one reviewer at once.

@@ -65,6 +65,7 @@ use jeton_domain::{
     scope::Upstream,
     secret::FingerprintKey,
     session::Session,
+    spelling::Spelling,
 };
 use jeton_policy::Policies;
 use tokio::sync::{Mutex, Notify, Semaphore};
@@ -114,6 +115,8 @@ pub struct Broker {
     pub policies: Arc<Policies>,
     /// Where credentials come from.
     pub sources: HashMap<Upstream, Source>,
+    /// Which upstreams tell names apart by their case.
+    pub spelling: Spelling,
     /// Encrypts credentials at rest.
     pub sealer: Sealer,
     /// Names credentials without telling them.

@@ -26,7 +26,7 @@ use jeton_domain::{
     revocation::{Matching, Stops},
     scope::{Resource, Upstream},
     session::Words,
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 use tokio::sync::{mpsc, watch};
 
@@ -50,6 +50,8 @@ pub enum Mark {
     Acknowledged,
     /// Entries of which this receiver of signals was told.
     Told(u64),
+    /// Milliseconds since 1970 that no DPoP proof is later than which was taken.
+    Proofs,
 }
 
 /// A permit whose intent is durable. Minting uses it up.
@@ -403,6 +405,15 @@ pub trait Store: Send + Sync {
 
     /// A number that was kept.
     async fn mark(&self, mark: Mark) -> Result<Option<u64>, StoreError>;
+
+    /// When a signal of this name was received first: now, if it is new. `None` when too many are
+    /// remembered. Each is remembered for `memory` at least.
+    async fn first_received(
+        &self,
+        name: [u8; 32],
+        memory: Ttl,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError>;
 
     /// Keeps a number.
     async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError>;

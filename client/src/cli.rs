@@ -121,6 +121,38 @@ enum Command {
     },
 }
 
+impl Command {
+    /// Closes this process to others, as far as that is nobody else's business.
+    fn close(&self) {
+        match self {
+            // Why neither: it writes the user map of its own namespace, which takes what this takes away.
+            Self::ProxyInside(_) => {}
+            // Why not the umask: the command that is run inherits it and may want its own. Secret files
+            // are for their owner alone all the same.
+            Self::Exec(_) | Self::Proxy(_) => jeton_files::close_memory(),
+            Self::Session(_)
+            | Self::Grant(_)
+            | Self::Approval(_)
+            | Self::GitCredential(_)
+            | Self::GitHandle(_)
+            | Self::Git(_)
+            | Self::Mcp
+            | Self::Audit(_)
+            | Self::Whoami
+            | Self::Introspect(_)
+            | Self::Completions { .. } => {
+                jeton_files::close_umask();
+                jeton_files::close_memory();
+            }
+            #[cfg(feature = "policy")]
+            Self::Policy(_) => {
+                jeton_files::close_umask();
+                jeton_files::close_memory();
+            }
+        }
+    }
+}
+
 impl Global {
     fn output(&self) -> Output {
         if self.json { Output::Json } else { Output::Tables }
@@ -183,6 +215,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(exit.code);
         }
     };
+    cli.command.close();
     let output = cli.global.output();
     let code = match run(cli) {
         Ok(code) => code,

@@ -64,7 +64,7 @@ impl DpopKey {
             "jti": hex(&jti),
             "htm": method,
             "htu": url,
-            "iat": now_millis().div_euclid(1000),
+            "iat": numeric_date(now_millis()),
             "ath": URL_SAFE_NO_PAD.encode(sha256(bound.as_bytes())),
         });
         let signed = format!(
@@ -82,6 +82,13 @@ impl DpopKey {
     }
 }
 
+/// A NumericDate (RFC 7519 §2). Why with milliseconds: a verifier that has just started takes only proofs
+/// that were made since.
+fn numeric_date(millis: i64) -> f64 {
+    let part = |number: i64| f64::from(u32::try_from(number).unwrap_or(0));
+    part(millis.div_euclid(1000)) + part(millis.rem_euclid(1000)) / 1000.0
+}
+
 fn public_jwk(key: &[u8]) -> String {
     format!(r#"{{"crv":"Ed25519","kty":"OKP","x":"{}"}}"#, URL_SAFE_NO_PAD.encode(key))
 }
@@ -96,6 +103,14 @@ mod tests {
         let key = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
         let print = URL_SAFE_NO_PAD.encode(sha256(public_jwk(&key).as_bytes()));
         assert_eq!(print, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
+    }
+
+    #[test]
+    fn a_proof_tells_the_millisecond_in_which_it_was_made() {
+        for millis in [1_796_078_592_000, 1_796_078_592_001, 1_796_078_592_999] {
+            let date = serde_json::json!(numeric_date(millis));
+            assert_eq!(jeton_domain::jose::numeric_millis(&date), Some(millis), "{date}");
+        }
     }
 
     #[test]

@@ -1,14 +1,10 @@
 //! The file that carries a session from whoever opened it to its agent. Mode 0600.
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
-    path::Path,
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::secret::Secret;
+use jeton_files::Access;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -42,13 +38,7 @@ pub fn write(path: &Path, opened: &OpenedSession, key: Option<&DpopKey>) -> Resu
     let text = serde_json::to_string(&file)
         .map(Secret::new)
         .map_err(|error| Error::config(error.to_string()))?;
-    let mut out = fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    out.write_all(text.expose().as_bytes()).map_err(failed)
+    jeton_files::create(path, text.expose().as_bytes(), Access::Owner).map_err(failed)
 }
 
 /// Reads the handle, and the key that it is bound to if there is one.

@@ -211,7 +211,8 @@ impl Verifier {
         let states = States::new(settings.revocation, &keys_url, &fetcher);
         let keys = Keys::fetch(fetcher, keys_url).await?;
         let VerifierSettings { issuer, audience, urls, .. } = settings;
-        let proofs = Dpop::new(&urls, PROOFS);
+        // Why: what a verifier before this one took is forgotten.
+        let proofs = Dpop::new(&urls, PROOFS).made_after(now());
         Ok(Self(Arc::new(Inner { issuer, audience, keys, states, proofs })))
     }
 

@@ -124,6 +124,16 @@ impl GitHost {
         repositories::commit(&self.root, full_name, name, file, content)
     }
 
+    /// Sets an option of a repository.
+    pub fn configure(&self, full_name: &str, name: &str, value: &str) {
+        repositories::configure(&self.root, full_name, name, value);
+    }
+
+    /// Tells whether the history of a repository is cut somewhere.
+    pub fn is_shallow(&self, full_name: &str) -> bool {
+        repositories::is_shallow(&self.root, full_name)
+    }
+
     /// Puts so many bytes on `main` that no packing makes smaller.
     pub fn fill(&self, full_name: &str, bytes: usize) {
         let mut content = vec![0; bytes];

@@ -252,6 +252,13 @@ impl Stopped {
 }
 
 impl Line {
+    /// The same without a limit that nobody can ask for: no ref limits what reads.
+    #[must_use]
+    pub fn plausible(self) -> Self {
+        let reads = self.actions.iter().any(|action| action.ends_with(":read"));
+        Self { reference: self.reference.filter(|_| !reads), ..self }
+    }
+
     /// Tells whether a request lies within this line, ref by ref.
     #[must_use]
     pub fn holds(&self, request: &Self) -> bool {
@@ -259,6 +266,8 @@ impl Line {
             && fits(self.resource, request.resource)
             && request.actions.iter().all(|asked| self.actions.iter().any(|own| covers(own, asked)))
             && match (self.reference, request.reference) {
+                // No ref limits what is read.
+                _ if request.actions.iter().all(|action| action.ends_with(":read")) => true,
                 (None, _) => true,
                 (Some(_), None) => false,
                 (Some(wide), Some(narrow)) => {

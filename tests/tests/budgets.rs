@@ -7,7 +7,8 @@ use std::{
 
 use jeton_client::{EntryFilter, PageOf, Reach};
 use jeton_proto::v1::{
-    GrantState, ReleaseGrantRequest, RequestGrantResponse, open_session_request::Binding,
+    GrantState, ListBudgetsRequest, ReleaseGrantRequest, RequestGrantResponse,
+    open_session_request::Binding,
 };
 use jeton_tests::broker::{Broker, Caller, opening, program};
 use tonic::{Code, Status};
@@ -161,4 +162,39 @@ async fn nobody_is_asked_for_what_a_budget_would_refuse() {
     release(&agent, &read).await;
     let own = jeton(&broker, &agent, &["grant", "claim", &id, "--show-secret"]);
     assert!(own.status.success(), "{own:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn budgets_outside_the_envelope_are_shown_to_operators_and_auditors_alone() {
+    let broker = with(
+        "[[budget]]\nname = \"prod\"\nper = \"resource\"\nresource = \"acme/payments\"\nat_once = 5\n",
+    );
+    let (busy, _) = broker.agent_with(&["git:acme/payments contents:read"]).await;
+    busy.requests("git:acme/payments contents:read").await.unwrap();
+    let lines = ["git:acme/api contents:read", "git:acme/api contents:write ref=agent/*"];
+    let (agent, session) = broker.agent_with(&lines).await;
+    let asks = async |caller: &Caller, text: &str, session: &str| {
+        let scope = Some(jeton_tests::broker::scope(text));
+        let request = ListBudgetsRequest { session: session.to_owned(), scope };
+        caller.grants().list_budgets(request).await.map(|told| told.into_inner().budgets)
+    };
+    let orchestrator = broker.as_("orchestrator").await;
+    for text in [
+        "git:acme/payments contents:read",
+        "git:acme/api contents:admin",
+        "orders:acme/live orders:read",
+        "git:other/api contents:read",
+    ] {
+        for (caller, session) in [(&agent, ""), (&orchestrator, session.id.as_str())] {
+            let refused = asks(caller, text, session).await.unwrap_err();
+            assert_eq!(refused.code(), Code::PermissionDenied, "{text}");
+            assert!(!format!("{refused:?}").contains("prod"), "{refused:?}");
+        }
+    }
+    for text in ["git:acme/api contents:read", "git:acme/api contents:write"] {
+        assert!(asks(&agent, text, "").await.unwrap().is_empty(), "{text}");
+    }
+    let ana = broker.as_("ana").await;
+    let told = asks(&ana, "git:acme/payments contents:read", &session.id).await.unwrap();
+    assert_eq!((told[0].name.as_str(), told[0].live), ("prod", 1));
 }

@@ -76,6 +76,7 @@ impl Dice {
             actions,
             reference,
         }
+        .plausible()
     }
 
     /// Lines of a child: often cut from a parent's, so that trees grow deep.
@@ -91,7 +92,7 @@ impl Dice {
                     3 => line.actions = BTreeSet::from([dice.pick(&ACTIONS)]),
                     _ => {}
                 }
-                line
+                line.plausible()
             }
             _ => dice.line(&RESOURCES),
         };

@@ -34,6 +34,10 @@ fn the_example_configuration_is_good_and_shows_every_kind_of_everything() {
         UpstreamKind::Signed { actions, .. } => format!("signed {}", actions.len()),
     });
     assert_eq!(kinds.collect::<Vec<_>>(), ["github-app 123456", "signed 2"]);
+    let sensitive = config.upstreams.iter().map(|upstream| upstream.case_sensitive);
+    assert_eq!(sensitive.collect::<Vec<_>>(), [false, true]);
+    let odd = CONFIGURATION.replacen("app_id", "case_sensitive = true\napp_id", 1);
+    assert!(Config::parse(&odd, Path::new("/etc/jeton")).is_err(), "GitHub tells no cases apart");
 
     let issuers = &config.identity.issuers;
     let mappings: Vec<usize> = issuers.iter().map(|issuer| issuer.mappings.len()).collect();
@@ -104,6 +108,9 @@ fn the_unit_runs_what_the_command_line_has_and_nothing_writable_but_its_state() 
         "SystemCallFilter=@system-service",
         "LimitCORE=0",
         "StateDirectory=jeton",
+        "UMask=0077",
+        "MemoryMax=4G",
+        "TasksMax=1024",
     ] {
         assert!(has(line), "{line}");
     }

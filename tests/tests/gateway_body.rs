@@ -202,7 +202,7 @@ async fn what_routes_name_goes_out_byte_for_byte() {
             named.clone(),
         ),
         (
-            "{ a: repository(owner: \"acme\", name: \"shop\") { id } b: repository(owner: \"Acme\", name: \"SHOP\") { id } }",
+            "{ a: repository(owner: \"acme\", name: \"shop\") { id } b: repository(owner: \"acme\", name: \"shop\") { id } }",
             json!({}),
         ),
         ("{ viewer { login } rateLimit { cost } }", json!(null)),

@@ -523,3 +523,70 @@ async fn what_stands_behind_a_whole_pack_makes_no_push_of_it_before_it_is_decide
         assert_eq!(scene.host.tip(REPO, "refs/heads/agent/x").as_ref(), Some(&old), "{wait}");
     }
 }
+
+#[tokio::test]
+async fn a_push_from_a_shallow_clone_passes_and_cuts_no_history_upstream() {
+    let scene = Scene::start().await;
+    scene.host.commit(REPO, "refs/heads/main", "second", b"two\n");
+    // Why: an upstream that would take a cut history.
+    scene.host.configure(REPO, "receive.shallowUpdate", "true");
+    let agent = scene.agent(&[READ, WRITE]).await;
+    let git = &agent.git;
+    git.run(".", &["clone", "-q", "--depth", "1", &scene.url(REPO), "work"]).await.succeeded();
+    let commit = scene.commit(git, "work", "fix", b"the fix\n").await;
+    push(git, &["HEAD:refs/heads/agent/fix"]).await.succeeded();
+    assert_eq!(scene.host.tip(REPO, "refs/heads/agent/fix"), Some(commit));
+
+    scene.commit(git, "work", "hidden", b"nobody gets this\n").await;
+    let cut = scene.commit(git, "work", "shown", b"only this\n").await;
+    let file = scene.home.path().join("work/.git/shallow");
+    let roots = fs::read_to_string(&file).unwrap();
+    fs::write(file, format!("{roots}{cut}\n")).unwrap();
+    let said = push(git, &["HEAD:refs/heads/agent/cut"]).await.failed();
+    assert!(said.contains("rejected"), "{said}");
+    assert_eq!(scene.host.tip(REPO, "refs/heads/agent/cut"), None, "{said}");
+    assert!(!scene.host.is_shallow(REPO), "the repository's history is whole");
+}
+
+#[tokio::test]
+async fn a_name_that_a_checkout_takes_for_another_evades_no_rule_about_files() {
+    let scene = ruled(
+        r#"
+        @id("workflows") @reason("workflows are for people")
+        forbid (principal, action, resource)
+        when { context has file && context.file like ".github/workflows/*" };
+        "#,
+    )
+    .await;
+    let agent = cloned(&scene, &[READ, WRITE]).await;
+    let git = &agent.git;
+    for (place, file) in [
+        ".github/workflows/x.yml",
+        ".GitHub/WORKFLOWS/x.yml",
+        ".github/workflow\u{17f}/x.yml",
+        ".github\u{a0}/workflows/x.yml",
+        ".github./workflows /x.yml",
+        ".github::$INDEX_ALLOCATION/workflows/x.yml",
+        ".github/workflows/x.yml::$DATA",
+        ".git\u{200c}hub/workflows/x.yml",
+        ".github/\u{ff37}orkflows/x.yml",
+        "GITHUB~1/workflows/x.yml",
+        ".github/WORKFL~1/x.yml",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        git.run("work", &["checkout", "-q", "-B", "try", "origin/main"]).await.succeeded();
+        scene.commit(git, "work", file, b"on: push\n").await;
+        let branch = format!("refs/heads/agent/{place}");
+        let said = push(git, &[&format!("HEAD:{branch}")]).await.failed();
+        let words = ["workflows are for people", "would take for git's own or for another"];
+        assert!(words.iter().any(|words| said.contains(words)), "{file}: {said}");
+        assert_eq!(scene.host.tip(REPO, &branch), None, "{file}");
+    }
+    git.run("work", &["checkout", "-q", "-B", "try", "origin/main"]).await.succeeded();
+    for file in ["docs/\u{65e5}\u{672c}\u{8a9e}.md", "src/Caf\u{e9}.rs", "a~b/file.c.~1~", "x:y"] {
+        scene.commit(git, "work", file, b"plain\n").await;
+    }
+    push(git, &["HEAD:refs/heads/agent/plain"]).await.succeeded();
+}

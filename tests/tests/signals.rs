@@ -298,6 +298,64 @@ async fn what_a_session_that_ends_has_opened_ends_with_it_however_late_that_was(
     assert_eq!(state(&broker, &beside).await, SessionState::Open, "that is another one");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signal_that_is_sent_again_ends_nothing_that_was_opened_since_also_after_a_restart() {
+    let idp = Issuer::new();
+    let mut broker = believing(&idp);
+    let kind = "https://schemas.openid.net/secevent/risc/event-type/account-disabled";
+    let mut disabled = ended("bea");
+    disabled["events"] = json!({kind: {}});
+    let disabled = idp.signs("secevent+jwt", &disabled);
+    let own = session_for(&broker, "bea").await;
+    assert_eq!(tell(&broker, SET, &disabled).await.0, 202);
+    assert_eq!(state(&broker, &own).await, SessionState::Closed);
+
+    // The account is open again, and somebody sends what they caught.
+    let since = session_for(&broker, "bea").await;
+    assert_eq!(tell(&broker, SET, &disabled).await.0, 202);
+    assert_eq!(state(&broker, &since).await, SessionState::Open, "it was received before");
+    broker.kill();
+    broker.run();
+    assert_eq!(tell(&broker, SET, &disabled).await.0, 202);
+    assert_eq!(state(&broker, &since).await, SessionState::Open, "a restart forgets nothing");
+
+    // The same of an event that just happened, for all the room that clocks need.
+    let just = idp.signs("secevent+jwt", &ended("cem"));
+    let own = session_for(&broker, "cem").await;
+    assert_eq!(tell(&broker, SET, &just).await.0, 202);
+    assert_eq!(state(&broker, &own).await, SessionState::Closed);
+    let later = session_for(&broker, "cem").await;
+    assert_eq!(tell(&broker, SET, &just).await.0, 202);
+    assert_eq!(state(&broker, &later).await, SessionState::Open);
+
+    // An event that is yet to come is no older than its token.
+    let mut ahead = ended("bea");
+    let now = jeton_tests::now().as_second();
+    ahead["iat"] = json!(now - 60);
+    ahead["events"][format!("{CAEP}/session-revoked")]["event_timestamp"] = json!(now + 3600);
+    assert_eq!(tell(&broker, SET, &idp.signs("secevent+jwt", &ahead)).await.0, 202);
+    assert_eq!(state(&broker, &since).await, SessionState::Open, "it was issued before");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_over_is_over_for_sessions_that_opened_before_anybody_heard() {
+    let idp = Issuer::new();
+    let broker = believing(&idp);
+    let kind = "https://schemas.openid.net/secevent/risc/event-type/account-purged";
+    let mut purged = ended("cem");
+    purged["iat"] = json!(jeton_tests::now().as_second() - 600);
+    purged["events"] = json!({kind: {}});
+    let own = session_for(&broker, "cem").await;
+    assert_eq!(tell(&broker, SET, &idp.signs("secevent+jwt", &purged)).await.0, 202);
+    assert_eq!(state(&broker, &own).await, SessionState::Closed, "a queue may be slow");
+    // Eight days old: nobody remembers whether it came before.
+    let mut old = purged.clone();
+    old["iat"] = json!(jeton_tests::now().as_second() - 8 * 24 * 3600);
+    let own = session_for(&broker, "cem").await;
+    assert_eq!(tell(&broker, SET, &idp.signs("secevent+jwt", &old)).await.0, 202);
+    assert_eq!(state(&broker, &own).await, SessionState::Open);
+}
+
 async fn log_size(broker: &Broker) -> u64 {
     broker.client("audrey").await.checkpoint().await.unwrap().checkpoint.checkpoint().size
 }

@@ -560,7 +560,10 @@ fn alternatives(session: &Session, asked: &Scope) -> Vec<Scope> {
         }
     }
     let mut seen = std::collections::HashSet::new();
-    found.retain(|scope| seen.insert(scope.clone()));
+    // Why without: a ref limits nothing that reads, so nobody can ask for that.
+    let limits_read =
+        |scope: &Scope| scope.git_ref.is_some() && scope.actions.iter().any(Action::only_reads);
+    found.retain(|scope| !limits_read(scope) && seen.insert(scope.clone()));
     // Why: each costs questions to the policies, and three are told.
     found.truncate(32);
     found

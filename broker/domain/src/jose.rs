@@ -144,6 +144,12 @@ impl<'a> Compact<'a> {
         self.header.get("alg").and_then(Value::as_str).unwrap_or_default()
     }
 
+    /// The text that is signed: two tokens that say the same in the same bytes have the same.
+    #[must_use]
+    pub fn signed_text(&self) -> &'a str {
+        self.message
+    }
+
     /// Tells whether the key made the signature with this algorithm, whatever the header says.
     #[must_use]
     pub fn is_signed_by(&self, key: &PublicKey, algorithm: Algorithm) -> bool {
@@ -160,6 +166,20 @@ pub fn numeric_date(value: &Value) -> Option<i64> {
     let whole = value.as_number()?.to_string();
     let seconds: i64 = whole.split('.').next()?.parse().ok()?;
     (!whole.starts_with('-') && seconds <= YEAR_9999).then_some(seconds)
+}
+
+/// The same as milliseconds, rounded down: of a NumericDate without a fraction the first of its second.
+#[must_use]
+pub fn numeric_millis(value: &Value) -> Option<i64> {
+    let seconds = numeric_date(value)?;
+    let text = value.as_number()?.to_string();
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digit = |place: usize| {
+        let digit = fraction.as_bytes().get(place).filter(|byte| byte.is_ascii_digit());
+        digit.map_or(0, |byte| i64::from(byte.wrapping_sub(b'0')))
+    };
+    let millis = digit(0) * 100 + digit(1) * 10 + digit(2);
+    seconds.checked_mul(1000)?.checked_add(millis)
 }
 
 fn decode(part: &str) -> Result<Vec<u8>, Malformed> {
@@ -229,6 +249,20 @@ mod tests {
         }
         assert_eq!(Algorithm::parse("EdDSA"), Some(Algorithm::EdDsa));
         assert_eq!(Algorithm::parse("Ed25519"), Some(Algorithm::EdDsa));
+    }
+
+    #[test]
+    fn milliseconds_of_a_numeric_date_are_its_fraction() {
+        let read = |text: &str| numeric_millis(&serde_json::from_str(text).unwrap());
+        for (text, millis) in [
+            ("1700000000", 1_700_000_000_000),
+            ("1700000000.0", 1_700_000_000_000),
+            ("1700000000.25", 1_700_000_000_250),
+            ("1700000000.0079", 1_700_000_000_007),
+        ] {
+            assert_eq!(read(text), Some(millis), "{text}");
+        }
+        assert_eq!((read("-1.5"), read("\"1\""), read("99999999999999")), (None, None, None));
     }
 
     #[test]

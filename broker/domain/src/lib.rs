@@ -27,5 +27,6 @@ pub mod scope;
 pub mod secret;
 pub mod session;
 pub mod signal;
+pub mod spelling;
 pub mod token;
 pub mod ttl;

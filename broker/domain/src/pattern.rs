@@ -69,6 +69,12 @@ impl Pattern {
         Ok(Self(text.into()))
     }
 
+    /// The one spelling of all that differ in case alone.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self(self.0.to_ascii_lowercase().into())
+    }
+
     /// Everything in a session's part of a folder, which is a name.
     #[must_use]
     pub(crate) fn all_below(folder: &'static str, id: SessionId) -> Self {

@@ -85,6 +85,8 @@ pub struct Route {
     query: Option<BTreeSet<String>>,
     /// Whether it may become a WebSocket: a way for anything, in both directions, that nobody looks into.
     pub socket: bool,
+    /// Whether its upstream takes names that differ in case alone for one.
+    pub folds: bool,
     terms: Terms,
     text: String,
 }
@@ -154,6 +156,7 @@ impl Route {
             action,
             query,
             socket,
+            folds: false,
             terms,
             text,
         })
@@ -171,13 +174,28 @@ impl Route {
                 named.get(name).copied().or_else(|| body.get(name).map(String::as_str))
             };
             let filled = fill(&self.resource, |name| value(name).map(str::to_owned));
-            Resource::parse(&filled.ok()?).ok()
+            let resource = Resource::parse(&filled.ok()?).ok()?;
+            Some(if self.folds { resource.folded() } else { resource })
         };
         let bodies = self.terms.fit(content)?;
         let all: BTreeSet<_> = bodies.iter().map(of).collect::<Option<_>>()?;
         let mut all = all.into_iter();
         // Why none of several: a grant opens one thing, and the call would do something to each.
         all.next().filter(|_| all.next().is_none())
+    }
+
+    /// A path that it takes, with the parts that name the resource in lower case: where an upstream takes
+    /// two spellings of a name for one, that is the one that is decided about.
+    #[must_use]
+    pub fn folded(&self, path: &str) -> String {
+        let named = names_of(&self.resource);
+        let mut parts = self.path.iter();
+        let fold = |segment: &str| match parts.next() {
+            Some(Part::Any(name)) if named.contains(&name.as_str()) => segment.to_ascii_lowercase(),
+            Some(Part::Any(_) | Part::Word(_) | Part::Rest) | None => segment.to_owned(),
+        };
+        let below = path.strip_prefix('/').unwrap_or(path);
+        format!("/{}", below.split('/').map(fold).collect::<Vec<_>>().join("/"))
     }
 
     /// Whether it has this method and a path like this.
@@ -364,7 +382,8 @@ mod tests {
     fn a_call_is_about_the_resource_that_its_path_names() {
         let issues = route(&["GET", "HEAD"], "/repos/{owner}/{name}/issues/**", "{owner}/{name}");
         let issues = issues.unwrap();
-        assert_eq!(takes(&issues, "GET", "/repos/Acme/api/issues/7").as_deref(), Some("acme/api"));
+        assert_eq!(takes(&issues, "GET", "/repos/Acme/api/issues/7").as_deref(), Some("Acme/api"));
+        assert_eq!(issues.folded("/repos/Acme/API/issues/A/B"), "/repos/acme/api/issues/A/B");
         for (method, path) in [
             ("POST", "/repos/acme/api/issues/7"),
             ("GET", "/repos/acme/api/issues"),
@@ -413,7 +432,13 @@ mod tests {
         let one = "r(owner: \"acme\", name: \"api\")";
         assert_eq!(takes(&format!("{{ {one} }}")).as_deref(), Some("acme/api"));
         let same = format!("{{ {one} b: r(owner: \"Acme\", name: \"API\") }}");
-        assert_eq!(takes(&same).as_deref(), Some("acme/api"));
+        assert_eq!(takes(&same), None, "two resources where an upstream tells cases apart");
+        let body = format!("{{\"query\":{}}}", serde_json::to_string(&same).unwrap());
+        let asked = Graphql::read(Json::object(body.as_bytes()).unwrap()).unwrap();
+        let folding = Route { folds: true, ..route.clone() };
+        let path = PlainPath::parse("/graphql").unwrap();
+        let one_of_both = folding.takes("POST", &path, &Content::Graphql(asked));
+        assert_eq!(one_of_both.unwrap().as_str(), "acme/api");
         let two = format!("{{ {one} b: r(owner: \"acme\", name: \"web\") }}");
         for none in [
             two.as_str(),

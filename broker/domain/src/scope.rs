@@ -46,6 +46,11 @@ pub enum ScopeError {
     /// The ref pattern is bad.
     #[error("the limit `ref`: {0}")]
     Ref(crate::pattern::PatternError),
+    /// A limit on what nobody limits.
+    #[error(
+        "`{0}` reads every ref, so `ref=` can't limit it; leave `ref=` out, or name what reads in a scope of its own"
+    )]
+    ReadRef(String),
     /// The resource pattern of an envelope is bad.
     #[error("the resource: {0}")]
     ResourcePattern(crate::pattern::PatternError),
@@ -86,10 +91,8 @@ name!(
     Upstream
 );
 name!(
-    /// Name of one thing at an upstream, such as `acme/api`, in lower case.
-    ///
-    /// Why lower case: GitHub does not tell cases apart, so two spellings would be two names for
-    /// one thing. It is made canonical once, here, and compared once.
+    /// Name of one thing at an upstream, such as `acme/api`, as it is written. Where an upstream does not
+    /// tell cases apart, [`Spelling`](crate::spelling::Spelling) makes one of its spellings.
     Resource
 );
 name!(
@@ -114,25 +117,30 @@ impl Upstream {
 }
 
 impl Resource {
-    /// Checks a name and makes it canonical.
+    /// Checks a name.
     ///
     /// # Errors
     /// When it is empty, too long, holds a wildcard, an odd character or segment, or ends in `.git`.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
         let odd = || ScopeError::Resource(quote(text));
-        let canonical = text.to_ascii_lowercase();
         let good_segment = |segment: &str| {
             !matches!(segment, "" | "." | "..") && segment.bytes().all(is_name_byte)
         };
-        if canonical.len() > RESOURCE_CHARS
-            || canonical.split('/').count() > RESOURCE_SEGMENTS
-            || !canonical.split('/').all(good_segment)
-            || canonical.ends_with(".git")
-            || canonical.ends_with('.')
+        if text.len() > RESOURCE_CHARS
+            || text.split('/').count() > RESOURCE_SEGMENTS
+            || !text.split('/').all(good_segment)
+            || text.to_ascii_lowercase().ends_with(".git")
+            || text.ends_with('.')
         {
             return Err(odd());
         }
-        Ok(Self(canonical.into()))
+        Ok(Self(text.into()))
+    }
+
+    /// The one spelling of all that differ in case alone.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        Self(self.0.to_ascii_lowercase().into())
     }
 }
 
@@ -173,6 +181,13 @@ impl Action {
             lower.filter_map(|level| Self::parse(&format!("{}:{level}", self.permission())).ok());
         std::iter::once(self.clone())
             .chain(lower.filter(move |lower| lower != self && self.covers(lower)))
+    }
+
+    /// Tells whether it only reads. Why by the level: `ref` limits where something is written, and what
+    /// only reads is limited by no ref, at any upstream.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        self.level() == "read"
     }
 
     /// Tells whether whoever holds `self` can do `other` as well: itself, or a lower level of
@@ -224,6 +239,20 @@ impl Actions {
         others.iter().all(|other| self.iter().any(|own| own.covers(other)))
     }
 
+    /// Tells whether all of them only read.
+    #[must_use]
+    pub fn only_read(&self) -> bool {
+        self.iter().all(Action::only_reads)
+    }
+
+    /// Checks that a ref limits none that reads.
+    fn limited_by(&self, git_ref: Option<&Pattern>) -> Result<(), ScopeError> {
+        match self.iter().find(|action| git_ref.is_some() && action.only_reads()) {
+            Some(reads) => Err(ScopeError::ReadRef(reads.to_string())),
+            None => Ok(()),
+        }
+    }
+
     fn parse(text: &str) -> Result<Self, ScopeError> {
         if text.is_empty() {
             return Err(ScopeError::NoActions);
@@ -269,7 +298,7 @@ pub struct Scope {
 pub struct ScopeBound {
     /// Where.
     pub upstream: Upstream,
-    /// On what, in lower case.
+    /// On what.
     pub resource: Pattern,
     /// To do what.
     pub actions: Actions,
@@ -279,13 +308,27 @@ pub struct ScopeBound {
 }
 
 impl Scope {
+    /// Joins checked parts.
+    ///
+    /// # Errors
+    /// When a ref would limit what only reads.
+    pub fn new(
+        upstream: Upstream,
+        resource: Resource,
+        actions: Actions,
+        git_ref: Option<Pattern>,
+    ) -> Result<Self, ScopeError> {
+        actions.limited_by(git_ref.as_ref())?;
+        Ok(Self { upstream, resource, actions, git_ref })
+    }
+
     /// Tells whether another lies wholly within it.
     #[must_use]
     pub fn holds(&self, narrower: &Self) -> bool {
         self.upstream == narrower.upstream
             && self.resource == narrower.resource
             && self.actions.cover(&narrower.actions)
-            && ref_within(narrower.git_ref.as_ref(), self.git_ref.as_ref())
+            && refs_within(&narrower.actions, narrower.git_ref.as_ref(), self.git_ref.as_ref())
     }
 
     /// Reads the text form.
@@ -293,13 +336,8 @@ impl Scope {
     /// # Errors
     /// When any part is missing, odd or unknown.
     pub fn parse(text: &str) -> Result<Self, ScopeError> {
-        let parts = Parts::parse(text)?;
-        Ok(Self {
-            upstream: parts.upstream,
-            resource: Resource::parse(parts.resource)?,
-            actions: parts.actions,
-            git_ref: parts.git_ref,
-        })
+        let Parts { upstream, resource, actions, git_ref } = Parts::parse(text)?;
+        Self::new(upstream, Resource::parse(resource)?, actions, git_ref)
     }
 }
 
@@ -313,18 +351,18 @@ impl ScopeBound {
         Self::new(parts.upstream, parts.resource, parts.actions, parts.git_ref)
     }
 
-    /// Joins checked parts with the resource pattern, which is made lower case.
+    /// Joins checked parts with the resource pattern.
     ///
     /// # Errors
-    /// When the resource is no pattern.
+    /// When the resource is no pattern, or a ref would limit what only reads.
     pub fn new(
         upstream: Upstream,
         resource: &str,
         actions: Actions,
         git_ref: Option<Pattern>,
     ) -> Result<Self, ScopeError> {
-        let resource =
-            Pattern::parse(&resource.to_ascii_lowercase()).map_err(ScopeError::ResourcePattern)?;
+        let resource = Pattern::parse(resource).map_err(ScopeError::ResourcePattern)?;
+        actions.limited_by(git_ref.as_ref())?;
         Ok(Self { upstream, resource, actions, git_ref })
     }
 
@@ -334,10 +372,10 @@ impl ScopeBound {
         self.upstream == scope.upstream
             && self.resource.matches(scope.resource.as_str())
             && self.actions.cover(&scope.actions)
-            && ref_within(scope.git_ref.as_ref(), self.git_ref.as_ref())
+            && refs_within(&scope.actions, scope.git_ref.as_ref(), self.git_ref.as_ref())
     }
 
-    /// The same line, with these refs if it names none.
+    /// The same line, with these refs if it names none. For what writes.
     #[must_use]
     pub fn with_refs(&self, refs: &Pattern) -> Self {
         let git_ref = Some(self.git_ref.as_ref().unwrap_or(refs).clone());
@@ -350,8 +388,14 @@ impl ScopeBound {
         self.upstream == narrower.upstream
             && narrower.resource.is_within(&self.resource)
             && self.actions.cover(&narrower.actions)
-            && ref_within(narrower.git_ref.as_ref(), self.git_ref.as_ref())
+            && refs_within(&narrower.actions, narrower.git_ref.as_ref(), self.git_ref.as_ref())
     }
+}
+
+/// Whether what is done stays within the refs. What only reads does, whatever they are: whoever may write to some
+/// may read all.
+fn refs_within(actions: &Actions, narrow: Option<&Pattern>, wide: Option<&Pattern>) -> bool {
+    actions.only_read() || ref_within(narrow, wide)
 }
 
 /// No limit is wider than any limit.
@@ -415,9 +459,10 @@ mod tests {
     fn a_scope_reads_back_as_itself_in_canonical_form() {
         let scope = Scope::parse("github:Acme/API  pull_requests:write,contents:write ref=agent/*")
             .unwrap();
-        let text = "github:acme/api contents:write,pull_requests:write ref=agent/*";
+        let text = "github:Acme/API contents:write,pull_requests:write ref=agent/*";
         assert_eq!(scope.to_string(), text);
         assert_eq!(Scope::parse(text).unwrap(), scope);
+        assert_eq!(scope.resource.folded().as_str(), "acme/api");
     }
 
     #[test]
@@ -430,13 +475,16 @@ mod tests {
             ("github:* contents:read", "without wildcards"),
             ("github:acme/../x contents:read", "without wildcards"),
             ("github:acme/api.git contents:read", "trailing `.git`"),
+            ("github:acme/api.GIT contents:read", "trailing `.git`"),
             ("github:acme%2fapi contents:read", "the resource"),
             ("GitHub:acme/api contents:read", "the upstream `GitHub`"),
             ("github:acme/api contents", "write `permission:level`"),
             ("github:acme/api contents:read,", "the action ``"),
             ("github:acme/api contents:read branch=x", "the only limit is `ref=PATTERN`"),
-            ("github:acme/api contents:read ref=", "leave it out"),
-            ("github:acme/api contents:read ref=a ref=b", "the limit `ref=b`"),
+            ("github:acme/api contents:write ref=", "leave it out"),
+            ("github:acme/api contents:write ref=a ref=b", "the limit `ref=b`"),
+            ("github:acme/api contents:read ref=agent/*", "`contents:read` reads every ref"),
+            ("github:acme/api contents:write,issues:read ref=agent/*", "in a scope of its own"),
         ] {
             let error = Scope::parse(text).unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");
@@ -446,16 +494,20 @@ mod tests {
     #[test]
     fn an_envelope_line_allows_only_what_lies_within_it() {
         let bound =
-            ScopeBound::parse("github:acme/* contents:write,issues:read ref=agent/*").unwrap();
+            ScopeBound::parse("github:acme/* contents:write,issues:write ref=agent/*").unwrap();
+        let reads = ScopeBound::parse("github:acme/* contents:read ref=agent/*").unwrap_err();
+        assert!(reads.to_string().contains("leave `ref=` out"), "{reads}");
         for (scope, allowed) in [
             ("github:acme/api contents:write ref=agent/x", true),
-            ("github:acme/api contents:read ref=agent/*", true),
-            ("github:acme/api contents:read", false),
+            ("github:acme/api contents:read", true),
+            ("github:acme/api contents:read,issues:read", true),
+            ("github:acme/api contents:write", false),
+            ("github:acme/api contents:read,contents:write", false),
             ("github:acme/api contents:admin ref=agent/x", false),
-            ("github:acme/api issues:write ref=agent/x", false),
-            ("github:acme/api contents:read ref=main", false),
-            ("github:other/api contents:read ref=agent/x", false),
-            ("gitlab:acme/api contents:read ref=agent/x", false),
+            ("github:acme/api actions:write ref=agent/x", false),
+            ("github:acme/api contents:write ref=main", false),
+            ("github:other/api contents:read", false),
+            ("gitlab:acme/api contents:read", false),
         ] {
             assert_eq!(bound.allows(&Scope::parse(scope).unwrap()), allowed, "{scope}");
         }

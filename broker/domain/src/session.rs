@@ -11,6 +11,7 @@ use crate::{
     pattern::Pattern,
     principal::{Issuer, PrincipalId, ProvedKeys, Thumbprint},
     scope::{Scope, ScopeBound},
+    spelling::Spelling,
     ttl::{Timestamp, Ttl},
 };
 
@@ -95,6 +96,13 @@ impl Envelope {
     #[must_use]
     pub fn allows(&self, scope: &Scope) -> bool {
         self.scopes.iter().any(|bound| bound.allows(scope))
+    }
+
+    /// The same with names as their upstreams tell them apart.
+    #[must_use]
+    pub fn spelled(self, spelling: &Spelling) -> Self {
+        let scopes = self.scopes.into_iter().map(|bound| spelling.bound(bound)).collect();
+        Self { scopes, ..self }
     }
 
     /// The same for a push: a line that names no refs stands for the session's own.

@@ -28,7 +28,8 @@ pub struct Update {
 pub struct Commands {
     /// What it would move, no ref twice; none at all in the probe that git sends before a long push.
     pub updates: Vec<Update>,
-    /// Commits whose parents the client does not have.
+    /// Commits whose parents the client does not have. The upstream is not told of them: see
+    /// [`Commands::with_only`].
     pub shallow: Vec<ObjectId>,
     /// All or nothing.
     pub atomic: bool,
@@ -181,12 +182,14 @@ impl Commands {
     }
 
     /// The same front with these updates alone, as the upstream is told it.
+    ///
+    /// Why without `shallow` lines: they make an upstream take a commit for one without parents, and
+    /// may cut the history of its repository there. What was decided is about the parents that the
+    /// commits name. A clone of a part of the history needs no such line, for the upstream has the
+    /// rest; a push that does need one is rejected there, because objects are missing.
     #[must_use]
     pub fn with_only(&self, updates: &[Update]) -> Vec<u8> {
         let mut written = Vec::new();
-        for id in &self.shallow {
-            line(&mut written, format!("shallow {id}").as_bytes());
-        }
         for (place, Update { name, old, new }) in updates.iter().enumerate() {
             let capabilities = match place {
                 0 => format!("\0 {} object-format=sha1 agent=jeton", self.passed_on.join(" ")),
@@ -230,10 +233,8 @@ mod tests {
         assert!(read.atomic && read.reports && read.side_band);
         let told = String::from_utf8(read.with_only(&read.updates[1..])).unwrap();
         let capabilities = "report-status side-band-64k atomic object-format=sha1 agent=jeton";
-        let wanted = pkt(&format!("shallow {ONE}"))
-            + &pkt(&format!("{ONE} {ZERO} refs/heads/b\0 {capabilities}"))
-            + "0000";
-        assert_eq!(told, wanted);
+        let wanted = pkt(&format!("{ONE} {ZERO} refs/heads/b\0 {capabilities}")) + "0000";
+        assert_eq!((told, read.shallow.len()), (wanted, 1), "the upstream hears of no cut history");
         for cut in 0..front.len() {
             assert_eq!(parsed(&front[..cut]), Ok(None), "{cut}");
         }

@@ -7,7 +7,9 @@ use std::{
     sync::atomic::Ordering,
 };
 
+pub use crate::fold::folded;
 use crate::{
+    fold::is_short,
     limits::{FOLDERS_READ, PUSH_COMMITS, PUSH_FILES, TREE_DEPTH},
     name::ObjectId,
     pack::{Kind, Objects},
@@ -300,33 +302,15 @@ fn entries(mut bytes: &[u8]) -> Option<BTreeMap<String, Entry>> {
     Some(found)
 }
 
-/// Refuses names that some file system takes for `.git`, or that lead out of the folder.
+/// Refuses names that some file system takes for `.git` or for any other, or that lead out of the folder.
 fn harmless(name: &str, path: &str) -> Result<(), Untold> {
     let plain = folded(name);
-    let dots = matches!(plain.as_str(), "" | "." | ".." | ".git" | "git~1");
-    if dots || name.contains('\\') || name.contains(':') && plain.starts_with(".git") {
+    let dots = matches!(plain.as_str(), "" | "." | ".." | ".git");
+    if dots || name.contains('\\') || is_short(&plain) {
         let whole = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
         return Err(Untold::Path(jeton_domain::id::quote(&whole)));
     }
     Ok(())
-}
-
-/// A path as the most careless file system sees it: one case, nothing that is not shown, no dots or blanks at
-/// the end of a segment.
-#[must_use]
-pub fn folded(path: &str) -> String {
-    let unseen = |letter: &char| {
-        // Spec: what HFS+ ignores (Apple TN1150), with other letters that are not shown.
-        matches!(u32::from(*letter), 0x200b..=0x200f | 0x202a..=0x202e | 0x2060..=0x206f | 0xfeff | 0xad)
-    };
-    let segment = |segment: &str| {
-        let shown: String = segment.chars().filter(|letter| !unseen(letter)).collect();
-        shown.to_lowercase().trim_end_matches(['.', ' ']).to_owned()
-    };
-    match path {
-        "." | ".." => path.to_owned(),
-        path => path.split('/').map(segment).collect::<Vec<_>>().join("/"),
-    }
 }
 
 /// Reads a commit. Its head must be what git itself writes: `tree`, `parent`s, `author`, `committer`, in this order

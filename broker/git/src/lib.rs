@@ -8,6 +8,7 @@
 pub mod advert;
 pub mod answer;
 pub mod commands;
+pub mod fold;
 pub mod history;
 pub mod large;
 pub mod limits;

@@ -200,7 +200,7 @@ mod tests {
     fn a_repository_is_a_name_and_nothing_that_leads_elsewhere() {
         let ok = |name: &str| wanted(&format!("/git/{name}.git/git-upload-pack"));
         assert_eq!(ok("git/acme/web").as_deref(), Some("git:acme/web"));
-        assert_eq!(ok("git/Acme/Web").as_deref(), Some("git:acme/web"));
+        assert_eq!(ok("git/Acme/Web").as_deref(), Some("git:Acme/Web"));
         for bad in [
             "git/acme/../web",
             "git/acme/..",

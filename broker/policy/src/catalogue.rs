@@ -5,6 +5,8 @@
 //! policies about a whole organisation reach every resource in it, and those about teams only whom
 //! somebody listed.
 
+mod spell;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::Arc,
@@ -20,6 +22,7 @@ use jeton_domain::{
     review::{Bounds, ReviewerName},
     route::{Content, Format, PlainPath, Route},
     scope::{Action, Resource, Upstream},
+    spelling::Spelling,
 };
 
 /// What is known.
@@ -27,6 +30,7 @@ use jeton_domain::{
 pub struct Catalogue {
     pub(super) teams: BTreeSet<String>,
     pub(super) upstreams: BTreeMap<Upstream, Vec<Action>>,
+    pub(super) spelling: Spelling,
     pub(super) resources: HashMap<(Upstream, Resource), Listed>,
     /// Why by themselves: each policy may name some, and there may be a hundred thousand.
     pub(super) ids: HashSet<String>,
@@ -224,6 +228,12 @@ impl Catalogue {
     pub fn resource(&self, upstream: &Upstream, resource: &Resource) -> Option<&Listed> {
         // Why not borrowed: a prepared question asks only once.
         self.resources.get(&(upstream.clone(), resource.clone()))
+    }
+
+    /// How names of resources are spelled.
+    #[must_use]
+    pub fn spelling(&self) -> &Spelling {
+        &self.spelling
     }
 
     /// What named people may do in an emergency.

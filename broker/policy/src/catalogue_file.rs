@@ -56,6 +56,7 @@ struct RawUpstream {
     name: Upstream,
     #[serde(default)]
     actions: Vec<Action>,
+    case_sensitive: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -182,6 +183,9 @@ impl Reading<'_> {
     fn upstream(&mut self, raw: RawUpstream) -> Result<(), Wrong> {
         let new = !self.catalogue.upstreams.contains_key(&raw.name);
         once(new, || format!("the upstream `{}`", raw.name))?;
+        if let Some(case_sensitive) = raw.case_sensitive {
+            self.catalogue.spelling.insert(raw.name.clone(), case_sensitive);
+        }
         self.catalogue.upstreams.insert(raw.name, raw.actions);
         Ok(())
     }

@@ -4,11 +4,12 @@ use std::{
     fs,
     io::{self, ErrorKind},
     os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::SystemTime,
 };
 
 use jeton_domain::decision::Rules;
+use jeton_files::{Access, sync};
 
 use crate::{
     PolicySet, Vocabulary,
@@ -57,14 +58,15 @@ impl Kept {
         if home.exists() {
             return Ok(());
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
+        jeton_files::private_folder(&self.0)?;
         let draft = self.0.join(format!(".{}.new", set.hash()));
-        if draft.exists() {
+        if fs::symlink_metadata(&draft).is_ok() {
             fs::remove_dir_all(&draft)?;
         }
-        fs::create_dir(&draft)?;
+        fs::DirBuilder::new().mode(0o700).create(&draft)?;
+        // Why on disk before it is in force: after a crash the same set must hold.
         for Source { name, text } in set.sources() {
-            write_through(&draft.join(name), text)?;
+            jeton_files::create(&draft.join(name), text.as_bytes(), Access::Owner)?;
         }
         sync(&draft)?;
         // Why by rename: a set is there whole, or not at all.
@@ -168,10 +170,8 @@ impl Kept {
         let path = self.0.join(PIN);
         match pin {
             Some(Pin { to, instead_of }) => {
-                let draft = self.0.join(".pin.new");
-                write_through(&draft, &format!("{to} {instead_of}\n"))?;
-                fs::rename(draft, path)?;
-                sync(&self.0)
+                let text = format!("{to} {instead_of}\n");
+                jeton_files::replace(&path, text.as_bytes(), Access::Owner)
             }
             None if path.exists() => {
                 fs::remove_file(path)?;
@@ -180,19 +180,6 @@ impl Kept {
             None => Ok(()),
         }
     }
-}
-
-/// Why on disk before it is in force: after a crash the same set must hold.
-fn write_through(path: &Path, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    let mut file = fs::File::create(path)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
-}
-
-/// Puts on disk which files a folder has.
-fn sync(folder: &Path) -> io::Result<()> {
-    fs::File::open(folder)?.sync_all()
 }
 
 fn is_hash(text: &str) -> bool {

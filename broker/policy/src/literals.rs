@@ -97,9 +97,10 @@ fn parts(id: &str, catalogue: &Catalogue) -> Result<(Upstream, Resource), (Strin
         return Err(odd(format!("the catalogue has no [[upstream]] `{upstream}`")));
     }
     let resource = Resource::parse(name).map_err(|error| odd(error.to_string()))?;
+    let resource = catalogue.spelling.resource(&upstream, resource);
     if resource.as_str() != name {
         return Err(odd(format!(
-            "names are compared in lower case; write `{upstream}:{resource}`"
+            "names of this upstream are compared in lower case; write `{upstream}:{resource}`"
         )));
     }
     Ok((upstream, resource))

@@ -123,12 +123,14 @@ impl PolicySet {
     ) -> Result<Self, Vec<PolicyProblem>> {
         let mut vocabulary = vocabulary.clone();
         let file = sources.iter().find(|source| source.name == CATALOGUE);
-        let catalogue = match file.map(|file| catalogue_file::read(file, &mut problems)) {
+        let mut catalogue = match file.map(|file| catalogue_file::read(file, &mut problems)) {
             None => Catalogue::default(),
             Some(Some(catalogue)) => catalogue,
             // Why no further: without its facts, every name in the policies would look wrong.
             Some(None) => return Err(problems),
         };
+        // Why before the policies are read: they name resources as they are compared.
+        catalogue.spell(vocabulary.spelling(), &mut problems);
         catalogue
             .upstreams
             .iter()

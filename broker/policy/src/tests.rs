@@ -328,7 +328,7 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
         ("c.cedar", "@id(\"c\") permit (principal, action, resource)\n\nwhen { contxt.ttl };"),
         (
             "catalogue.toml",
-            r#"upstream = [{ name = "git" }]
+            r#"upstream = [{ name = "git", case_sensitive = false }]
             resource = [{ upstream = "git", name = "acme/api", id = "7" }]
             group = [{ name = "security", members = ["ana"] }]"#,
         ),
@@ -345,7 +345,7 @@ unless { context.approvals.contains(Jeton::Group::"secruity") };
             "a.cedar:10: ",
             "the resource `git:acme/api` goes by its id; write Jeton::Resource::\"7\"",
         ),
-        ("a.cedar:11: ", "names are compared in lower case; write `git:acme`"),
+        ("a.cedar:11: ", "names of this upstream are compared in lower case; write `git:acme`"),
         (
             "a.cedar:12: ",
             "the policy `lifted` uses `context.approvals` outside a guard; write `forbid",
@@ -507,7 +507,7 @@ fn an_answer_from_memory_is_the_answer_of_the_same_question_only() {
     let policies = r#"
         @id("short") permit (principal, action in Jeton::Action::"read", resource)
         when { context.ttl <= 600 };
-        @id("branch") permit (principal, action in Jeton::Action::"read", resource)
+        @id("branch") permit (principal, action in Jeton::Action::"write", resource)
         when { context has ref && context.ref like "agent/*" };
         "#;
     fs::write(folder.path().join("a.cedar"), policies).unwrap();
@@ -517,7 +517,7 @@ fn an_answer_from_memory_is_the_answer_of_the_same_question_only() {
     for _ in 0..2 {
         assert_eq!(ask("git:acme/api contents:read", 600), "+short");
         assert_eq!(ask("git:acme/api contents:read", 601), "nothing");
-        assert_eq!(ask("git:acme/api contents:read ref=agent/x", 601), "+branch");
-        assert_eq!(ask("git:acme/api contents:read ref=main", 601), "nothing");
+        assert_eq!(ask("git:acme/api contents:write ref=agent/x", 601), "+branch");
+        assert_eq!(ask("git:acme/api contents:write ref=main", 601), "nothing");
     }
 }

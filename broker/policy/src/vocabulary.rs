@@ -6,7 +6,10 @@ use std::{
 };
 
 use cedar_policy::{Schema, SchemaFragment};
-use jeton_domain::scope::{Action, Upstream};
+use jeton_domain::{
+    scope::{Action, Upstream},
+    spelling::Spelling,
+};
 use serde_json::json;
 
 /// The fixed part.
@@ -19,9 +22,9 @@ static FIXED: LazyLock<Result<SchemaFragment, String>> = LazyLock::new(|| {
         .map_err(|error| error.to_string())
 });
 
-/// The actions of each upstream.
+/// The actions of each upstream, and how names are spelled there.
 #[derive(Debug, Clone, Default)]
-pub struct Vocabulary(BTreeMap<Upstream, BTreeSet<Action>>);
+pub struct Vocabulary(BTreeMap<Upstream, BTreeSet<Action>>, Spelling);
 
 impl Vocabulary {
     /// Takes what the minters know.
@@ -32,6 +35,17 @@ impl Vocabulary {
             vocabulary.add(upstream, actions);
         }
         vocabulary
+    }
+
+    /// The same with what upstreams do with the case of names.
+    #[must_use]
+    pub fn spelled(self, spelling: Spelling) -> Self {
+        Self(self.0, spelling)
+    }
+
+    /// What upstreams do with the case of names.
+    pub(super) fn spelling(&self) -> &Spelling {
+        &self.1
     }
 
     /// Adds actions of an upstream.

@@ -4,8 +4,8 @@ use std::{pin::Pin, sync::Arc};
 
 use jeton_domain::{
     approval::{GlassName, RequestHash},
-    scope::ScopeBound,
     session::Words,
+    spelling::Spelling,
 };
 use jeton_proto::v1::{
     ApproveRequest, ApproveResponse, BreakGlassRequest, BreakGlassResponse, CommentRequest,
@@ -74,7 +74,7 @@ impl ApprovalService for Api {
         request: Request<ApproveRequest>,
     ) -> Result<Response<ApproveResponse>, Status> {
         let caller = caller(&request)?;
-        let yes = yes(request.into_inner())?;
+        let yes = yes(request.into_inner(), &self.broker.spelling)?;
         let found = decide_approval::approve(&self.broker, &caller, yes).await?;
         Ok(Response::new(ApproveResponse { approval: Some(wire::approvals::question(&found)) }))
     }
@@ -153,12 +153,12 @@ impl ApprovalService for Api {
     }
 }
 
-fn yes(request: ApproveRequest) -> Result<Yes, Status> {
+fn yes(request: ApproveRequest, spelling: &Spelling) -> Result<Yes, Status> {
     let ApproveRequest { grant, request_hash, reason, for_session, within, grants, ttl_seconds } =
         request;
     let reach = match for_session {
         true => {
-            let within: Option<ScopeBound> = within.map(wire::scope_bound).transpose()?;
+            let within = within.map(|within| wire::scope_bound(within, spelling)).transpose()?;
             let grants = (grants > 0).then_some(grants);
             Reach::Session { within, grants, ttl: wire::ttl(ttl_seconds) }
         }

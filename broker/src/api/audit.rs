@@ -34,7 +34,7 @@ impl AuditService for Api {
         let caller = caller(&request)?;
         let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
         let request = request.into_inner();
-        let asked = wire::filter(request.filter)?;
+        let asked = wire::filter(request.filter, &self.broker.spelling)?;
         let oldest_first = request.oldest_first;
         let view = View::of(&self.broker, &caller)?;
         let filter = view.narrow(asked)?;
@@ -57,7 +57,7 @@ impl AuditService for Api {
     ) -> Result<Response<SummariseResponse>, Status> {
         let caller = caller(&request)?;
         let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
-        let wanted = wire::wanted(request.into_inner())?;
+        let wanted = wire::wanted(request.into_inner(), &self.broker.spelling)?;
         let view = View::of(&self.broker, &caller)?;
         let filter = view.narrow(wanted.filter)?;
         let how = format!("summary by {} {}", wanted.by.word(), filter.words());
@@ -79,7 +79,7 @@ impl AuditService for Api {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let view = View::of(&self.broker, &caller)?;
-        let filter = view.narrow(wire::filter(request.filter)?)?;
+        let filter = view.narrow(wire::filter(request.filter, &self.broker.spelling)?)?;
         let purpose = wire::purpose(request.purpose)?;
         let (from, stop_at_end) = (request.from_index, request.stop_at_end);
         let part = view.words().unwrap_or_default();

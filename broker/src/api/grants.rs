@@ -31,7 +31,7 @@ impl GrantService for Api {
         request: Request<RequestGrantRequest>,
     ) -> Result<Response<RequestGrantResponse>, Status> {
         let caller = caller(&request)?;
-        let ask = wire::ask(request.into_inner())?;
+        let ask = wire::ask(request.into_inner(), &self.broker.spelling)?;
         let granted = request_grant::request_grant(&self.broker, &caller, ask).await?;
         Ok(Response::new(RequestGrantResponse {
             grant: Some(wire::grant(&granted.grant)),
@@ -149,7 +149,7 @@ impl GrantService for Api {
         let caller = caller(&request)?;
         let request = request.into_inner();
         let reason = Words::new(&request.reason);
-        let matching = wire::matching(request.matching)?;
+        let matching = wire::matching(request.matching, &self.broker.spelling)?;
         let cut =
             revoke::revoke_matching(&self.broker, &caller, matching, reason, request.stop).await?;
         let wait = wire::wait(request.wait_seconds);
@@ -163,7 +163,7 @@ impl GrantService for Api {
     ) -> Result<Response<LiftStopResponse>, Status> {
         let caller = caller(&request)?;
         let request = request.into_inner();
-        let matching = wire::stopped(request.stop)?;
+        let matching = wire::stopped(request.stop, &self.broker.spelling)?;
         let reason = Words::new(&request.reason);
         revoke::lift_stop(&self.broker, &caller, matching, reason).await?;
         Ok(Response::new(LiftStopResponse {}))
@@ -184,7 +184,7 @@ impl GrantService for Api {
         let caller = caller(&request)?;
         let ListBudgetsRequest { session, scope } = request.into_inner();
         let session = wire::optional("session", &session, wire::session_id)?;
-        let scope = wire::parsed_scope(scope)?;
+        let scope = wire::parsed_scope(scope, &self.broker.spelling)?;
         let means = budgets::means(&self.broker, &caller, session, scope).await?;
         Ok(Response::new(ListBudgetsResponse {
             grants_used: means.used,

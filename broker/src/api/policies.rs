@@ -78,7 +78,7 @@ impl PolicyService for Api {
     ) -> Result<Response<ExplainResponse>, Status> {
         let caller = caller(&request)?;
         let _place = self.looks.take(&caller).ok_or_else(status::shed)?;
-        let asking = wire::explain::asking(request.into_inner())?;
+        let asking = wire::explain::asking(request.into_inner(), &self.broker.spelling)?;
         let (hash, answers) = explain::explain(&self.broker, &caller, asking).await?;
         Ok(Response::new(wire::explain::explained(hash, answers)))
     }
@@ -97,7 +97,7 @@ impl PolicyService for Api {
             &format!("{agent:?} {scope:?} {person:?} {delivery} {set}"),
             &caller,
         );
-        let about = wire::explain::about(&agent, scope)?;
+        let about = wire::explain::about(&agent, scope, &self.broker.spelling)?;
         let person = wire::optional("person", &person, wire::principal)?;
         let (place, size) = page::place(&self.broker, asked, &query)?;
         let from = (place.unwrap_or(0), size);

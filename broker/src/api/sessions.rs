@@ -18,7 +18,7 @@ impl SessionService for Api {
         request: Request<OpenSessionRequest>,
     ) -> Result<Response<OpenSessionResponse>, Status> {
         let caller = caller(&request)?;
-        let opening = wire::opening(request.into_inner())?;
+        let opening = wire::opening(request.into_inner(), &self.broker.spelling)?;
         let (record, handle) = open_session::open_session(&self.broker, &caller, opening).await?;
         Ok(Response::new(OpenSessionResponse {
             session: Some(wire::session(&record, 0)),

@@ -21,6 +21,7 @@ use jeton_domain::{
     revocation::{Matching, Stop, UpstreamRevocation},
     scope::{Action, Actions, Resource, Scope, ScopeBound, Upstream},
     session::{Binding, Envelope, SessionState, Words},
+    spelling::Spelling,
     ttl::{Timestamp, Ttl},
 };
 use jeton_proto::v1;
@@ -75,14 +76,15 @@ pub(super) fn ttl(seconds: u32) -> Option<Ttl> {
     Ttl::from_seconds(seconds)
 }
 
-pub(super) fn opening(request: v1::OpenSessionRequest) -> Parsed<Opening> {
+pub(super) fn opening(request: v1::OpenSessionRequest, spelling: &Spelling) -> Parsed<Opening> {
     Ok(Opening {
         agent: principal("agent", &request.agent)?,
         person: optional("person", &request.person, principal)?,
         task: Words::new(&request.task),
         envelope: envelope(request.envelope.ok_or_else(|| {
             invalid("envelope", "it is missing; name what the session may be granted at most")
-        })?)?,
+        })?)?
+        .spelled(spelling),
         ttl: ttl(request.ttl_seconds).ok_or_else(|| {
             invalid("ttl_seconds", "it is missing; say how long the session lasts")
         })?,
@@ -120,21 +122,25 @@ fn thumbprint(field: &'static str, text: &str) -> Parsed<Thumbprint> {
 }
 
 fn envelope(envelope: v1::Envelope) -> Parsed<Envelope> {
-    let scopes = envelope.scopes.into_iter().map(scope_bound).collect::<Parsed<Vec<_>>>()?;
+    let scopes = envelope.scopes.into_iter().map(bound).collect::<Parsed<Vec<_>>>()?;
     Envelope::new(scopes, envelope.max_grants, envelope.max_ttl_seconds)
         .map_err(|error| invalid("envelope", error))
 }
 
-pub(super) fn scope_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
+pub(super) fn scope_bound(scope: v1::Scope, spelling: &Spelling) -> Parsed<ScopeBound> {
+    bound(scope).map(|bound| spelling.bound(bound))
+}
+
+fn bound(scope: v1::Scope) -> Parsed<ScopeBound> {
     let bad = |error| invalid("envelope.scopes", error);
     let upstream = Upstream::parse(&scope.upstream).map_err(bad)?;
     let (actions, git_ref) = limits("envelope.scopes", scope.actions, &scope.r#ref)?;
     ScopeBound::new(upstream, &scope.resource, actions, git_ref).map_err(bad)
 }
 
-pub(super) fn ask(request: v1::RequestGrantRequest) -> Parsed<Ask> {
+pub(super) fn ask(request: v1::RequestGrantRequest, spelling: &Spelling) -> Parsed<Ask> {
     Ok(Ask {
-        scope: parsed_scope(request.scope)?,
+        scope: parsed_scope(request.scope, spelling)?,
         ttl: ttl(request.ttl_seconds),
         delivery: delivery(request.delivery)?,
         reason: Words::new(&request.reason),
@@ -159,16 +165,15 @@ fn delivered(delivery: Delivery) -> v1::Delivery {
     }
 }
 
-pub(super) fn parsed_scope(scope: Option<v1::Scope>) -> Parsed<Scope> {
+/// Reads a scope. Why with the spelling: what is decided is then what is recorded and sent.
+pub(super) fn parsed_scope(scope: Option<v1::Scope>, spelling: &Spelling) -> Parsed<Scope> {
     let scope =
         scope.ok_or_else(|| invalid("scope", "it is missing; say what the grant is to open"))?;
     let (actions, git_ref) = limits("scope", scope.actions, &scope.r#ref)?;
-    Ok(Scope {
-        upstream: Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?,
-        resource: Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?,
-        actions,
-        git_ref,
-    })
+    let upstream = Upstream::parse(&scope.upstream).map_err(|error| invalid("scope", error))?;
+    let resource = Resource::parse(&scope.resource).map_err(|error| invalid("scope", error))?;
+    let scope = Scope::new(upstream, resource, actions, git_ref);
+    scope.map(|scope| spelling.scope(scope)).map_err(|error| invalid("scope.ref", error))
 }
 
 fn limits(
@@ -188,9 +193,10 @@ fn limits(
 
 pub(super) fn matching(
     matching: Option<v1::revoke_matching_request::Matching>,
+    spelling: &Spelling,
 ) -> Parsed<Matching> {
     use v1::revoke_matching_request::Matching as Wire;
-    match matching {
+    let read = match matching {
         Some(Wire::Session(id)) => session_id("session", &id).map(Matching::Session),
         Some(Wire::Agent(name)) => principal("agent", &name).map(Matching::Agent),
         Some(Wire::Person(name)) => principal("person", &name).map(Matching::Person),
@@ -202,7 +208,8 @@ pub(super) fn matching(
             "matching",
             "it is missing; name a session, agent, person, resource, upstream or policy, or say all",
         )),
-    }
+    };
+    read.map(|read| spelling.matching(read))
 }
 
 fn resource(text: &str) -> Parsed<Matching> {
@@ -228,9 +235,9 @@ fn policy_id(id: &str) -> Parsed<PolicyId> {
 }
 
 /// What a stop is about.
-pub(super) fn stopped(stop: Option<v1::Stop>) -> Parsed<Matching> {
+pub(super) fn stopped(stop: Option<v1::Stop>, spelling: &Spelling) -> Parsed<Matching> {
     use v1::stop::Matching as Wire;
-    match stop.and_then(|stop| stop.matching) {
+    let read = match stop.and_then(|stop| stop.matching) {
         Some(Wire::Agent(name)) => principal("agent", &name).map(Matching::Agent),
         Some(Wire::Person(name)) => principal("person", &name).map(Matching::Person),
         Some(Wire::Resource(text)) => resource(&text),
@@ -240,7 +247,8 @@ pub(super) fn stopped(stop: Option<v1::Stop>) -> Parsed<Matching> {
             "stop.matching",
             "it is missing; name the agent, person, resource or upstream, or say all",
         )),
-    }
+    };
+    read.map(|read| spelling.matching(read))
 }
 
 pub(super) fn stop(stop: &Stop) -> v1::Stop {

@@ -3,8 +3,6 @@
 use std::{
     collections::{HashMap, HashSet},
     fs,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -17,8 +15,10 @@ use jeton_domain::{
     principal::Issuer,
     scope::Upstream,
     secret::{FingerprintKey, Secret, sha256},
+    spelling::Spelling,
     ttl::{Timestamp, Ttl},
 };
+use jeton_files::Access;
 use jeton_policy::{Kept, Policies, PolicySet, Vocabulary};
 use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::task::TaskTracker;
@@ -34,6 +34,7 @@ use crate::{
         Authenticator,
         dpop::Dpop,
         oidc::{Fetcher, Oidc, Transmitters},
+        proofs::ProofHorizon,
         roles::Roles,
         tls::TlsState,
         unix::UnixAccounts,
@@ -83,6 +84,8 @@ pub(super) struct Parts {
     pub keys: Arc<KeyRing>,
     pub store: Arc<SqliteStore>,
     pub transmitters: Arc<Transmitters>,
+    /// Only proofs that were made later are taken.
+    pub proofs_after: Timestamp,
 }
 
 /// Builds everything that can be checked without the store. Tells what is odd, and no fault.
@@ -94,8 +97,9 @@ pub(super) fn check(config: &Config) -> Result<Vec<String>, AppError> {
     let sealer = sealer(&read_key(&config.keys.sealing)?)?;
     let sources = sources(config, &keys, &Arc::new(StatusLists::new([0; 16])), &sealer)?;
     // Why not as a broker does: that keeps what it loads.
-    let rules = PolicySet::load(&config.policies, &vocabulary(&sources)).map_err(problems)?;
-    authenticator(config, &config.grpc.external_urls, config.grpc.listen.port())?;
+    let rules =
+        PolicySet::load(&config.policies, &vocabulary(config, &sources)).map_err(problems)?;
+    authenticator(config, &config.grpc.external_urls, config.grpc.listen.port(), None)?;
     gateway_ways(config)?;
     transmitters(config)?;
     listeners(config)?;
@@ -125,11 +129,15 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         )));
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::starting_at(store.last_entry()));
+    // Why now: the process before has ended, for the store is this one's.
+    let proofs_after =
+        ProofHorizon::begin(&*store, store.is_new(), clock.now()).await.map_err(unusable)?;
     let keys = key_ring(config, clock.now())?;
     let log_key = LogKey::open(&config.audit.key, config.audit.name.clone()).map_err(unusable)?;
     let status = Arc::new(status_lists(&root));
     let sealer = sealer(&root)?;
     let sources = sources(config, &keys, &status, &sealer)?;
+    let spelling = spelling(config);
     let policies = Arc::new(policies(config, &sources)?);
     let index = LogIndex::open(&config.store, &*store).await.map_err(unusable)?;
     let broker = Arc::new(Broker {
@@ -137,6 +145,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         clock,
         policies,
         sources,
+        spelling,
         sealer,
         fingerprints: FingerprintKey::new(&derive(&root, "fingerprint")),
         handles: Handles::new(&derive(&root, "handle")),
@@ -183,7 +192,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
     }
     let outside = Outside::new().map_err(unusable)?;
     let transmitters = Arc::new(transmitters(config)?);
-    Ok(Parts { broker, outside, tls, keys, store, transmitters })
+    Ok(Parts { broker, outside, tls, keys, store, transmitters, proofs_after })
 }
 
 /// Holds the log against the checkpoints that were signed before.
@@ -227,11 +236,17 @@ async fn check_log(broker: &Broker, copy: Option<&Path>) -> Result<(), AppError>
 
 fn policies(config: &Config, sources: &HashMap<Upstream, Source>) -> Result<Policies, AppError> {
     let kept = Kept::new(config.store.with_extension("policies"));
-    Policies::load(config.policies.clone(), kept, vocabulary(sources)).map_err(problems)
+    Policies::load(config.policies.clone(), kept, vocabulary(config, sources)).map_err(problems)
 }
 
-/// The actions that each upstream knows: what policies may name.
-fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vocabulary {
+/// Which upstreams tell names apart by their case.
+fn spelling(config: &Config) -> Spelling {
+    let upstreams = config.upstreams.iter();
+    Spelling::new(upstreams.map(|upstream| (upstream.name.clone(), upstream.case_sensitive)))
+}
+
+/// The actions that each upstream knows: what policies may name, and how names are spelled.
+fn vocabulary(config: &Config, sources: &HashMap<Upstream, Source>) -> Vocabulary {
     let actions = |source: &Source| match source {
         Source::Minted(minter) => minter.actions(),
         Source::Signed(minter) => minter.config().actions.clone(),
@@ -239,7 +254,7 @@ fn vocabulary(sources: &HashMap<Upstream, Source>) -> Vocabulary {
     };
     let known: Vec<_> =
         sources.iter().map(|(name, source)| (name.clone(), actions(source))).collect();
-    Vocabulary::new(&known)
+    Vocabulary::new(&known).spelled(spelling(config))
 }
 
 fn key_ring(config: &Config, now: Timestamp) -> Result<Arc<KeyRing>, AppError> {
@@ -326,11 +341,17 @@ pub(super) fn authenticator(
     config: &Config,
     urls: &[String],
     port: u16,
+    parts: Option<&Parts>,
 ) -> Result<Authenticator, AppError> {
     let fetcher = Fetcher::new().map_err(unusable)?;
+    let dpop = Dpop::new(&external_urls(urls, port), DPOP_REPLAYS);
     Ok(Authenticator {
         oidc: Oidc::new(config.identity.issuers.clone(), &fetcher).map_err(unusable)?,
-        dpop: Dpop::new(&external_urls(urls, port), DPOP_REPLAYS),
+        dpop: match parts {
+            Some(parts) => dpop.made_after(parts.proofs_after),
+            None => dpop,
+        },
+        proofs: ProofHorizon::new(parts.map(|parts| Arc::clone(&parts.broker.store))),
         unix: UnixAccounts::new(config.identity.unix.clone()),
         roles: Roles::new(config.identity.roles.clone()),
     })
@@ -449,14 +470,8 @@ pub(crate) fn seal_key(
     let failed = |error: std::io::Error| {
         AppError::Unusable(format!("`{}` can't be written: {error}", file.display()))
     };
-    // Why beside and then in its place: a broker that starts meanwhile finds the old one or the new one.
-    let beside = file.with_extension("new");
-    let mut out = fs::OpenOptions::new();
-    let out = out.write(true).create(true).truncate(true).mode(0o600).open(&beside);
-    let mut out = out.map_err(failed)?;
-    writeln!(out, "{}", STANDARD.encode(sealed)).map_err(failed)?;
-    out.sync_all().map_err(failed)?;
-    fs::rename(&beside, file).map_err(failed)?;
+    let text = format!("{}\n", STANDARD.encode(sealed));
+    jeton_files::replace(file, text.as_bytes(), Access::Owner).map_err(failed)?;
     Ok(file.clone())
 }
 

@@ -28,6 +28,8 @@ pub struct UpstreamConfig {
     pub name: Upstream,
     /// Its kind.
     pub kind: UpstreamKind,
+    /// Whether two names that differ in case alone are two resources there.
+    pub case_sensitive: bool,
     /// Where it is for the gateway.
     pub reach: Reach,
 }
@@ -188,8 +190,28 @@ fn read_upstream(section: &Section<'_>, folder: &Path) -> Option<UpstreamConfig>
         }
         None => return None,
     };
+    let case_sensitive = case_sensitive(section, kind.as_ref());
     let mut reach = gateway::reach(section, folder, api_url);
     reach.key = header.unwrap_or_default();
     section.finish();
-    Some(UpstreamConfig { name: name?, kind: kind?, reach })
+    Some(UpstreamConfig { name: name?, kind: kind?, case_sensitive, reach })
+}
+
+/// Whether an upstream distinguishes case: GitHub never does, others do unless it says otherwise.
+fn case_sensitive(section: &Section<'_>, kind: Option<&UpstreamKind>) -> bool {
+    let said = section.switch("case_sensitive");
+    match kind {
+        Some(UpstreamKind::GithubApp { .. }) => {
+            if said == Some(true) {
+                section.wrong(
+                    "case_sensitive",
+                    "GitHub takes two spellings of a name for one; leave it out",
+                );
+            }
+            false
+        }
+        Some(UpstreamKind::Signed { .. } | UpstreamKind::StaticKey { .. }) | None => {
+            said.unwrap_or(true)
+        }
+    }
 }

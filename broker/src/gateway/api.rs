@@ -29,6 +29,7 @@ use super::{
     body::{Sent, whole},
     door::Admitted,
     leash::Transfer,
+    length,
     mask::{Marks, Masked, marks},
     outward::Call,
     pump::pumped,
@@ -161,7 +162,10 @@ async fn called(
     let transfer = gateway.transfer(&grant, &wanted.line);
     let mut headers = out(&parts.headers);
     let body = match wanted.body {
-        Sent::Unseen(body) => unseen(&parts, body, &transfer),
+        Sent::Unseen(body) => {
+            length::told(&mut headers, length::of_request(&body));
+            unseen(&parts, body, &transfer)
+        }
         Sent::Whole { bytes, kind } => {
             // Why again: what `Connection` names was left out, and this is what was decided about.
             headers.insert(CONTENT_TYPE, kind);
@@ -172,7 +176,7 @@ async fn called(
     if socket {
         socket::handshake(&parts.headers, &mut headers)?;
     }
-    let method = parts.method;
+    let method = parts.method.clone();
     let call = Call { method, url, headers, credential: Some(&credential), body };
     let answer = tokio::select! {
         answer = way.call(call) => answer,
@@ -198,7 +202,9 @@ async fn called(
         let (answer, bridge) = socket::agreed(answer, &transfer, marks).await?;
         return Ok((answer, Some(bridge)));
     }
-    let answer = back(answer, &transfer, marks, way.api("/").as_ref(), &wanted.upstream)?;
+    let length = length::of_answer(&answer, &parts.method);
+    let mut answer = back(answer, &transfer, marks, way.api("/").as_ref(), &wanted.upstream)?;
+    answer.headers_mut().extend(length.map(|length| (CONTENT_LENGTH, length)));
     Ok((answer, None))
 }
 
@@ -247,10 +253,13 @@ impl Wanted {
                 format!("the query key `{}` is not allowed for {}", quote(&key), route.text());
             return Err(Told::new(StatusCode::FORBIDDEN, &words));
         }
+        // Why also the path: what is decided is what is sent.
+        let sent = if route.folds { route.folded(below) } else { below.to_owned() };
         let target = match query {
-            None => below.to_owned(),
-            Some(query) => format!("{below}?{query}"),
+            None => sent.clone(),
+            Some(query) => format!("{sent}?{query}"),
         };
+        let path = PlainPath::parse(&sent).map_err(|error| odd(&error.to_string()))?;
         let operation = content.operation();
         let asked = operation.iter().map(|operation| format!(" {operation}")).collect::<String>();
         let (method, path) = (method.into(), path.as_str().into());
@@ -366,7 +375,7 @@ fn back(
         headers.insert(LOCATION, own);
     }
     let status = answer.status();
-    // Why without a length: what is masked keeps it, but a lie about it would cut the connection.
+    // Why without: it is told on where it is known to be true.
     headers.remove(CONTENT_LENGTH);
     let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(EVENTS));
     let bytes = transfer.back(Masked::new(answer.bytes_stream(), marks));

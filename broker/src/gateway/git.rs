@@ -14,7 +14,9 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, HOST, USER_AGENT},
+    header::{
+        ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, USER_AGENT,
+    },
     request::Parts,
 };
 use jeton_domain::scope::{Action, Actions, Scope};
@@ -29,6 +31,7 @@ use super::{
     Gateway,
     door::Admitted,
     leash::Transfer,
+    length,
     mask::{Masked, marks},
     outward::{Call, Outward, only},
     pump::pumped,
@@ -80,7 +83,8 @@ fn scopes(wanted: &Wanted, writes: bool, record: &SessionRecord) -> Vec<Scope> {
             && line.actions.cover(&actions)
     });
     let mut found: Vec<Scope> = match writes {
-        false => lines.map(|line| scope(line.git_ref.clone())).collect(),
+        // No ref limits what is read.
+        false => lines.map(|_| scope(None)).collect(),
         true => lines.map(|line| scope(line.with_refs(&own).git_ref)).collect(),
     };
     found.dedup();
@@ -114,6 +118,9 @@ pub(super) async fn answer(
     let answered = async {
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let wanted = Wanted::parse(method, path, parts.uri.query()).map_err(nothing)?;
+        let spelling = &gateway.broker.spelling;
+        let resource = spelling.resource(&wanted.upstream, wanted.resource);
+        let wanted = Wanted { resource, ..wanted };
         let way = gateway.ways.get(&wanted.upstream).ok_or_else(|| {
             let words = format!("the upstream `{}` is not configured here", wanted.upstream);
             Told::new(StatusCode::NOT_FOUND, &words)
@@ -179,6 +186,7 @@ impl Asked<'_> {
         let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
         let transfer = self.gateway.transfer(&pass.grant, &self.line());
+        let length = length::of_request(&body);
         let body = match self.wanted.service {
             Service::Read => {
                 let bytes = transfer.out(body.into_data_stream());
@@ -191,7 +199,9 @@ impl Asked<'_> {
             | Service::Download(_)
             | Service::Upload(_) => None,
         };
-        let answer = self.call(&pass, &transfer, body).await?;
+        let mut call = self.asks(&pass, body)?;
+        length::told(&mut call.headers, length.filter(|_| call.body.is_some()));
+        let answer = self.called(call, &pass, &transfer).await?;
         Ok(self.back(answer, &transfer, &pass.credential))
     }
 
@@ -337,7 +347,9 @@ impl Asked<'_> {
         transfer: &Arc<Transfer>,
         credential: &Credential,
     ) -> Response<Body> {
-        let headers = only(answer.headers(), &BACK);
+        let mut headers = only(answer.headers(), &BACK);
+        let length = length::of_answer(&answer, &Method::GET);
+        headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
         let bytes = Masked::new(answer.bytes_stream(), marks(credential));
         let mut answer = Response::new(Body::from_stream(transfer.back(bytes)));
         *answer.headers_mut() = headers;

@@ -115,7 +115,7 @@ async fn token(
         let words = format!("the requested_token_type must be {ACCESS_TOKEN} or {JWT}");
         return Err(OAuthError::invalid_request(words));
     }
-    let scope = asked(&form)?;
+    let scope = oauth.broker.spelling.scope(asked(&form)?);
     target(&oauth.broker, &form, &scope)?;
     let handle = single(&headers, SESSION_METADATA)?;
     let presented = Presented {
@@ -264,18 +264,13 @@ fn detailed(text: &str) -> Result<Scope, String> {
         .map_err(|error| format!("it must be one element of type jeton: {error}"))?;
     let actions = detail.actions.iter().map(|text| Action::parse(text));
     let words = |error: &dyn std::fmt::Display| error.to_string();
-    Ok(Scope {
-        upstream: Upstream::parse(&detail.locations[0]).map_err(|error| words(&error))?,
-        resource: Resource::parse(&detail.identifier).map_err(|error| words(&error))?,
-        actions: actions
-            .collect::<Result<Vec<_>, _>>()
-            .and_then(Actions::new)
-            .map_err(|error| words(&error))?,
-        git_ref: match detail.git_ref.as_deref() {
-            Some(text) => Some(Pattern::parse(text).map_err(|error| words(&error))?),
-            None => None,
-        },
-    })
+    let upstream = Upstream::parse(&detail.locations[0]).map_err(|error| words(&error))?;
+    let resource = Resource::parse(&detail.identifier).map_err(|error| words(&error))?;
+    let actions = actions.collect::<Result<Vec<_>, _>>().and_then(Actions::new);
+    let git_ref = detail.git_ref.as_deref().map(Pattern::parse).transpose();
+    let git_ref = git_ref.map_err(|error| words(&error))?;
+    Scope::new(upstream, resource, actions.map_err(|error| words(&error))?, git_ref)
+        .map_err(|error| words(&error))
 }
 
 /// What is named beside the scope must be the same place (RFC 8693 §2.1, RFC 8707 §2).

@@ -62,7 +62,9 @@ impl IdentityError {
     #[must_use]
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::KeysUnavailable { .. } | Self::Proof(ProofError::Busy) => true,
+            Self::KeysUnavailable { .. } | Self::Proof(ProofError::Busy | ProofError::Unnoted) => {
+                true
+            }
             Self::Missing
             | Self::Certificate(_)
             | Self::Token(_)

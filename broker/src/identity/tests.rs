@@ -68,6 +68,7 @@ impl World {
         let authenticator = Authenticator {
             oidc: Oidc::new(vec![config], &Fetcher::new().unwrap()).unwrap(),
             dpop: Dpop::new(&[AUDIENCE.to_owned()], 100),
+            proofs: ProofHorizon::new(None),
             unix: UnixAccounts::new(
                 [(1000, "host/ana"), (1001, "reviewer:bot")]
                     .map(|(uid, name)| UnixRule {

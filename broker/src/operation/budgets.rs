@@ -6,8 +6,8 @@ use jeton_domain::{
     budget::{Budget, OverBudget, Spend, Used, all_spends, spends, spends_of_call},
     decision::{Delivery, GrantRequest, Rules},
     id::SessionId,
-    scope::Scope,
-    session::Words,
+    scope::{Scope, ScopeBound},
+    session::{Session, Words},
     ttl::Timestamp,
 };
 
@@ -84,7 +84,16 @@ pub(super) fn room(
     spends.iter().zip(used).try_for_each(|(spend, used)| spend.room(used))
 }
 
+/// Tells whether a session may ever be granted a scope. A budget counts no refs, so of a line that names
+/// refs they need not be asked for.
+fn within(session: &Session, scope: &Scope) -> bool {
+    let lines = session.envelope.scopes().iter();
+    let line = |line: &ScopeBound| ScopeBound { git_ref: None, ..line.clone() };
+    lines.map(line).any(|line| line.allows(scope))
+}
+
 /// Tells what is left for grants of one scope in a session: the caller's own, or one that it may see.
+/// Nobody but those who see everything hears of what lies outside its envelope: the counts are others' work.
 ///
 /// # Errors
 /// When there is no such session for this caller.
@@ -101,6 +110,11 @@ pub async fn means(
     };
     if !caller.may_see(&record.session) {
         return Err(Refusal::NotFound("session"));
+    }
+    if !caller.sees_all() && !within(&record.session, &scope) {
+        return Err(Refusal::Forbidden(
+            "the scope lies outside the session's envelope, and what is left of it is shown to operators and auditors alone; ask about what the session may be granted",
+        ));
     }
     let request = GrantRequest {
         scope,

@@ -2,12 +2,12 @@
 //! and so is a backup that was put back.
 
 use std::{
-    fs,
-    io::{self, Write},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use jeton_domain::merkle::{CheckpointError, SignedCheckpoint, VerifierKey};
+use jeton_files::Access;
 
 use super::{Broker, Refusal};
 use crate::store::Mark;
@@ -56,14 +56,7 @@ pub async fn note(broker: &Broker, size: u64) -> Result<(), Refusal> {
 /// # Errors
 /// When it can't be written.
 pub fn write(checkpoint: &SignedCheckpoint, to: &Path) -> Result<(), CopyError> {
-    let draft = beside(to, "new");
-    let mut file = fs::File::create(&draft)?;
-    file.write_all(checkpoint.to_string().as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&draft, to)?;
-    // Why: the store notes that there is a copy, so its name must be durable too.
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    Ok(fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?)
+    Ok(jeton_files::replace(to, checkpoint.to_string().as_bytes(), Access::Shared)?)
 }
 
 /// Reads the copy, if there is one. Blocks.

@@ -208,7 +208,8 @@ fn own_scopes<'a>(
         for action in line.actions.iter() {
             let Ok(actions) = Actions::new([action.clone()]) else { continue };
             let (upstream, resource) = (line.upstream.clone(), resource.clone());
-            let scope = Scope { upstream, resource, actions, git_ref: line.git_ref.clone() };
+            let git_ref = line.git_ref.clone().filter(|_| !action.only_reads());
+            let scope = Scope { upstream, resource, actions, git_ref };
             if !named.contains(&scope) {
                 named.push(scope);
             }

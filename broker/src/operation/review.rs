@@ -211,7 +211,10 @@ impl Case {
             Err(error) => return Ok(Err(error.to_string())),
         };
         draft.answer = Some(hex(&sha256(&answer.body)));
-        let said = reviewer.read(&id, broker.clock.now(), &answer);
+        let said = reviewer.read(&id, broker.clock.now(), &answer).map(|said| Said {
+            scope: said.scope.map(|scope| broker.spelling.scope(scope)),
+            ..said
+        });
         Ok(said.map_err(|error: NoAnswer| error.to_string()))
     }
 

@@ -2,22 +2,20 @@
 //! such as `1763866000.pem`, readable by the broker's user alone.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use jeton_domain::{secret::hex, ttl::Timestamp};
+use jeton_domain::ttl::Timestamp;
+use jeton_files::Access;
 use zeroize::Zeroizing;
 
 use super::key::{SigningAlgorithm, SigningKey};
 use crate::{
-    crypto::{
-        self,
-        private_key::{KeyFormatError, PrivateKey, SignError},
-    },
+    crypto::private_key::{KeyFormatError, PrivateKey, SignError},
     limits::KEY_FILE_BYTES,
 };
 
@@ -71,7 +69,7 @@ impl Folder {
     /// When that fails, or others may write there.
     pub fn open(path: &Path) -> Result<Self, KeyRingError> {
         let at = |source| KeyRingError::Io { path: path.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at)?;
+        jeton_files::private_folder(path).map_err(at)?;
         let mode = fs::metadata(path).map_err(at)?.mode() & 0o7777;
         // Why: whoever can put a key there can sign as the broker.
         if mode & 0o022 != 0 {
@@ -168,26 +166,14 @@ fn parse(
 
 /// Writes a file that is there whole or not at all, and never over another.
 pub(super) fn write(path: &Path, text: &str) -> Result<(), KeyRingError> {
-    let at = |source| KeyRingError::Io { path: path.to_owned(), source };
-    let draft = path.with_extension(format!("{}.new", hex(&crypto::random::<8>())));
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&draft)
-        .and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()))
-        // Why a link and no rename: a rename would replace a key that is in use.
-        .and_then(|()| fs::hard_link(&draft, path));
-    let removed = fs::remove_file(&draft);
-    match written {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            Err(KeyRingError::Exists(path.to_owned()))
+    jeton_files::create(path, text.as_bytes(), Access::Owner).map_err(|source| {
+        let path = path.to_owned();
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            KeyRingError::Exists(path)
+        } else {
+            KeyRingError::Io { path, source }
         }
-        Err(error) => Err(at(error)),
-        Ok(()) => removed
-            .and_then(|()| path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all()))
-            .map_err(at),
-    }
+    })
 }
 
 pub(super) fn pem(der: &[u8]) -> Zeroizing<String> {

@@ -3,11 +3,12 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use jeton_domain::merkle::{BundleId, Hash, TILE_WIDTH, TileId, bundle, leaf_hash, unbundle};
+use jeton_files::Access;
 
 use super::StoreError;
 
@@ -108,16 +109,9 @@ impl Archive {
     /// Writes a file whole or not at all, and durably.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.0.join(name);
-        let draft = path.with_extension("new");
         let write = || -> io::Result<()> {
-            let folder = path.parent().unwrap_or(&self.0);
-            fs::create_dir_all(folder)?;
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            // Why: the entries leave the store once this returned, so the name must be durable too.
-            fs::File::open(folder)?.sync_all()
+            fs::create_dir_all(path.parent().unwrap_or(&self.0))?;
+            jeton_files::replace(&path, bytes, Access::Shared)
         };
         write().map_err(|error| StoreError::Broken(format!("`{}`: {error}", path.display())))
     }

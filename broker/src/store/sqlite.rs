@@ -46,7 +46,7 @@ use jeton_domain::{
     revocation::{Matching, Stops},
     scope::{Resource, Upstream},
     session::Words,
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 use rusqlite::Connection;
 use tokio::sync::{Semaphore, oneshot, watch};
@@ -150,6 +150,12 @@ impl SqliteStore {
             feed: Mutex::new(Some(fed)),
             archive,
         })
+    }
+
+    /// Tells whether nothing was recorded before this start.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.last_entry == Timestamp::from_millis(0)
     }
 
     /// When the last entry was written before this start: a clock must not begin earlier.
@@ -264,7 +270,7 @@ impl SqliteStore {
 
 /// Holds a store for one process: two writers would each chain the log to another head.
 fn lock(path: &Path) -> Result<std::fs::File, StoreError> {
-    let file = std::fs::File::create(path.with_extension("lock"))
+    let file = jeton_files::lock_file(&path.with_extension("lock"))
         .map_err(|error| StoreError::Broken(format!("`{}`: {error}", path.display())))?;
     file.try_lock().map_err(|_| {
         let path = path.display();
@@ -718,6 +724,15 @@ impl Store for SqliteStore {
 
     async fn mark(&self, mark: Mark) -> Result<Option<u64>, StoreError> {
         self.read(move |db| log::mark(db, mark)).await
+    }
+
+    async fn first_received(
+        &self,
+        name: [u8; 32],
+        memory: Ttl,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.insistent_step(move |txn| log::first_received(txn, name, memory, now)).await
     }
 
     async fn record_mark(&self, mark: Mark, value: u64) -> Result<(), StoreError> {

@@ -1,12 +1,11 @@
 //! A file that holds one credential: mode 0600, replaced at once as a whole.
 
 use std::{
-    ffi::OsString,
     fs, io,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+
+use jeton_files::Access;
 
 use super::failure::Failure;
 
@@ -22,7 +21,7 @@ impl SecretFile {
     /// # Errors
     /// When there is one already, which may be another's, or it can't be made.
     pub fn reserve(path: &Path) -> Result<Self, Failure> {
-        create(path).map_err(|error| failed(path, &error))?;
+        jeton_files::create_new(path, Access::Owner).map_err(|error| failed(path, &error))?;
         Ok(Self { path: path.to_owned(), remove: true })
     }
 
@@ -37,29 +36,13 @@ impl SecretFile {
     /// # Errors
     /// When it can't be written; what stood there stands.
     pub fn write(&self, secret: &str) -> Result<(), Failure> {
-        let next = self.beside();
-        let written = create(&next).and_then(|mut file| {
-            let put =
-                file.write_all(secret.as_bytes()).and_then(|()| fs::rename(&next, &self.path));
-            if put.is_err() {
-                // Why ignored: the error that is told says more.
-                let _ = fs::remove_file(&next);
-            }
-            put
-        });
-        written.map_err(|error| failed(&self.path, &error))
+        jeton_files::replace(&self.path, secret.as_bytes(), Access::Owner)
+            .map_err(|error| failed(&self.path, &error))
     }
 
     /// Leaves the file where it is.
     pub fn keep(mut self) {
         self.remove = false;
-    }
-
-    fn beside(&self) -> PathBuf {
-        let mut name = OsString::from(".");
-        name.push(self.path.file_name().unwrap_or_default());
-        name.push(format!(".{}.new", std::process::id()));
-        self.path.with_file_name(name)
     }
 }
 
@@ -70,11 +53,6 @@ impl Drop for SecretFile {
             let _ = fs::remove_file(&self.path);
         }
     }
-}
-
-/// Why `create_new`: it follows no link and takes over no file that another made with a wide mode.
-fn create(path: &Path) -> io::Result<fs::File> {
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn failed(path: &Path, error: &io::Error) -> Failure {

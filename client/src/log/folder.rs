@@ -2,13 +2,14 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
 use jeton_domain::merkle::{
     BundleId, Hash, TILE_WIDTH, TileBuilder, TileId, bundle, leaf_hash, unbundle,
 };
+use jeton_files::Access;
 
 use super::{FILE_BYTES, LogError, LogSource};
 
@@ -45,15 +46,11 @@ impl Folder {
     /// Writes a file whole or not at all, and durably.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), LogError> {
         let path = self.0.join(name);
-        let draft = path.with_extension("new");
         let written = || {
             if let Some(parent) = path.parent() {
                 fs::create_dir_all(parent)?;
             }
-            let mut file = fs::File::create(&draft)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)
+            jeton_files::replace(&path, bytes, Access::Shared)
         };
         written().map_err(|error| unreadable(&path, &error))
     }

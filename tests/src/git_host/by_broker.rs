@@ -69,7 +69,7 @@ impl Gate for ByBroker {
 }
 
 fn allowed(scope: &Scope, repo: &str, need: Need, refs: &[RefUpdate]) -> Result<(), Refusal> {
-    if scope.resource.as_str() != repo.to_ascii_lowercase() {
+    if scope.resource.as_str() != repo {
         return Err(Refusal::forbidden(&format!(
             "the credential opens {}, not {repo}",
             scope.resource

@@ -37,6 +37,16 @@ pub(super) fn refs(root: &Path, full_name: &str) -> Vec<(String, String)> {
     told.lines().filter_map(pair).collect()
 }
 
+/// Sets an option.
+pub(super) fn configure(root: &Path, full_name: &str, name: &str, value: &str) {
+    run(&folder(root, full_name), &["config", name, value]);
+}
+
+/// Tells whether the history is cut somewhere.
+pub(super) fn is_shallow(root: &Path, full_name: &str) -> bool {
+    run(&folder(root, full_name), &["rev-parse", "--is-shallow-repository"]) == "true"
+}
+
 /// Takes a ref away.
 pub(super) fn forget(root: &Path, full_name: &str, name: &str) {
     run(&folder(root, full_name), &["update-ref", "-d", name]);

@@ -235,12 +235,14 @@ impl Dice {
     fn line(&mut self, resources: &[&'static str]) -> Line {
         let first = self.pick(&ACTIONS);
         let second = self.once_in(4).then(|| self.pick(&ACTIONS));
+        let reference = (!self.once_in(4)).then(|| self.pick(&PATTERNS));
         Line {
             upstream: self.pick(&["git", "git", "git", "api"]),
             resource: self.pick(resources),
             actions: [first].into_iter().chain(second).collect(),
-            reference: (!self.once_in(4)).then(|| self.pick(&PATTERNS)),
+            reference,
         }
+        .plausible()
     }
 
     /// A request and all that it depends on.

@@ -211,8 +211,8 @@ fn any_change_of_what_is_asked_makes_another_request_of_it() {
         Grant { decided_by: decided("q"), ..asked.clone() },
         scope("github:acme/pay contents:write ref=agent/x"),
         scope("git:acme/pays contents:write ref=agent/x"),
-        scope("git:acme/pay contents:read ref=agent/x"),
-        scope("git:acme/pay contents:read,contents:write ref=agent/x"),
+        scope("git:acme/pay contents:admin ref=agent/x"),
+        scope("git:acme/pay contents:admin,contents:write ref=agent/x"),
         scope("git:acme/pay contents:write ref=agent/xy"),
         scope("git:acme/pay contents:write"),
     ];

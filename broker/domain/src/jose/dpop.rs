@@ -1,6 +1,7 @@
 //! Proof that a caller holds a key, made anew for each call (RFC 9449).
 //!
-//! A proof names one method and one URL, lives a minute and is taken once.
+//! A proof names one method and one URL, lives a minute and is taken once. The memory of used proofs ends
+//! with its process, so the next process takes none that the one before could have taken.
 
 mod replay;
 
@@ -11,7 +12,7 @@ use self::replay::{Replays, Seen};
 use super::{
     Algorithm, Compact, Malformed,
     jwk::{KeyError, PublicKey},
-    numeric_date,
+    numeric_date, numeric_millis,
 };
 use crate::{
     limits::{DPOP_AGE_SECONDS, LEEWAY_SECONDS},
@@ -27,6 +28,8 @@ const JTI_CHARS: usize = 256;
 pub struct Dpop {
     bases: Vec<String>,
     replays: Replays,
+    /// Only proofs that were made later are taken.
+    after: Timestamp,
 }
 
 /// What a proof must be made for.
@@ -80,6 +83,16 @@ pub enum ProofError {
         "the DPoP proof must be at most {DPOP_AGE_SECONDS} s old; make one for each call and check the clocks"
     )]
     Age,
+    /// The process before may have taken it.
+    #[error(
+        "the DPoP proof was made before this program started, and may have been used; make a new one"
+    )]
+    Restarted,
+    /// It comes from the future, and that can't be noted.
+    #[error(
+        "the DPoP proof is made in the future, and the broker can't note that now; check your clock and try again"
+    )]
+    Unnoted,
     /// It was used before.
     #[error("the DPoP proof was used before; make one for each call")]
     Replay,
@@ -93,9 +106,9 @@ impl ProofError {
     #[must_use]
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Age => "DPOP_PROOF_ENDED",
+            Self::Age | Self::Restarted => "DPOP_PROOF_ENDED",
             Self::Replay => "DPOP_PROOF_REPLAYED",
-            Self::Busy => "DPOP_PROOFS_BUSY",
+            Self::Busy | Self::Unnoted => "DPOP_PROOFS_BUSY",
             Self::Malformed(_)
             | Self::Type
             | Self::Algorithm
@@ -115,6 +128,8 @@ impl ProofError {
 pub struct Proved {
     /// Thumbprint of the key that made it.
     pub key: Thumbprint,
+    /// When it was made, by the clock of who made it.
+    pub made: Timestamp,
     name: [u8; 32],
 }
 
@@ -124,7 +139,14 @@ impl Dpop {
     #[must_use]
     pub fn new(external_urls: &[String], replays: u64) -> Self {
         let bases = external_urls.iter().map(|url| url.trim_end_matches('/').to_owned()).collect();
-        Self { bases, replays: Replays::new(replays) }
+        Self { bases, replays: Replays::new(replays), after: Timestamp::from_millis(0) }
+    }
+
+    /// Takes only proofs that were made after a time: that at which this process began, or the latest
+    /// that a proof could name which the process before took.
+    #[must_use]
+    pub fn made_after(self, after: Timestamp) -> Self {
+        Self { after, ..self }
     }
 
     /// Checks a proof and uses it up; gives the thumbprint of the key that made it.
@@ -155,11 +177,16 @@ impl Dpop {
         if !is_fresh(issued, now) {
             return Err(ProofError::Age);
         }
+        let made = proof.claims().get("iat").and_then(numeric_millis).map(Timestamp::from_millis);
+        let made = made.ok_or(ProofError::Claim("iat", "a number of seconds"))?;
+        if made <= self.after {
+            return Err(ProofError::Restarted);
+        }
         let jti = claim(&proof, "jti", "a text of 1 to 256 characters")?;
         if !(1..=JTI_CHARS).contains(&jti.chars().count()) {
             return Err(ProofError::Claim("jti", "a text of 1 to 256 characters"));
         }
-        Ok(Proved { key, name: sha256(&[&key.0, jti.as_bytes()].concat()) })
+        Ok(Proved { key, made, name: sha256(&[&key.0, jti.as_bytes()].concat()) })
     }
 
     /// Uses a proof up: the second time it is none. Why last: only a proof of a caller that is let in

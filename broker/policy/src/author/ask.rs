@@ -8,6 +8,7 @@ use jeton_domain::{
     delegation::{Chain, ChainError, Link},
     id::{Row, SessionId, Tag},
     limits::GRANT_TTL_SECONDS,
+    pattern::Pattern,
     principal::{Issuers, PrincipalId},
     revocation::Stops,
     scope::{Action, Actions, Scope, ScopeBound, ScopeError},
@@ -153,6 +154,8 @@ pub enum AskError {
 /// # Errors
 /// When no session could ask this.
 pub fn ask(set: &PolicySet, ask: &Ask) -> Result<Answer, AskError> {
+    let scope = set.catalogue().spelling().scope(ask.scope.clone());
+    let ask = &Ask { scope, ..ask.clone() };
     let session = session(ask)?;
     let (stops, issuers) = (Stops::default(), Issuers::default());
     let standing = Standing {
@@ -220,6 +223,11 @@ fn bounds(scope: &Scope) -> Result<Vec<ScopeBound>, AskError> {
         actions.insert(Action::parse(&format!("{}:read", action.permission()))?);
     }
     let wide = Scope { actions: Actions::new(actions)?, git_ref: None, ..scope.clone() };
-    let bounds = [&wide, scope].map(|scope| ScopeBound::parse(&scope.to_string()));
-    Ok(bounds.into_iter().collect::<Result<_, _>>()?)
+    // Why not by the text: a log of before may tell of a ref that limited nothing.
+    let bound = |scope: &Scope| -> Result<ScopeBound, AskError> {
+        let Scope { upstream, resource, actions, git_ref } = scope.clone();
+        let resource = Pattern::parse(resource.as_str()).map_err(ScopeError::ResourcePattern)?;
+        Ok(ScopeBound { upstream, resource, actions, git_ref })
+    };
+    [&wide, scope].into_iter().map(bound).collect()
 }

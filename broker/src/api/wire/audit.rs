@@ -7,6 +7,7 @@ use jeton_domain::{
     decision::PolicyId,
     pattern::Pattern,
     scope::{Action, Upstream},
+    spelling::Spelling,
     ttl::{Timestamp, Ttl},
 };
 use jeton_proto::v1;
@@ -23,7 +24,7 @@ use crate::{
 };
 
 /// Reads which entries are wanted. Absent fits everything, so each field that is there must parse.
-pub(crate) fn filter(filter: Option<v1::EntryFilter>) -> Parsed<EntryFilter> {
+pub(crate) fn filter(filter: Option<v1::EntryFilter>, spelling: &Spelling) -> Parsed<EntryFilter> {
     let filter = filter.unwrap_or_default();
     let upstream = |field, text: &str| Upstream::parse(text).map_err(|error| invalid(field, error));
     let pattern = |field, text: &str| Pattern::parse(text).map_err(|error| invalid(field, error));
@@ -42,14 +43,20 @@ pub(crate) fn filter(filter: Option<v1::EntryFilter>) -> Parsed<EntryFilter> {
             invalid(field, format!("`{}` is no outcome; there are {known}", quoted(text)))
         })
     };
+    let upstream = optional("filter.upstream", &filter.upstream, upstream)?;
+    let resource = optional("filter.resource", &filter.resource, pattern)?;
     Ok(EntryFilter {
         agent: optional("filter.agent", &filter.agent, principal)?,
         person: optional("filter.person", &filter.person, principal)?,
         by: optional("filter.by", &filter.by, principal)?,
         session: optional("filter.session", &filter.session, session_id)?,
         grant: optional("filter.grant", &filter.grant, grant_id)?,
-        upstream: optional("filter.upstream", &filter.upstream, upstream)?,
-        resource: optional("filter.resource", &filter.resource, pattern)?,
+        resource: match (&upstream, resource) {
+            (Some(upstream), Some(resource)) => Some(spelling.pattern(upstream, resource)),
+            // Why as it is: names of several upstreams may fit, each as it is recorded.
+            (_, resource) => resource,
+        },
+        upstream,
         action: optional("filter.action", &filter.action, action)?,
         event: optional("filter.event", &filter.event, event)?,
         outcome: optional("filter.outcome", &filter.outcome, outcome)?,
@@ -61,14 +68,14 @@ pub(crate) fn filter(filter: Option<v1::EntryFilter>) -> Parsed<EntryFilter> {
 }
 
 /// Reads what is to be counted.
-pub(crate) fn wanted(request: v1::SummariseRequest) -> Parsed<Wanted> {
+pub(crate) fn wanted(request: v1::SummariseRequest, spelling: &Spelling) -> Parsed<Wanted> {
     let by = Kind::COUNTED.into_iter().find(|kind| kind.word() == request.by).ok_or_else(|| {
         let known = Kind::COUNTED.map(Kind::word).join(", ");
         let asked = quoted(&request.by);
         invalid("by", format!("`{asked}` can't be counted by; there are {known}"))
     })?;
     let every = Ttl::from_seconds(request.every_seconds);
-    Ok(Wanted { filter: filter(request.filter)?, by, every })
+    Ok(Wanted { filter: filter(request.filter, spelling)?, by, every })
 }
 
 /// Counts, the highest first.

@@ -1,6 +1,6 @@
 //! The wire's side of questions to the policies.
 
-use jeton_domain::approval::GroupName;
+use jeton_domain::{approval::GroupName, spelling::Spelling};
 use jeton_policy::author::{
     ask::{Answer, Delivered},
     survey::Row,
@@ -13,13 +13,13 @@ use super::{
 use crate::operation::explain::{About, Asking};
 
 /// Reads one question.
-pub(crate) fn asking(request: v1::ExplainRequest) -> Parsed<Asking> {
+pub(crate) fn asking(request: v1::ExplainRequest, spelling: &Spelling) -> Parsed<Asking> {
     let delegators = request.delegators.iter().map(|name| principal("delegators", name));
     Ok(Asking {
         agent: optional("agent", &request.agent, principal)?,
         person: optional("person", &request.person, principal)?,
         delegators: delegators.collect::<Result<_, _>>()?,
-        scope: parsed_scope(request.scope)?,
+        scope: parsed_scope(request.scope, spelling)?,
         ttl: ttl(request.ttl_seconds),
         approvals: request.approved_by.iter().map(|name| GroupName::new(name)).collect(),
         delivery: delivery(request.delivery)?,
@@ -27,10 +27,10 @@ pub(crate) fn asking(request: v1::ExplainRequest) -> Parsed<Asking> {
 }
 
 /// Reads what many questions are about.
-pub(crate) fn about(agent: &str, scope: Option<v1::Scope>) -> Parsed<About> {
+pub(crate) fn about(agent: &str, scope: Option<v1::Scope>, spelling: &Spelling) -> Parsed<About> {
     match (optional("agent", agent, principal)?, scope) {
         (Some(_), Some(_)) => Err(invalid("scope", "name an agent or a scope, not both")),
-        (None, Some(scope)) => parsed_scope(Some(scope)).map(About::Scope),
+        (None, Some(scope)) => parsed_scope(Some(scope), spelling).map(About::Scope),
         (agent, None) => Ok(About::Agent(agent)),
     }
 }

@@ -34,6 +34,7 @@ use super::{Asked, push::drain, scopes};
 use crate::{
     gateway::{
         leash::Transfer,
+        length,
         mask::{Masked, marks},
         outward::{Call, only},
         words::Told,
@@ -88,7 +89,9 @@ impl Asked<'_> {
             let words = "the upstream packed the file, or sent a part of it, although nobody asked";
             return Err(Told::new(StatusCode::BAD_GATEWAY, words));
         }
-        let headers = only(answer.headers(), &BACK);
+        let mut headers = only(answer.headers(), &BACK);
+        let length = length::of_answer(&answer, &Method::GET);
+        headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
         let mut known = marks(&pass.credential);
         for (name, value) in there.headers.iter().filter(|(name, _)| opens(name)) {
             known = known.also(value);

@@ -33,6 +33,7 @@ use crate::{
     api::status,
     gateway::{
         leash::Transfer,
+        length,
         mask::{Masked, marks},
         words::{Told, of_ref},
     },
@@ -401,12 +402,17 @@ impl Asked<'_> {
             push.fates.iter().filter(|fate| fate.may()).map(|fate| fate.update.clone()).collect();
         let front = Bytes::from(push.commands.with_only(&updates));
         let deletes = updates.iter().all(|update| update.new.is_none());
+        let spooled = spooled.filter(|_| !deletes);
+        let length = u64::try_from(front.len()).unwrap_or(u64::MAX);
+        let length = length.saturating_add(spooled.as_ref().map_or(0, |spooled| spooled.bytes));
         let front = tokio_stream::once(std::io::Result::Ok(front));
-        let body = match spooled.filter(|_| !deletes) {
+        let body = match spooled {
             Some(spooled) => reqwest::Body::wrap_stream(front.chain(spooled.stream())),
             None => reqwest::Body::wrap_stream(front),
         };
-        let answer = self.call(pass, transfer, Some(body)).await?;
+        let mut call = self.asks(pass, Some(body))?;
+        length::told(&mut call.headers, Some(length));
+        let answer = self.called(call, pass, transfer).await?;
         if push.fates.iter().all(Fate::may) {
             return Ok(self.back(answer, transfer, &pass.credential));
         }

@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use jeton_domain::{
     id::quote,
     principal::PrincipalId,
+    secret::sha256,
     signal::{Kind, TYPE, Told, ToldError},
     ttl::Timestamp,
 };
@@ -49,6 +50,11 @@ pub struct Believed {
     pub by: PrincipalId,
     /// The token's name.
     pub id: String,
+    /// SHA-256 of what is signed: what a token is remembered by. Why not its name: a transmitter that
+    /// gives one name twice must be heard twice. Why not the signature: it may have several spellings.
+    pub digest: [u8; 32],
+    /// When it was issued.
+    pub issued: Timestamp,
     /// Who loses sessions.
     pub ends: Vec<Ends>,
 }
@@ -61,6 +67,8 @@ pub struct Ends {
     /// Sessions that opened up to this time. Why no later ones: a signal that is sent again, or by
     /// somebody who caught it on its way, must not end what was opened since.
     pub opened_until: Timestamp,
+    /// Whether those that opened later, up to the first time that the token is received, are over too.
+    pub until_received: bool,
     /// What was told.
     pub kind: Kind,
 }
@@ -152,18 +160,32 @@ impl Transmitters {
         let sender = sender.ok_or_else(|| SignalError::Issuer(quote(&told.issuer)))?;
         sender.check(&token, &told, now).await?;
         let by = sender.config.issuer.clone();
-        // Why later: it is told in whole seconds, by a clock that may be behind.
-        let latest = |at: i64| Timestamp::from_seconds(at.saturating_add(leeway())).min(now);
+        // Why later: it is told in whole seconds, by a clock that may be behind. Why not later than the
+        // token: an event that is yet to come would end whatever is open each time it is sent again.
+        let latest = |at: i64| {
+            Timestamp::from_seconds(at.min(told.issued).saturating_add(leeway())).min(now)
+        };
         let ends = told.events.iter().flat_map(|event| {
             let people = event.people.iter().filter_map(|subject| sender.person(subject));
             people.map(|person| Ends {
                 person,
+                opened_until: if event.kind.is_for_good() {
+                    latest(told.issued)
+                } else {
+                    latest(event.at)
+                },
                 // An account that is over is over for sessions that opened since, too.
-                opened_until: if event.kind.is_for_good() { now } else { latest(event.at) },
+                until_received: event.kind.is_for_good(),
                 kind: event.kind,
             })
         });
-        Ok(Believed { by, id: quote(&told.id), ends: ends.collect() })
+        Ok(Believed {
+            by,
+            id: quote(&told.id),
+            digest: sha256(token.signed_text().as_bytes()),
+            issued: Timestamp::from_seconds(told.issued),
+            ends: ends.collect(),
+        })
     }
 }
 

@@ -67,6 +67,24 @@ fn a_proof_is_taken_once_for_as_long_as_it_is_fresh() {
 }
 
 #[test]
+fn a_proof_that_an_earlier_process_could_have_taken_is_refused() {
+    let signer = Signer::ed25519();
+    let (before, began) = (dpop(), after(0));
+    let first = proof(&signer, &claims("1"));
+    assert!(before.check(&first, call(), after(0)).is_ok());
+    let next = dpop().made_after(began);
+    assert_eq!(next.check(&first, call(), after(0)), Err(ProofError::Restarted));
+    let dated = |iat: f64| {
+        let mut claims = claims("2");
+        claims["iat"] = json!(iat);
+        proof(&signer, &claims)
+    };
+    let start = f64::from(u32::try_from(NOW).unwrap());
+    assert!(next.check(&dated(start + 0.001), call(), after(0)).is_ok(), "made since");
+    assert!(next.check(&dated(start + 1.0), call(), after(1)).is_err(), "the same name");
+}
+
+#[test]
 fn a_refused_proof_is_not_used_up() {
     let (dpop, signer) = (dpop(), Signer::ed25519());
     let proof = proof(&signer, &claims("1"));

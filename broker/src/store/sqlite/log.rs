@@ -8,8 +8,9 @@ use jeton_domain::{
         ConsistencyProof, Hash, InclusionProof, SignedCheckpoint, TILE_WIDTH, TileId, Tiles, Tree,
         TreeError,
     },
+    secret::hex,
     session::Words,
-    ttl::Timestamp,
+    ttl::{Timestamp, Ttl},
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -18,7 +19,10 @@ use super::{
     schema::broken,
     writer::{Txn, int},
 };
-use crate::store::{CheckpointKind, Mark, StoreError, archive::Archive};
+use crate::{
+    limits::SIGNALS_REMEMBERED,
+    store::{CheckpointKind, Mark, StoreError, archive::Archive},
+};
 
 /// Entries of a full bundle.
 const FULL: u32 = 256;
@@ -201,10 +205,42 @@ pub(super) fn record_mark(txn: &mut Txn<'_>, mark: Mark, value: u64) -> Result<(
         .map(|_| ())
 }
 
+/// What the names of received signals begin with, among the numbers that are kept, and what is behind
+/// all of them.
+const RECEIVED: [&str; 2] = ["received-", "received."];
+
+/// When a signal was received first.
+pub(super) fn first_received(
+    txn: &mut Txn<'_>,
+    signal: [u8; 32],
+    memory: Ttl,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    let [from, until] = RECEIVED;
+    let name = format!("{from}{}", hex(&signal));
+    let find = "SELECT value FROM mark WHERE name = ?1";
+    let found = txn.db.query_row(find, [&name], |row| row.get::<_, i64>(0)).optional();
+    if let Some(found) = txn.checked(found)? {
+        return Ok(Some(Timestamp::from_millis(found)));
+    }
+    // Why a minute later: a signal may be issued by a clock that is ahead.
+    let old = now.millis().saturating_sub(i64::from(memory.seconds()).saturating_add(60) * 1000);
+    let forget = "DELETE FROM mark WHERE name >= ?1 AND name < ?2 AND value < ?3";
+    txn.run(forget, params![from, until, old])?;
+    let count = "SELECT count(*) FROM mark WHERE name >= ?1 AND name < ?2";
+    let count = txn.db.query_row(count, [from, until], |row| row.get::<_, i64>(0));
+    if txn.checked(count)? >= SIGNALS_REMEMBERED {
+        return Ok(None);
+    }
+    txn.run("INSERT INTO mark VALUES (?1, ?2)", params![name, now.millis()])?;
+    Ok(Some(now))
+}
+
 fn name(mark: Mark) -> Cow<'static, str> {
     match mark {
         Mark::Copied => "copied".into(),
         Mark::Acknowledged => "acknowledged".into(),
+        Mark::Proofs => "proofs".into(),
         Mark::Told(receiver) => format!("told-{receiver:016x}").into(),
     }
 }

@@ -60,7 +60,9 @@ impl Reserve {
 
     fn fill(&self) -> io::Result<()> {
         let write = || {
-            let mut file = fs::File::create(&self.path)?;
+            // Why removed before: a link must lead nowhere, and what is too short is none.
+            let _ = fs::remove_file(&self.path);
+            let mut file = fs::File::create_new(&self.path)?;
             io::copy(&mut io::repeat(0x5a).take(BYTES), &mut file)?;
             file.sync_all()
         };

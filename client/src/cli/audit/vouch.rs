@@ -13,6 +13,7 @@ use jeton_client::{
     log::{Folder, LogError, LogSource, Report, StoreFile, Web, verify as verify_log},
 };
 use jeton_domain::merkle::{Anchor, LogVerifier, SignedCheckpoint, VerifierKey, WitnessKey};
+use jeton_files::Access;
 use serde_json::json;
 
 use crate::cli::{
@@ -330,9 +331,7 @@ fn read(file: &Path) -> Result<String, Failure> {
 
 /// Writes a file whole or not at all.
 fn write(file: &Path, text: &str) -> Result<(), Failure> {
-    let mut draft = file.as_os_str().to_owned();
-    draft.push(".new");
-    fs::write(&draft, text).and_then(|()| fs::rename(&draft, file)).map_err(|error| {
+    jeton_files::replace(file, text.as_bytes(), Access::Shared).map_err(|error| {
         Failure::Told(Error::config(format!("`{}` can't be written: {error}", file.display())))
     })
 }

@@ -3,6 +3,7 @@
 use std::{fs, path::Path};
 
 use jeton_client::now_millis;
+use jeton_files::Access;
 use serde_json::json;
 
 use super::lines;
@@ -66,7 +67,7 @@ pub async fn fetch(global: &Global, hash: &str, out: &Path) -> Result<Exit, Fail
         if Path::new(name).components().count() != 1 || name.starts_with('.') {
             return Err(Failure::Broken(format!("`{}` is no name of a file", clean(name))));
         }
-        fs::write(out.join(name), text).map_err(broken)?;
+        jeton_files::create(&out.join(name), text.as_bytes(), Access::Shared).map_err(broken)?;
     }
     let count = files.len();
     global.output().result(&json!({ "files": count }), || {

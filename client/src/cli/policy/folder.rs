@@ -6,6 +6,7 @@ use std::{
 };
 
 use jeton_domain::decision::Rules;
+use jeton_files::Access;
 use jeton_policy::{
     PolicySet, Vocabulary,
     author::{cases, format, lint},
@@ -104,10 +105,8 @@ pub fn fmt(output: Output, folder: &Path, check: bool) -> Result<Exit, Failure> 
     if !check {
         for one in found {
             let path = folder.join(&one.file);
-            let draft = folder.join(format!(".{}.new", one.file));
-            // Why by rename: a broker that reloads at this moment reads the old or the new.
-            fs::write(&draft, one.text)
-                .and_then(|()| fs::rename(&draft, &path))
+            // Why whole: a broker that reloads at this moment reads the old or the new.
+            jeton_files::replace(&path, one.text.as_bytes(), Access::Shared)
                 .map_err(|error| Failure::Broken(format!("`{}`: {error}", path.display())))?;
         }
     }

@@ -43,8 +43,8 @@ fuzz_target!(|bytes: &[u8]| {
         let (again, length) = Commands::parse(&told).expect("it reads back").expect("whole");
         assert_eq!((&again.updates, length), (&commands.updates, told.len()));
         let plain = lines(&told);
-        assert_eq!(plain.len(), commands.shallow.len() + commands.updates.len());
-        for (line, update) in plain.iter().skip(commands.shallow.len()).zip(&commands.updates) {
+        assert_eq!(plain.len(), commands.updates.len());
+        for (line, update) in plain.iter().zip(&commands.updates) {
             let command = line.split(|byte| *byte == 0).next().unwrap_or_default();
             let wanted = format!("{} {} {}", update.old, update.new, update.name);
             assert_eq!(command, wanted.as_bytes());

@@ -8,6 +8,7 @@ use std::{
 };
 
 use jeton_client::EntryInfo;
+use jeton_files::{Access, Draft};
 use parquet::{
     basic::{ConvertedType, Repetition, Type as Physical},
     data_type::{ByteArray, ByteArrayType, Int64Type},
@@ -54,10 +55,10 @@ impl Parts {
         };
         let path =
             self.folder.join(format!("entries-{:012}-{:012}.parquet", first.index, last.index));
-        let draft = path.with_extension("new");
-        let written = part(&draft, &self.rows);
-        written.map_err(|error| unwritable(&draft, &error))?;
-        fs::rename(&draft, &path).map_err(|error| unwritable(&path, &error))?;
+        let bad = |error: std::io::Error| unwritable(&path, &error);
+        let mut draft = Draft::new(&path, Access::Shared).map_err(bad)?;
+        part(draft.file(), &self.rows).map_err(|error| unwritable(&path, &error))?;
+        draft.commit().map_err(bad)?;
         self.rows.clear();
         Ok(())
     }
@@ -102,8 +103,7 @@ fn schema() -> Result<Arc<Type>, ParquetError> {
     Type::group_type_builder("entry").with_fields(columns).build().map(Arc::new)
 }
 
-fn part(path: &Path, rows: &[Row]) -> Result<(), ParquetError> {
-    let file = File::create(path)?;
+fn part(file: &File, rows: &[Row]) -> Result<(), ParquetError> {
     let properties = Arc::new(WriterProperties::builder().build());
     let mut writer = SerializedFileWriter::new(file.try_clone()?, schema()?, properties)?;
     let mut group = writer.next_row_group()?;
@@ -125,5 +125,5 @@ fn part(path: &Path, rows: &[Row]) -> Result<(), ParquetError> {
     }
     group.close()?;
     writer.close()?;
-    Ok(file.sync_all()?)
+    Ok(())
 }

@@ -1,5 +1,7 @@
 //! Exports as CSV (RFC 4180). Spreadsheets run cells that begin like a formula, and names and reasons
-//! in a log are other people's words: such a cell gets a quote in front.
+//! in a log are other people's text: such a cell gets a quote in front. Where the list separator of the
+//! locale is `;`, a spreadsheet splits at each `;`, tab and line end, also inside quotes, so the same
+//! holds behind each of those.
 
 use std::{
     fs::{File, OpenOptions},
@@ -85,7 +87,12 @@ impl Sink for Table {
 
     fn write(&mut self, entry: &EntryInfo) -> Result<(), Failure> {
         let [index, time] = [entry.index.to_string(), flat::time(entry)];
-        let cells = [index, time].into_iter().chain(flat::texts(entry)?).map(harmless);
+        let mut texts = flat::texts(entry)?;
+        if let Some(json) = texts.last_mut() {
+            // Why: it stays JSON that says the same. Nothing but its strings holds a `;`.
+            *json = json.replace(';', "\\u003b");
+        }
+        let cells = [index, time].into_iter().chain(texts).map(harmless);
         self.out.write_record(cells).map_err(|error| unwritable(&self.path, &error))
     }
 
@@ -97,11 +104,28 @@ impl Sink for Table {
     }
 }
 
-/// A cell that no spreadsheet takes for a formula.
+/// What a formula begins with, in the spellings that spreadsheets know.
+const FORMULA: [char; 9] = ['=', '+', '-', '@', '＝', '＋', '－', '＠', '|'];
+/// Where a spreadsheet may begin another cell.
+const SEPARATORS: [char; 4] = [';', '\t', '\r', '\n'];
+
+/// A cell of which no spreadsheet takes anything for a formula.
 fn harmless(cell: String) -> String {
-    let runs =
-        cell.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠', '|']);
-    if runs { format!("'{cell}") } else { cell }
+    let mut begins = !cell.starts_with(['\t', '\r', '\n']);
+    let mut safe = String::with_capacity(cell.len());
+    if !begins {
+        safe.push('\'');
+    }
+    for letter in cell.chars() {
+        // Why also behind blanks and quotes: an import may trim the ones and read the others.
+        let skipped = letter.is_whitespace() || letter == '"';
+        if begins && FORMULA.contains(&letter) {
+            safe.push('\'');
+        }
+        begins = SEPARATORS.contains(&letter) || begins && skipped;
+        safe.push(letter);
+    }
+    safe
 }
 
 #[cfg(test)]
@@ -114,6 +138,35 @@ mod tests {
             assert!(harmless(cell.to_owned()).starts_with('\''), "{cell:?}");
         }
         assert_eq!(harmless("gr_1".to_owned()), "gr_1");
+        assert_eq!(harmless("a-b; c=d | e".to_owned()), "a-b; c=d | e");
+    }
+
+    #[test]
+    fn no_cell_of_a_semicolon_locale_begins_like_a_formula() {
+        for cell in [
+            "x;=cmd()",
+            "x; =cmd()",
+            "x;\"=cmd()\"",
+            "x\n=cmd()",
+            "x\r\n@cmd",
+            "x\t+1",
+            "x;;-1",
+            ";=1",
+            "x;＝1",
+            " =1",
+            "\"=1",
+        ] {
+            let safe = harmless(cell.to_owned());
+            let mut writer = Writer::from_writer(Vec::new());
+            writer.write_record(["1", &safe]).unwrap();
+            let line = String::from_utf8(writer.into_inner().unwrap()).unwrap();
+            // As a spreadsheet splits it that knows no commas: its cells then begin with no quote.
+            for part in line.split([';', '\t', '\r', '\n']).chain([safe.as_str()]) {
+                let begins = part.trim_start_matches([' ', '"']);
+                assert!(!begins.starts_with(FORMULA), "{cell:?}: {part:?}");
+            }
+            assert_eq!(safe.replace('\'', ""), cell, "nothing is lost");
+        }
     }
 
     #[test]
