@@ -122,16 +122,16 @@ fn thumbprint(field: &'static str, text: &str) -> Parsed<Thumbprint> {
 }
 
 fn envelope(envelope: v1::Envelope) -> Parsed<Envelope> {
-    let scopes = envelope.scopes.into_iter().map(bound).collect::<Parsed<Vec<_>>>()?;
+    let scopes = envelope.scopes.into_iter().map(read_bound).collect::<Parsed<Vec<_>>>()?;
     Envelope::new(scopes, envelope.max_grants, envelope.max_ttl_seconds)
         .map_err(|error| invalid("envelope", error))
 }
 
 pub(super) fn scope_bound(scope: v1::Scope, spelling: &Spelling) -> Parsed<ScopeBound> {
-    bound(scope).map(|bound| spelling.bound(bound))
+    read_bound(scope).map(|bound| spelling.bound(bound))
 }
 
-fn bound(scope: v1::Scope) -> Parsed<ScopeBound> {
+fn read_bound(scope: v1::Scope) -> Parsed<ScopeBound> {
     let bad = |error| invalid("envelope.scopes", error);
     let upstream = Upstream::parse(&scope.upstream).map_err(bad)?;
     let (actions, git_ref) = limits("envelope.scopes", scope.actions, &scope.r#ref)?;
