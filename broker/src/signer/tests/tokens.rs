@@ -16,6 +16,7 @@ use jeton_domain::{
     session::{Binding, Envelope, Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
 };
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -23,7 +24,7 @@ use tempfile::TempDir;
 use super::{NOW, after, ring};
 use crate::{
     signer::{
-        Confirmation, KeyRing, SigningAlgorithm,
+        Confirmation, Ed25519Name, KeyRing, SigningAlgorithm,
         status::StatusLists,
         token::{SignedConfig, SignedMinter, SigningError},
         verify::{TokenError, VerifiedClaims},
