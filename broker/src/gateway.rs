@@ -14,6 +14,7 @@ mod length;
 mod mask;
 mod outward;
 mod pump;
+mod readers;
 mod serve;
 mod socket;
 mod words;
@@ -35,7 +36,7 @@ use http::{Request, Response, StatusCode};
 use jeton_domain::{grant::Grant, id::SessionId, scope::Upstream};
 use tokio::sync::Semaphore;
 
-use self::{leash::Transfer, words::Told};
+use self::{leash::Transfer, readers::Readers, words::Told};
 pub use self::{outward::Outward, serve::serve};
 use crate::{
     api::shares::Shares,
@@ -68,6 +69,7 @@ pub struct Gateway {
     doorway: Semaphore,
     pushes: Arc<Semaphore>,
     pushers: Shares<SessionId>,
+    readers: Readers,
     begun: AtomicU64,
 }
 
@@ -93,6 +95,7 @@ impl Gateway {
             doorway: Semaphore::new(UNKNOWN_AT_ONCE),
             pushes: Arc::new(Semaphore::new(PUSHES_AT_ONCE)),
             pushers: Shares::new(PUSHES_OF_ONE),
+            readers: Readers::default(),
             begun: AtomicU64::new(0),
         })
     }

@@ -262,6 +262,14 @@ pub const TALK_SILENCE: Duration = Duration::from_secs(600);
 pub const PUSH_FRONT: Duration = Duration::from_secs(30);
 /// As that, for the rest.
 pub const PUSH_REST: Duration = Duration::from_secs(300);
+/// Cores for each thread that reads packs and history. Why: the other half stays for the async threads, also on
+/// the smallest machine that has two.
+pub const CORES_PER_READER: usize = 2;
+/// How long such a thread works before another has its turn. Why: longer costs others their time, shorter costs
+/// changes of threads.
+pub const READER_SLICE: Duration = Duration::from_millis(10);
+/// How long an async thread decides about a push before others have their turn.
+pub const DECIDING_SLICE: Duration = Duration::from_millis(1);
 /// Pushes of one session that are read at once.
 pub const PUSHES_OF_ONE: usize = 2;
 /// Time for the next request on an open connection of the gateway.

@@ -13,7 +13,9 @@ mod repositories;
 
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use base64::Engine as _;
@@ -79,6 +81,16 @@ pub struct GitHost {
     root: PathBuf,
     /// Its large files.
     pub large: Arc<Large>,
+    state: Arc<State>,
+}
+
+/// A request with a credential that reached the host.
+#[derive(Clone, Debug)]
+pub struct Arrival {
+    /// When.
+    pub at: Instant,
+    /// The method and the path.
+    pub line: String,
 }
 
 impl GitHost {
@@ -90,13 +102,37 @@ impl GitHost {
     /// The same at a port of the loopback.
     pub async fn start_at(port: u16, root: &Path, gate: Arc<dyn Gate>) -> Self {
         let large = Arc::new(Large::default());
-        let state = Arc::new(State { root: root.to_owned(), gate, large: Arc::clone(&large) });
+        let state = Arc::new(State {
+            root: root.to_owned(),
+            gate,
+            large: Arc::clone(&large),
+            arrivals: Mutex::default(),
+            read_delay: AtomicU64::new(0),
+            broken_reads: AtomicU64::new(u64::MAX),
+        });
+        let serving = Arc::clone(&state);
         let server = Loopback::serve_at(port, move |request| {
-            let state = Arc::clone(&state);
+            let state = Arc::clone(&serving);
             async move { Ok(state.answer(request).await.unwrap_or_else(refuse)) }
         })
         .await;
-        Self { server, root: root.to_owned(), large }
+        Self { server, root: root.to_owned(), large, state }
+    }
+
+    /// Every request with a credential that reached it, in order.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        self.state.arrivals.lock().unwrap().clone()
+    }
+
+    /// Waits so long before it answers a fetch, from now on.
+    pub fn delay_reads(&self, delay: Duration) {
+        let millis = u64::try_from(delay.as_millis()).unwrap();
+        self.state.read_delay.store(millis, Ordering::Release);
+    }
+
+    /// Answers so many fetches more, and those after them with an error of its own.
+    pub fn break_reads_after(&self, count: u64) {
+        self.state.broken_reads.store(count, Ordering::Release);
     }
 
     /// Makes `owner/name`, with a first commit on `main`.
@@ -157,6 +193,11 @@ struct State {
     root: PathBuf,
     gate: Arc<dyn Gate>,
     large: Arc<Large>,
+    arrivals: Mutex<Vec<Arrival>>,
+    /// Milliseconds before a fetch is answered.
+    read_delay: AtomicU64,
+    /// Fetches that are answered before all others fail.
+    broken_reads: AtomicU64,
 }
 
 /// One of the four requests of git's smart HTTP protocol.
@@ -172,6 +213,12 @@ impl State {
         let (parts, mut body) = request.into_parts();
         let (user, token) = credential(&parts.headers)
             .ok_or_else(|| Refusal::bad_credential("this host needs a credential"))?;
+        let line = format!("{} {}", parts.method, parts.uri);
+        let fetches = line.ends_with("/git-upload-pack");
+        self.arrivals.lock().unwrap().push(Arrival { at: Instant::now(), line });
+        if fetches {
+            self.play_fetch().await?;
+        }
         if let Some(repo) = large(&parts) {
             return self.batch(token, repo, body).await;
         }
@@ -209,6 +256,22 @@ impl State {
         let call =
             cgi::Call { root: &self.root, path, user: &user, parts: &parts, taken, rest: body };
         Ok(cgi::run(call).await)
+    }
+
+    async fn play_fetch(&self) -> Result<(), Refusal> {
+        let delay = self.read_delay.load(Ordering::Acquire);
+        if delay > 0 {
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+        }
+        let one_less = |left: u64| (left != u64::MAX).then(|| left.saturating_sub(1));
+        let left = self.broken_reads.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+        match left {
+            Ok(0) => Err(Refusal {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                message: "the host fails on purpose".to_owned(),
+            }),
+            Ok(_) | Err(_) => Ok(()),
+        }
     }
 
     async fn batch(

@@ -13,6 +13,7 @@ pub mod delegation;
 pub mod grant;
 pub mod id;
 pub mod jose;
+pub mod known;
 pub mod limits;
 pub mod mask;
 pub mod merkle;

@@ -1,4 +1,4 @@
-//! What an upstream answers when it is asked for objects and branches. What is odd is told as nothing.
+//! What an upstream answers when it is asked for objects and branches. What can't be read is an error.
 //!
 //! Spec: `gitprotocol-v2`, `fetch` and `ls-refs`.
 
@@ -8,56 +8,92 @@ use crate::{
     limits::{PACK_KEPT_BYTES, TIPS},
     line::complete,
     name::ObjectId,
-    pack::{Objects, Scanner},
+    pace::Pace,
+    pack::{Objects, PackError, Scanner},
 };
+
+/// Why an answer to `fetch` gives no objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NoPack {
+    /// The upstream refused, or its answer can't be read.
+    #[error("its answer is refused or can't be read")]
+    Odd,
+    /// There is more than is read for a decision.
+    #[error("its answer is larger than the {PACK_KEPT_BYTES} bytes that are read for a decision")]
+    TooLarge,
+    /// The time for it is over.
+    #[error("reading its answer takes too long")]
+    Stopped,
+}
+
+impl From<PackError> for NoPack {
+    fn from(error: PackError) -> Self {
+        match error {
+            PackError::Odd(_) | PackError::FileTooLarge(..) => Self::Odd,
+            PackError::TooMuch(_) => Self::TooLarge,
+            PackError::Stopped => Self::Stopped,
+        }
+    }
+}
 
 /// An answer to `fetch` in pieces: sections, then `packfile` on side bands.
 pub struct Packed {
     taken: Vec<u8>,
     bytes: usize,
     begun: bool,
+    cut_short: bool,
     scanner: Scanner,
 }
 
 impl Default for Packed {
     fn default() -> Self {
         let scanner = Scanner::new(u64::MAX, false);
-        Self { taken: Vec::new(), bytes: 0, begun: false, scanner }
+        Self { taken: Vec::new(), bytes: 0, begun: false, cut_short: false, scanner }
     }
 }
 
 impl Packed {
-    /// Takes a piece. Tells whether the answer is whole; `None` if it is none.
-    pub fn feed(&mut self, piece: &[u8]) -> Option<bool> {
+    /// Asks this pace while it reads.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        Self { scanner: self.scanner.paced(pace), ..self }
+    }
+
+    /// Takes a piece. Returns whether the answer is whole.
+    ///
+    /// # Errors
+    /// When it is no answer that is read.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<bool, NoPack> {
         self.bytes = self.bytes.saturating_add(piece.len());
         // Why: it is for a decision; one that needs more is "no".
         if self.bytes > PACK_KEPT_BYTES {
-            return None;
+            return Err(NoPack::TooLarge);
         }
         self.taken.extend_from_slice(piece);
         let mut at = 0_usize;
         let mut over = false;
         while let Some(rest) = self.taken.get(at..).filter(|rest| !rest.is_empty()) {
-            let (packet, consumed) = match decode::streaming(rest).ok()? {
+            let (packet, consumed) = match decode::streaming(rest).map_err(|_| NoPack::Odd)? {
                 decode::Stream::Complete { line, bytes_consumed } => (line, bytes_consumed),
                 decode::Stream::Incomplete { .. } => break,
             };
             match packet {
-                PacketLineRef::Data(content) if self.begun => match content.split_first()? {
-                    (1, content) => self.scanner.feed(content).ok()?,
-                    (2, _) => {}
-                    _ => return None,
+                PacketLineRef::Data(content) if self.begun => match content.split_first() {
+                    Some((1, content)) => self.scanner.feed(content)?,
+                    Some((2, _)) => {}
+                    Some(_) | None => return Err(NoPack::Odd),
                 },
                 PacketLineRef::Data(content) => {
                     if content.starts_with(b"ERR ") {
-                        return None;
+                        return Err(NoPack::Odd);
                     }
+                    self.cut_short |= content.starts_with(b"shallow ");
                     self.begun = content.strip_suffix(b"\n").unwrap_or(content) == b"packfile";
                 }
                 PacketLineRef::Flush if self.begun => over = true,
                 PacketLineRef::Delimiter if !self.begun => {}
                 PacketLineRef::Flush | PacketLineRef::Delimiter | PacketLineRef::ResponseEnd => {
-                    return None;
+                    return Err(NoPack::Odd);
                 }
             }
             at = at.saturating_add(consumed);
@@ -66,13 +102,28 @@ impl Packed {
             }
         }
         self.taken.drain(..at);
-        Some(over)
+        Ok(over)
     }
 
-    /// What was in it. `None` if its pack is none.
+    /// Bytes that came so far.
     #[must_use]
-    pub fn objects(self) -> Option<Objects> {
-        self.scanner.finish().ok()
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether the upstream says that it leaves history out: by a depth that was wanted, or because it has
+    /// no more itself.
+    #[must_use]
+    pub fn is_cut_short(&self) -> bool {
+        self.cut_short
+    }
+
+    /// The objects in it.
+    ///
+    /// # Errors
+    /// When its pack is not whole.
+    pub fn objects(self) -> Result<Objects, NoPack> {
+        Ok(self.scanner.finish()?)
     }
 }
 
@@ -130,12 +181,12 @@ mod tests {
         answer.extend_from_slice(b"0000");
         for cut in 0..answer.len() {
             let mut packed = Packed::default();
-            assert_eq!(packed.feed(&answer[..cut]), Some(false), "{cut}");
-            assert_eq!(packed.feed(&answer[cut..]), Some(true), "{cut}");
-            assert!(packed.objects().is_some());
+            assert_eq!(packed.feed(&answer[..cut]), Ok(false), "{cut}");
+            assert_eq!(packed.feed(&answer[cut..]), Ok(true), "{cut}");
+            assert!(packed.objects().is_ok());
         }
         let mut error = Vec::new();
         line(&mut error, b"ERR no such repository");
-        assert_eq!(Packed::default().feed(&error), None);
+        assert_eq!(Packed::default().feed(&error), Err(NoPack::Odd));
     }
 }

@@ -2,15 +2,21 @@
 //!
 //! Spec: `gitformat-commit` (as `git cat-file -p` shows them); a tree is `MODE NAME\0ID` over and over.
 
+mod lineage;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet, VecDeque},
     sync::atomic::Ordering,
 };
 
+pub use lineage::{Edges, Lineage, Measure, Step};
+
 pub use crate::fold::folded;
 use crate::{
     fold::is_short,
-    limits::{FOLDERS_READ, PUSH_COMMITS, PUSH_FILES, TREE_DEPTH},
+    limits::{
+        FOLDERS_READ, PUSH_COMMITS, PUSH_EDGES, PUSH_FILES, PUSH_PARENTS, PUSH_SECONDS, TREE_DEPTH,
+    },
     name::ObjectId,
     pack::{Kind, Objects},
 };
@@ -18,6 +24,8 @@ use crate::{
 /// A commit, as far as rules are about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
+    /// Its name.
+    pub id: ObjectId,
     /// Its folder.
     pub tree: ObjectId,
     /// What it goes on from.
@@ -55,6 +63,9 @@ pub enum Untold {
     /// These have to be had first.
     #[error("the push rests on objects that can't be had from the upstream")]
     Missing(Missing),
+    /// These can't be had, for this reason.
+    #[error("the push rests on objects that can't be had from the upstream: {0}")]
+    NotHad(String),
     /// Something in it can't be read.
     #[error("the push holds {0} that can't be read")]
     Odd(&'static str),
@@ -63,27 +74,48 @@ pub enum Untold {
         "the push holds the path `{0}`, which a checkout would take for git's own or for another"
     )]
     Path(String),
-    /// Too much.
-    #[error(
-        "the push changes more than {PUSH_FILES} files or brings more than {PUSH_COMMITS} commits; push in parts"
-    )]
+    /// Too many files.
+    #[error("the push changes more than {PUSH_FILES} files; push in parts")]
     TooMuch,
+    /// Too many commits.
+    #[error("the push brings more than {PUSH_COMMITS} commits; push in parts")]
+    Commits,
+    /// A merge of too many.
+    #[error("the push brings a commit with more than {PUSH_PARENTS} parents; merge in parts")]
+    Parents,
+    /// It rests on too much.
+    #[error(
+        "the push rests on more than {PUSH_EDGES} different commits of the upstream; push in parts"
+    )]
+    Edges,
+    /// What a merge is compared with is not known.
+    #[error(
+        "nobody can say how the commits are related that the push merges, so what the merge changes is not known: {0}"
+    )]
+    Lineage(String),
+    /// The time for it is over.
+    #[error("the push takes more than {PUSH_SECONDS} s of the broker's time; push in parts")]
+    Stopped,
 }
 
-/// Whether one commit goes on from another.
+/// Whether one commit descends from another, by the objects that are here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ancestry {
     /// It does.
     Yes,
-    /// Nothing says so: no way leads there from these, whose own history is not here.
-    Unknown(BTreeSet<ObjectId>),
+    /// It does not: its whole history is here.
+    No,
+    /// The history of these is not here.
+    Beyond(BTreeSet<ObjectId>),
+    /// A commit on the way can't be read, or the time for it is over.
+    Unknown,
 }
 
 impl Objects {
     /// A commit.
     fn commit(&self, id: ObjectId) -> Option<Result<Commit, Untold>> {
         match self.get(id)? {
-            (Kind::Commit, bytes) => Some(commit(bytes).ok_or(Untold::Odd("a commit"))),
+            (Kind::Commit, bytes) => Some(commit(id, bytes).ok_or(Untold::Odd("a commit"))),
             (Kind::Tree | Kind::Blob | Kind::Tag, _) => {
                 Some(Err(Untold::Odd("another object for a commit")))
             }
@@ -108,81 +140,135 @@ impl Objects {
         self.get(id).is_some_and(|(kind, _)| kind != Kind::Commit)
     }
 
-    /// Whether `new` goes on from `old`.
+    /// Whether `new` descends from `old`.
     #[must_use]
     pub fn ancestry(&self, new: ObjectId, old: ObjectId) -> Ancestry {
         let (mut seen, mut next, mut edge) = (HashSet::from([new]), vec![new], BTreeSet::new());
+        let mut unread = false;
         while let Some(id) = next.pop() {
             if id == old {
                 return Ancestry::Yes;
             }
-            match self.commit(id) {
-                Some(Ok(commit)) => {
-                    next.extend(commit.parents.into_iter().filter(|id| seen.insert(*id)))
-                }
-                Some(Err(_)) => {}
+            if !self.pace.proceed() {
+                return Ancestry::Unknown;
+            }
+            match self.get(id) {
+                // Why only the parents: an author that is written oddly does not break history.
+                Some((Kind::Commit, bytes)) => match parents(bytes) {
+                    Some(parents) => next.extend(parents.into_iter().filter(|id| seen.insert(*id))),
+                    None => unread = true,
+                },
+                Some((Kind::Tree | Kind::Blob | Kind::Tag, _)) => unread = true,
                 None => drop(edge.insert(id)),
             }
         }
-        Ancestry::Unknown(edge)
+        match (unread, edge.is_empty()) {
+            (true, _) => Ancestry::Unknown,
+            (false, true) => Ancestry::No,
+            (false, false) => Ancestry::Beyond(edge),
+        }
     }
 
-    /// The commits from `new` on that are here, and those behind them that are not.
+    /// The commits from these on that are here, and those behind them that are not.
     ///
     /// # Errors
-    /// When one can't be read, or there are too many.
-    pub fn brought(&self, new: ObjectId) -> Result<(Vec<Commit>, BTreeSet<ObjectId>), Untold> {
+    /// When one can't be read, has too many parents, or there are too many.
+    pub fn brought(&self, roots: &[ObjectId]) -> Result<(Vec<Commit>, BTreeSet<ObjectId>), Untold> {
         let (mut brought, mut edge) = (Vec::new(), BTreeSet::new());
-        let (mut seen, mut next) = (HashSet::from([new]), VecDeque::from([new]));
+        let mut seen: HashSet<ObjectId> = roots.iter().copied().collect();
+        let mut next: VecDeque<ObjectId> = seen.iter().copied().collect();
         while let Some(id) = next.pop_front() {
+            if !self.pace.proceed() {
+                return Err(Untold::Stopped);
+            }
             let Some(commit) = self.commit(id).filter(|_| !self.is_theirs(id)) else {
                 edge.insert(id);
+                if edge.len() > PUSH_EDGES {
+                    return Err(Untold::Edges);
+                }
                 continue;
             };
             let commit = commit?;
+            if commit.parents.len() > PUSH_PARENTS {
+                return Err(Untold::Parents);
+            }
             next.extend(commit.parents.iter().copied().filter(|id| seen.insert(*id)));
             brought.push(commit);
             if brought.len() > PUSH_COMMITS {
-                return Err(Untold::TooMuch);
+                return Err(Untold::Commits);
             }
         }
         Ok((brought, edge))
     }
 
-    /// The files that a commit changes against all that it goes on from, with their contents' names; without
-    /// one where it takes a file away.
-    ///
-    /// Why against all: what a merge takes over from one side is not its own doing.
+    /// Checks the bounds that hold for every push, whatever rules there are. Returns on how many commits rests
+    /// that are not in it.
     ///
     /// # Errors
-    /// When it can't be told.
-    pub fn changes(&self, commit: &Commit) -> Result<Changes, Untold> {
+    /// When it brings too many commits, or one with too many parents.
+    pub fn check_bounds(&self) -> Result<usize, Untold> {
+        let (mut count, mut edge) = (0_usize, HashSet::new());
+        for (_, bytes) in self.commits() {
+            count = count.saturating_add(1);
+            if count > PUSH_COMMITS {
+                return Err(Untold::Commits);
+            }
+            if !self.pace.proceed() {
+                return Err(Untold::Stopped);
+            }
+            // Why nothing of one that can't be read: who needs it refuses it by name.
+            let parents = parents(bytes).unwrap_or_default();
+            if parents.len() > PUSH_PARENTS {
+                return Err(Untold::Parents);
+            }
+            edge.extend(parents.into_iter().filter(|id| !self.has(*id)));
+        }
+        Ok(edge.len())
+    }
+
+    /// The files that a commit changes by a measure, with their contents' names before and after.
+    ///
+    /// # Errors
+    /// When it can't be known.
+    pub fn changes(&self, commit: &Commit, measure: &Measure) -> Result<Changes, Untold> {
         let mut missing = Missing::default();
-        let mut changed: Option<Changes> = None;
-        let mut against = |before: Option<ObjectId>| -> Result<(), Untold> {
+        let mut differs = |from: Option<ObjectId>| -> Result<Changes, Untold> {
             let mut found = Changes::new();
+            let before = match from.map(|id| (id, self.commit(id))) {
+                None => None,
+                Some((_, Some(commit))) => Some(commit?.tree),
+                Some((id, None)) => {
+                    missing.commits.insert(id);
+                    return Ok(found);
+                }
+            };
             self.differ(before, Some(commit.tree), "", 0, &mut found, &mut missing)?;
-            match &mut changed {
-                None => changed = Some(found),
-                Some(changed) => changed.retain(|path, _| found.contains_key(path)),
-            }
-            Ok(())
+            Ok(found)
         };
-        let mut unknown = BTreeSet::new();
-        if commit.parents.is_empty() {
-            against(None)?;
+        let mut sides = Vec::new();
+        for side in &measure.sides {
+            sides.push(differs(Some(*side))?);
         }
-        for parent in &commit.parents {
-            match self.commit(*parent) {
-                Some(parent) => against(Some(parent?.tree))?,
-                None => drop(unknown.insert(*parent)),
-            }
+        if sides.is_empty() {
+            sides.push(differs(None)?);
         }
-        missing.commits = unknown;
+        let mut bases = Vec::new();
+        for base in &measure.bases {
+            bases.push(differs(Some(*base))?);
+        }
         if missing != Missing::default() {
             return Err(Untold::Missing(missing));
         }
-        Ok(changed.unwrap_or_default())
+        let is_own = |path: &String| {
+            measure.any
+                || sides.iter().all(|side| side.contains_key(path))
+                || bases.iter().any(|base| !base.contains_key(path))
+        };
+        let mut own = Changes::new();
+        for (path, changed) in sides.iter().flatten().filter(|(path, _)| is_own(path)) {
+            own.entry(path.clone()).or_insert(*changed);
+        }
+        Ok(own)
     }
 
     /// Adds the files in which two folders differ.
@@ -200,6 +286,9 @@ impl Objects {
         }
         if depth > TREE_DEPTH || found.len() > PUSH_FILES {
             return Err(Untold::TooMuch);
+        }
+        if !self.pace.proceed() {
+            return Err(Untold::Stopped);
         }
         let (Some(old), Some(new)) =
             (self.entries(before, missing)?, self.entries(after, missing)?)
@@ -315,7 +404,7 @@ fn harmless(name: &str, path: &str) -> Result<(), Untold> {
 
 /// Reads a commit. Its head must be what git itself writes: `tree`, `parent`s, `author`, `committer`, in this order
 /// and with nothing between, because git reads them there and nowhere else.
-fn commit(bytes: &[u8]) -> Option<Commit> {
+fn commit(id: ObjectId, bytes: &[u8]) -> Option<Commit> {
     let end = bytes.windows(2).position(|two| two == b"\n\n").unwrap_or(bytes.len());
     let (head, words) = bytes.split_at(end);
     let mut lines = head.split(|byte| *byte == b'\n').peekable();
@@ -331,7 +420,15 @@ fn commit(bytes: &[u8]) -> Option<Commit> {
         who.is_some_and(|who| who == author || who == committer)
     };
     let signed_off = words.split(|byte| *byte == b'\n').any(signed);
-    Some(Commit { tree, parents, author, signed_off })
+    Some(Commit { id, tree, parents, author, signed_off })
+}
+
+/// The parents of a commit, read where git reads them: behind the line `tree`.
+fn parents(bytes: &[u8]) -> Option<Vec<ObjectId>> {
+    let mut lines = bytes.split(|byte| *byte == b'\n');
+    lines.next()?.strip_prefix(b"tree ").and_then(ObjectId::parse)?;
+    let parents = lines.map_while(|line| line.strip_prefix(b"parent "));
+    parents.map(ObjectId::parse).collect()
 }
 
 /// The address of `NAME <ADDRESS> SECONDS ZONE`.

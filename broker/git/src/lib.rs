@@ -14,6 +14,7 @@ pub mod large;
 pub mod limits;
 pub mod line;
 pub mod name;
+pub mod pace;
 pub mod pack;
 pub mod report;
 pub mod request;

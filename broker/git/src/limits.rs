@@ -4,8 +4,24 @@
 pub const PUSH_REFS: usize = 100;
 /// Bytes of a push before its pack. Why: a hundred refs and as many shallow lines have room.
 pub const PUSH_HEAD_BYTES: usize = 64 * 1024;
-/// Commits that one push brings at most where their content is looked at.
-pub const PUSH_COMMITS: usize = 5_000;
+/// Commits that one push brings at most. Why: each is read, and decided where rules are about what a push brings.
+pub const PUSH_COMMITS: usize = 10_000;
+/// Parents of a commit that a push brings, at most. Why: each is a state of the upstream that has to be compared;
+/// the merges of real projects have a handful.
+pub const PUSH_PARENTS: usize = 64;
+/// Different commits of the upstream that a push rests on, at most. Why: how they are related is kept as bits.
+pub const PUSH_EDGES: usize = 256;
+/// Merge bases of two commits that a merge is compared with, at most. Why: two branches that nobody crossed
+/// have one.
+pub const MERGE_BASES: usize = 8;
+/// Requests to the upstream that one push may cause, beside one for each commit of the upstream that it rests on.
+/// Why: branches, foreign commits, a retry without filters, where a ref stood, folders in two rounds; the push
+/// itself and the advertisement before it come on top.
+pub const PUSH_CALLS: u32 = 6;
+/// Bytes of the upstream's answers that one push may cause, as they come or as they are kept, whichever is more.
+pub const PUSH_ANSWER_BYTES: u64 = 128 * 1024 * 1024;
+/// Seconds that the broker works for one push or waits for the upstream's answers about it.
+pub const PUSH_SECONDS: u64 = 60;
 /// Files that it changes at most then: each is decided.
 pub const PUSH_FILES: usize = 10_000;
 /// How deep folders, and tags of tags, are followed.

@@ -18,8 +18,9 @@ use flate2::{Decompress, FlushDecompress, Status};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, digest};
 
 use crate::{
-    limits::{PACK_INFLATED_BYTES, PACK_KEPT_BYTES, PACK_OBJECTS},
+    limits::{PACK_INFLATED_BYTES, PACK_KEPT_BYTES, PACK_OBJECTS, PUSH_SECONDS},
     name::ObjectId,
+    pace::Pace,
 };
 
 /// How often larger than what came contents may be, beside the slack.
@@ -65,6 +66,9 @@ pub enum PackError {
     /// There is more in it than is looked at.
     #[error("the pack holds more {0} than can be looked at in one push; push in parts")]
     TooMuch(&'static str),
+    /// The time for it is over.
+    #[error("the push takes more than {PUSH_SECONDS} s of the broker's time; push in parts")]
+    Stopped,
 }
 
 /// What was in a pack.
@@ -82,6 +86,19 @@ pub struct Objects {
     pub read: AtomicU64,
     /// How many objects there were.
     pub count: u64,
+    /// Bytes that keeping them costs.
+    pub kept_bytes: usize,
+    /// Asked while they are read.
+    pub pace: Pace,
+}
+
+/// The size of a file's content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// It is this.
+    Is(u64),
+    /// It is not known, but no larger than this.
+    AtMost(u64),
 }
 
 impl Objects {
@@ -91,10 +108,21 @@ impl Objects {
         self.kept.get(&id).map(|(kind, bytes)| (*kind, bytes.as_slice()))
     }
 
-    /// The size of a file's content, or the largest that it may have; `None` if it was not in the pack.
+    /// The size of a file's content; `None` if it was not in the pack.
     #[must_use]
-    pub fn size(&self, id: ObjectId) -> Option<u64> {
-        self.blobs.get(&id).copied().or(self.unnamed)
+    pub fn size(&self, id: ObjectId) -> Option<Size> {
+        self.blobs.get(&id).copied().map(Size::Is).or(self.unnamed.map(Size::AtMost))
+    }
+
+    /// Whether a commit, tree or tag is here.
+    pub(crate) fn has(&self, id: ObjectId) -> bool {
+        self.kept.contains_key(&id)
+    }
+
+    /// Every commit, with its content.
+    pub(crate) fn commits(&self) -> impl Iterator<Item = (ObjectId, &[u8])> {
+        let commits = self.kept.iter().filter(|(_, (kind, _))| *kind == Kind::Commit);
+        commits.map(|(id, (_, bytes))| (*id, bytes.as_slice()))
     }
 
     /// Takes over what another pack brings.
@@ -116,13 +144,6 @@ impl Objects {
                 place.insert(object);
                 self.theirs.insert(id);
             }
-        }
-    }
-
-    /// Forgets what the upstream has: each ref is looked at by itself.
-    pub fn forget_theirs(&mut self) {
-        for id in self.theirs.drain() {
-            self.kept.remove(&id);
         }
     }
 
@@ -180,6 +201,7 @@ pub struct Scanner {
     digest: Context,
     largest_file: u64,
     names_blobs: bool,
+    pace: Pace,
     objects: Objects,
     /// Where objects that were kept begin, and that of files' contents, which were not.
     places: HashMap<u64, Option<ObjectId>>,
@@ -203,10 +225,17 @@ impl Scanner {
             digest: Context::new(&SHA1_FOR_LEGACY_USE_ONLY),
             largest_file,
             names_blobs,
+            pace: Pace::default(),
             objects: Objects::default(),
             places: HashMap::new(),
             waiting: HashMap::new(),
         }
+    }
+
+    /// Asks this pace at least once for each object and for each 32 KiB that it inflates to.
+    #[must_use]
+    pub fn paced(self, pace: Pace) -> Self {
+        Self { pace, ..self }
     }
 
     /// Takes the next bytes.
@@ -218,6 +247,7 @@ impl Scanner {
             bytes = match &self.part {
                 Part::Header => self.header(bytes)?,
                 Part::Entry => self.entry(bytes)?,
+                Part::Body(_) if !self.pace.proceed() => return Err(PackError::Stopped),
                 Part::Body(_) => self.body(bytes)?,
                 Part::Trailer => self.trailer(bytes)?,
                 Part::End => return Err(PackError::Odd("bytes stand behind its end")),
@@ -247,6 +277,7 @@ impl Scanner {
         for size in sizes {
             self.objects.unnamed = self.objects.unnamed.max(Some(size));
         }
+        self.objects.kept_bytes = self.kept_bytes;
         Ok(self.objects)
     }
 
@@ -455,6 +486,9 @@ impl Scanner {
         while let Some((at, id)) = next.pop() {
             for base in [Base::At(at), Base::Id(id)] {
                 for (at, delta) in self.waiting.remove(&base).unwrap_or_default() {
+                    if !self.pace.proceed() {
+                        return Err(PackError::Stopped);
+                    }
                     let Some((kind, bytes)) = self.objects.kept.get(&id) else { continue };
                     let room = PACK_KEPT_BYTES.saturating_sub(self.kept_bytes);
                     let (kind, made) = (*kind, delta::apply(bytes, &delta, room)?);

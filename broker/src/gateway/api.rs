@@ -30,17 +30,13 @@ use super::{
     door::Admitted,
     leash::Transfer,
     length,
-    mask::{Marks, Masked, marks},
-    outward::Call,
+    mask::{Marks, Masked},
+    outward::{Call, GrantGuard, Shows},
     pump::pumped,
     socket::{self, Bridge},
     words::Told,
 };
-use crate::operation::{
-    Caller, Refusal,
-    pass::{Pass, pass},
-    under_grant::Under,
-};
+use crate::operation::{Caller, Refusal, pass::pass, under_grant::Under};
 
 /// Headers that are about one connection only, or say who calls, and so never go on. Why the overrides: an
 /// upstream that follows them does another thing than was decided.
@@ -152,14 +148,14 @@ async fn called(
     let record = caller.session.as_deref().ok_or_else(|| Told::of(Refusal::NoHandle))?;
     let broker = &gateway.broker;
     let scopes = [wanted.scope.clone()];
-    let Pass { grant, credential } =
-        pass(broker, caller, &scopes, &wanted.line).await.map_err(Told::of)?;
-    let under = Under::new(broker, record, Some(&grant)).await.map_err(Told::of)?;
+    let pass = pass(broker, caller, &scopes, &wanted.line).await.map_err(Told::of)?;
+    let under = Under::new(broker, record, Some(&pass.grant)).await.map_err(Told::of)?;
     if let Err(denial) = under.may(&wanted.scope, Some(&wanted.deed)) {
         let refused = under.refuse(wanted.scope, Some(wanted.deed), denial).await;
         return Err(refused.map_or_else(Told::of, |()| Told::of(Refusal::NotFound("grant"))));
     }
-    let transfer = gateway.transfer(&grant, &wanted.line);
+    let guard = GrantGuard::new(gateway, &pass, &wanted.line);
+    let transfer = Arc::clone(guard.transfer());
     let mut headers = out(&parts.headers);
     let body = match wanted.body {
         Sent::Unseen(body) => {
@@ -177,22 +173,12 @@ async fn called(
         socket::handshake(&parts.headers, &mut headers)?;
     }
     let method = parts.method.clone();
-    let call = Call { method, url, headers, credential: Some(&credential), body };
-    let answer = tokio::select! {
-        answer = way.call(call) => answer,
-        why = Arc::clone(&transfer).snapped() => {
-            transfer.cut(why);
-            return Err(Told::new(StatusCode::FORBIDDEN, why));
-        }
-    };
-    let answer = answer.map_err(|error| {
-        let upstream = &wanted.upstream;
-        tracing::warn!(%upstream, error = %error.without_url(), "the upstream can't be reached");
-        transfer.cut("the upstream can't be reached");
-        Told::new(StatusCode::BAD_GATEWAY, &format!("the upstream `{upstream}` can't be reached"))
-    })?;
+    let call = Call { method, url, headers, shows: Shows::Credential, body };
+    let words = format!("the upstream `{}` can't be reached", wanted.upstream);
+    let answer = way.call(&guard, call).await;
+    let answer = answer.map_err(|error| error.refusal(&wanted.upstream, &transfer, &words))?;
     transfer.answered(answer.status().as_u16());
-    let marks = marks(&credential);
+    let marks = guard.marks();
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !socket {
         transfer.cut("the upstream changed the protocol");
         let words = "the upstream changed to a protocol that nobody asked for";

@@ -3,6 +3,7 @@
 //! Spec: `gitprotocol-http`, `gitprotocol-v2`. What a push brings is decided before the upstream can do anything with it.
 
 mod ahead;
+mod budget;
 mod content;
 mod fetch;
 mod large;
@@ -30,10 +31,9 @@ use tokio_stream::StreamExt;
 use super::{
     Gateway,
     door::Admitted,
-    leash::Transfer,
     length,
-    mask::{Masked, marks},
-    outward::{Call, Outward, only},
+    mask::Masked,
+    outward::{Call, CallError, GrantEnded, GrantGuard, Outward, Shows, only},
     pump::pumped,
     words::Told,
 };
@@ -45,7 +45,6 @@ use crate::{
         under_grant::Under,
     },
     store::SessionRecord,
-    upstream::Credential,
 };
 
 /// Which version of the protocol the client speaks.
@@ -185,11 +184,11 @@ impl Asked<'_> {
         let record = self.record()?;
         let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
-        let transfer = self.gateway.transfer(&pass.grant, &self.line());
+        let guard = GrantGuard::new(self.gateway, &pass, &self.line());
         let length = length::of_request(&body);
         let body = match self.wanted.service {
             Service::Read => {
-                let bytes = transfer.out(body.into_data_stream());
+                let bytes = guard.transfer().out(body.into_data_stream());
                 Some(reqwest::Body::wrap_stream(bytes))
             }
             Service::ReadAdvert
@@ -199,10 +198,10 @@ impl Asked<'_> {
             | Service::Download(_)
             | Service::Upload(_) => None,
         };
-        let mut call = self.asks(&pass, body)?;
+        let mut call = self.asks(body)?;
         length::told(&mut call.headers, length.filter(|_| call.body.is_some()));
-        let answer = self.called(call, &pass, &transfer).await?;
-        Ok(self.back(answer, &transfer, &pass.credential))
+        let answer = self.called(call, &guard).await?;
+        Ok(self.back(answer, &guard))
     }
 
     /// What a push hears first: what there is, and what the upstream and the gateway can.
@@ -210,11 +209,11 @@ impl Asked<'_> {
         let record = self.record()?;
         let pass = self.pass(&self.scopes(record)).await?;
         self.still_may(record, &pass).await?;
-        let transfer = self.gateway.transfer(&pass.grant, &self.line());
-        let answer = self.call(&pass, &transfer, None).await?;
+        let guard = GrantGuard::new(self.gateway, &pass, &self.line());
+        let answer = self.call(&guard, None).await?;
         let headers = only(answer.headers(), &BACK);
-        let bytes = Masked::new(answer.bytes_stream(), marks(&pass.credential));
-        let mut bytes = transfer.back(bytes);
+        let bytes = Masked::new(answer.bytes_stream(), guard.marks());
+        let mut bytes = guard.transfer().back(bytes);
         let mut taken = Vec::new();
         let (front, consumed) = loop {
             let unread = |words: &str| {
@@ -234,23 +233,22 @@ impl Asked<'_> {
         let whole = tokio_stream::once(Ok(first)).chain(bytes);
         let mut answer = Response::new(Body::from_stream(whole));
         *answer.headers_mut() = headers;
-        answer.extensions_mut().insert(transfer);
+        answer.extensions_mut().insert(Arc::clone(guard.transfer()));
         Ok(answer)
     }
 
     /// Calls the upstream, and takes its answer if it is a good one.
     async fn call(
         &self,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        guard: &GrantGuard<'_>,
         body: Option<reqwest::Body>,
     ) -> Result<reqwest::Response, Told> {
-        let call = self.asks(pass, body)?;
-        self.called(call, pass, transfer).await
+        let call = self.asks(body)?;
+        self.called(call, guard).await
     }
 
     /// The call that does upstream what was asked here.
-    fn asks<'b>(&self, pass: &'b Pass, body: Option<reqwest::Body>) -> Result<Call<'b>, Told> {
+    fn asks(&self, body: Option<reqwest::Body>) -> Result<Call, Told> {
         let Wanted { service, .. } = &self.wanted;
         let url = self.url(&service.path())?;
         let mut headers = only(&self.headers, &OUT);
@@ -258,7 +256,7 @@ impl Asked<'_> {
             headers.insert(GIT_PROTOCOL, version);
         }
         let method = method(*service);
-        Ok(Call { method, url, headers, credential: Some(&pass.credential), body })
+        Ok(Call { method, url, headers, shows: Shows::Credential, body })
     }
 
     /// Where something of the repository is.
@@ -272,35 +270,20 @@ impl Asked<'_> {
     }
 
     /// Makes one call, and takes its answer if it is a good one.
-    async fn called(
-        &self,
-        call: Call<'_>,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
-    ) -> Result<reqwest::Response, Told> {
-        let answer = tokio::select! {
-            answer = self.way.call(call) => answer,
-            why = Arc::clone(transfer).snapped() => {
-                transfer.cut(why);
-                return Err(Told::new(StatusCode::FORBIDDEN, why));
-            }
-        };
-        self.good(answer, pass, transfer)
+    async fn called(&self, call: Call, guard: &GrantGuard<'_>) -> Result<reqwest::Response, Told> {
+        let answer = self.way.call(guard, call).await;
+        self.good(answer, guard)
     }
 
     /// Takes an answer if it is a good one.
     fn good(
         &self,
-        answer: Result<reqwest::Response, reqwest::Error>,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        answer: Result<reqwest::Response, CallError>,
+        guard: &GrantGuard<'_>,
     ) -> Result<reqwest::Response, Told> {
-        let Wanted { resource, upstream, .. } = &self.wanted;
-        let answer = answer.map_err(|error| {
-            tracing::warn!(%upstream, error = %error.without_url(), "the upstream can't be reached");
-            transfer.cut("the upstream can't be reached");
-            Told::new(StatusCode::BAD_GATEWAY, &format!("the upstream `{upstream}` can't be reached"))
-        })?;
+        let (Wanted { resource, upstream, .. }, transfer) = (&self.wanted, guard.transfer());
+        let words = format!("the upstream `{upstream}` can't be reached");
+        let answer = answer.map_err(|error| error.refusal(upstream, transfer, &words))?;
         transfer.answered(answer.status().as_u16());
         if answer.status() != StatusCode::OK {
             transfer.ended();
@@ -316,7 +299,7 @@ impl Asked<'_> {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
                 let words = format!(
                     "`{upstream}` refused the credential of the grant {}; its platform team has to look",
-                    pass.grant.id
+                    guard.grant().id
                 );
                 Err(Told::new(StatusCode::BAD_GATEWAY, &words))
             }
@@ -341,21 +324,21 @@ impl Asked<'_> {
     }
 
     /// The upstream's answer on its way back.
-    fn back(
-        &self,
-        answer: reqwest::Response,
-        transfer: &Arc<Transfer>,
-        credential: &Credential,
-    ) -> Response<Body> {
+    fn back(&self, answer: reqwest::Response, guard: &GrantGuard<'_>) -> Response<Body> {
         let mut headers = only(answer.headers(), &BACK);
         let length = length::of_answer(&answer, &Method::GET);
         headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
-        let bytes = Masked::new(answer.bytes_stream(), marks(credential));
-        let mut answer = Response::new(Body::from_stream(transfer.back(bytes)));
+        let bytes = Masked::new(answer.bytes_stream(), guard.marks());
+        let mut answer = Response::new(Body::from_stream(guard.transfer().back(bytes)));
         *answer.headers_mut() = headers;
-        answer.extensions_mut().insert(Arc::clone(transfer));
+        answer.extensions_mut().insert(Arc::clone(guard.transfer()));
         answer
     }
+}
+
+/// A grant that ended while something was done under it.
+fn ended_early(GrantEnded(why): GrantEnded) -> Told {
+    Told::new(StatusCode::FORBIDDEN, why)
 }
 
 /// The method of a service.

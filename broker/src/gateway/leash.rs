@@ -119,10 +119,15 @@ impl Transfer {
         Flow::new(Arc::clone(self), inner, Way::Back)
     }
 
+    /// Whether the grant is live at this moment.
+    pub fn is_live(&self) -> bool {
+        self.broker.store.is_active(self.grant.id, self.broker.clock.now())
+    }
+
     /// Waits until the grant is good no more.
     pub async fn snapped(self: Arc<Self>) -> &'static str {
         let mut endings = self.broker.store.endings();
-        while self.broker.store.is_active(self.grant.id, self.broker.clock.now()) {
+        while self.is_live() {
             tokio::select! {
                 changed = endings.changed() => if changed.is_err() {
                     return "the store has stopped";

@@ -2,20 +2,23 @@
 //!
 //! Only what is named here goes out, and only to the configured host: never by a redirect, never by a proxy.
 
+mod grant_guard;
+
 use std::fs;
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
-use jeton_domain::{scope::Resource, secret::Secret};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use jeton_domain::{
+    scope::{Resource, Upstream},
+    secret::Secret,
+};
 use reqwest::{Certificate, Client, Response, Url, redirect::Policy};
 use zeroize::Zeroizing;
 
+pub(super) use self::grant_guard::{GrantEnded, GrantGuard};
+use super::{leash::Transfer, words::Told};
 use crate::{
-    config::Reach,
-    crypto,
-    limits::UPSTREAM_CONNECT,
-    outlet::OutletError,
-    upstream::{Credential, CredentialKind},
+    config::Reach, crypto, limits::UPSTREAM_CONNECT, outlet::OutletError, upstream::CredentialKind,
 };
 
 /// The way to one upstream.
@@ -25,17 +28,60 @@ pub struct Outward {
 }
 
 /// One call.
-pub(super) struct Call<'a> {
+pub(super) struct Call {
     /// How.
     pub method: Method,
     /// Where.
     pub url: Url,
     /// What goes along, without a credential.
     pub headers: HeaderMap,
-    /// The credential. `None` where the address opens by itself.
-    pub credential: Option<&'a Credential>,
+    /// Whether the credential goes along.
+    pub shows: Shows,
     /// What is sent.
     pub body: Option<reqwest::Body>,
+}
+
+/// What a call shows to be let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// The credential of the grant.
+    Credential,
+    /// Nothing: its address opens by itself.
+    Nothing,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CallError {
+    /// Its grant ended before the answer began.
+    #[error(transparent)]
+    Ended(#[from] GrantEnded),
+    /// The upstream can't be reached.
+    #[error(transparent)]
+    Failed(#[from] reqwest::Error),
+    /// The credential is none that a header can hold. Why an error: a call without it is not the one that was
+    /// decided.
+    #[error("the credential can't be sent in a header")]
+    NoHeader,
+}
+
+impl CallError {
+    /// What the caller hears: these words, unless the grant ended.
+    pub(super) fn refusal(self, upstream: &Upstream, transfer: &Transfer, words: &str) -> Told {
+        match self {
+            Self::Ended(GrantEnded(why)) => Told::new(StatusCode::FORBIDDEN, why),
+            Self::Failed(error) => {
+                tracing::warn!(%upstream, error = %error.without_url(), "a call upstream failed");
+                transfer.cut("the upstream can't be reached");
+                Told::new(StatusCode::BAD_GATEWAY, words)
+            }
+            Self::NoHeader => {
+                tracing::error!(%upstream, "the credential can't be sent in a header");
+                transfer.cut("the credential can't be sent");
+                Told::new(StatusCode::BAD_GATEWAY, "the credential can't be sent in a header")
+            }
+        }
+    }
 }
 
 impl Outward {
@@ -91,33 +137,50 @@ impl Outward {
         known.then_some((url, own))
     }
 
-    /// The credential as its upstream takes it. Why Basic for one of GitHub: its git side takes nothing else.
-    fn shown(&self, credential: &Credential) -> Option<(HeaderName, HeaderValue)> {
+    /// The credential of a live grant as its upstream takes it. Why Basic for one of GitHub: its git side takes
+    /// nothing else.
+    fn shown(&self, guard: &GrantGuard<'_>) -> Result<(HeaderName, HeaderValue), CallError> {
+        let credential = guard.credential()?;
         let secret = credential.secret.expose();
         let text = Zeroizing::new(match credential.kind {
-            CredentialKind::StaticKey => return self.reach.key.with(&credential.secret),
+            CredentialKind::StaticKey => {
+                return self.reach.key.with(&credential.secret).ok_or(CallError::NoHeader);
+            }
             CredentialKind::GithubInstallationToken => {
                 let pair = Zeroizing::new(format!("x-access-token:{secret}"));
                 format!("Basic {}", STANDARD.encode(pair.as_bytes()))
             }
             CredentialKind::SignedJwt => format!("Bearer {secret}"),
         });
-        let mut value = HeaderValue::from_str(&text).ok()?;
+        let mut value = HeaderValue::from_str(&text).map_err(|_| CallError::NoHeader)?;
         value.set_sensitive(true);
-        Some((header::AUTHORIZATION, value))
+        Ok((header::AUTHORIZATION, value))
     }
 
-    /// Calls, and gives the answer as soon as it begins.
-    pub(super) async fn call(&self, call: Call<'_>) -> Result<Response, reqwest::Error> {
-        let Call { method, url, mut headers, credential, body } = call;
-        if let Some((name, value)) = credential.and_then(|credential| self.shown(credential)) {
-            headers.insert(name, value);
-        }
-        let mut request = self.client.request(method, url).headers(headers);
-        if let Some(body) = body {
-            request = request.body(body);
-        }
-        request.send().await
+    /// Calls under a live grant, and returns the answer as soon as it begins. When the grant ends before that, the
+    /// call is dropped.
+    ///
+    /// # Errors
+    /// When the grant ended, or the upstream can't be reached.
+    pub(super) async fn call(
+        &self,
+        guard: &GrantGuard<'_>,
+        call: Call,
+    ) -> Result<Response, CallError> {
+        let calling = async {
+            guard.check()?;
+            let Call { method, url, mut headers, shows, body } = call;
+            if let Shows::Credential = shows {
+                let (name, value) = self.shown(guard)?;
+                headers.insert(name, value);
+            }
+            let mut request = self.client.request(method, url).headers(headers);
+            if let Some(body) = body {
+                request = request.body(body);
+            }
+            Ok(request.send().await?)
+        };
+        guard.while_live(calling).await?
     }
 }
 

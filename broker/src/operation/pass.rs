@@ -30,8 +30,14 @@ use crate::{
 pub struct Pass {
     /// The grant.
     pub grant: Grant,
-    /// Its credential.
-    pub credential: Credential,
+    credential: Credential,
+}
+
+impl Pass {
+    /// Its credential, for the guard of the grant alone: whatever carries it upstream goes through that.
+    pub(crate) fn credential(&self) -> &Credential {
+        &self.credential
+    }
 }
 
 /// Whose turn it is to ask for a grant: calls that come together share one.

@@ -63,6 +63,12 @@ impl Work {
     }
 }
 
+/// The changes of a commit against its parents.
+fn by_parents(objects: &Objects, id: ObjectId) -> Result<Changes, Untold> {
+    let commit = objects.commit(id).unwrap()?;
+    objects.changes(&commit, &Measure::of_parents(&commit))
+}
+
 #[test]
 fn a_ref_goes_on_only_if_a_way_leads_back_to_where_it_stood() {
     let work = Work::new();
@@ -71,10 +77,10 @@ fn a_ref_goes_on_only_if_a_way_leads_back_to_where_it_stood() {
     let three = work.commit(&[("a", "3")], &[]);
     let all = work.pack("HEAD\n");
     assert_eq!(all.ancestry(three, one), Ancestry::Yes);
-    assert_eq!(all.ancestry(one, three), Ancestry::Unknown(BTreeSet::new()));
+    assert_eq!(all.ancestry(one, three), Ancestry::No);
     let part = work.pack(&format!("HEAD\n^{two}\n"));
     assert_eq!(part.ancestry(three, two), Ancestry::Yes);
-    assert_eq!(part.ancestry(three, one), Ancestry::Unknown([two].into()));
+    assert_eq!(part.ancestry(three, one), Ancestry::Beyond([two].into()));
 }
 
 #[test]
@@ -90,8 +96,12 @@ fn a_merge_changes_only_what_neither_side_had() {
     let objects = work.pack("HEAD\n");
     let commit = objects.commit(merge).unwrap().unwrap();
     assert_eq!(commit.parents.len(), 2);
-    let changed = objects.changes(&commit).unwrap();
+    let sides = commit.parents.clone();
+    let measure = Measure { sides, ..Measure::default() };
+    let changed = objects.changes(&commit, &measure).unwrap();
     assert_eq!(changed.keys().collect::<Vec<_>>(), ["b"]);
+    let changed = objects.changes(&commit, &Measure { any: true, ..measure }).unwrap();
+    assert_eq!(changed.keys().collect::<Vec<_>>(), [".github/workflows/ci", "a", "b"]);
 }
 
 #[test]
@@ -106,7 +116,7 @@ fn files_that_come_go_move_or_change_their_mode_are_told_and_others_are_not() {
     let after = work.id("HEAD");
     std::fs::write(work.0.path().join("a/b/c"), "2").unwrap();
     let objects = work.pack("HEAD\n");
-    let changed = objects.changes(&objects.commit(after).unwrap().unwrap()).unwrap();
+    let changed = by_parents(&objects, after).unwrap();
     let told: Vec<_> =
         changed.iter().map(|(path, one)| (path.as_str(), one.is.is_some())).collect();
     assert_eq!(told, [("e", false), ("f", true), ("g/h", false), ("i/h", true)]);
@@ -118,13 +128,12 @@ fn what_is_not_here_is_named() {
     let one = work.commit(&[("a/b", "1"), ("c", "1")], &[]);
     let two = work.commit(&[("c", "2")], &[]);
     let part = work.pack(&format!("HEAD\n^{one}\n"));
-    let commit = part.commit(two).unwrap().unwrap();
-    let Err(Untold::Missing(missing)) = part.changes(&commit) else { panic!() };
+    let Err(Untold::Missing(missing)) = by_parents(&part, two) else { panic!() };
     assert_eq!(missing.commits, [one].into());
     let mut whole = part;
     whole.add_theirs(work.pack(&format!("{one}\n")), &[one].into());
-    assert_eq!(whole.changes(&commit).unwrap().keys().collect::<Vec<_>>(), ["c"]);
-    let (brought, edge) = whole.brought(two).unwrap();
+    assert_eq!(by_parents(&whole, two).unwrap().keys().collect::<Vec<_>>(), ["c"]);
+    let (brought, edge) = whole.brought(&[two]).unwrap();
     assert_eq!((brought.len(), edge), (1, [one].into()), "what the upstream has is not brought");
 }
 
@@ -145,7 +154,7 @@ fn authors_and_their_lines_are_read() {
 fn a_commit_whose_head_git_reads_otherwise_is_none() {
     let (tree, id) = ("4".repeat(40), "1".repeat(40));
     let who = "A <a@example.org> 1700000000 +0100";
-    let text = |head: &str| commit(format!("{head}\n\nwords\n").as_bytes());
+    let text = |head: &str| commit(ObjectId::NONE, format!("{head}\n\nwords\n").as_bytes());
     let good = format!("tree {tree}\nparent {id}\nauthor {who}\ncommitter {who}");
     assert_eq!(text(&good).unwrap().parents.len(), 1);
     assert!(text(&format!("{good}\ngpgsig x\n parent {id}")).is_some());
@@ -190,4 +199,42 @@ fn a_folder_with_two_of_one_name_or_with_odd_bytes_is_none() {
     {
         assert_eq!(entries(&bad), None, "{bad:?}");
     }
+}
+
+#[test]
+fn a_commit_that_cannot_be_read_leaves_ancestry_unknown() {
+    let work = Work::new();
+    let one = work.commit(&[("a", "1")], &[]);
+    let tree = work.id("HEAD^{tree}");
+    let broken = format!("tree {tree}\nparent {one}x\n\nx\n");
+    let words = ["hash-object", "-w", "--literally", "-t", "commit", "--stdin"];
+    let broken = git(work.0.path(), &words, broken.as_bytes());
+    let text = format!(
+        "tree {tree}\nparent {broken}\nauthor A <a@b> 1 +0000\ncommitter A <a@b> 1 +0000\n\nx\n"
+    );
+    let above = git(work.0.path(), &words, text.as_bytes());
+    let packed = raw(
+        work.0.path(),
+        &["pack-objects", "--stdout", "-q"],
+        format!("{broken}\n{above}\n").as_bytes(),
+    );
+    let mut scanner = Scanner::new(1 << 20, true);
+    scanner.feed(&packed).unwrap();
+    let objects = scanner.finish().unwrap();
+    let above = ObjectId::parse(above.as_bytes()).unwrap();
+    assert_eq!(objects.ancestry(above, one), Ancestry::Unknown);
+}
+
+#[test]
+fn work_on_a_history_stops_when_it_is_not_to_go_on() {
+    let work = Work::new();
+    let one = work.commit(&[("a/b", "1")], &[]);
+    let two = work.commit(&[("a/b", "2")], &[]);
+    let mut objects = work.pack("HEAD\n");
+    assert_eq!(objects.check_bounds(), Ok(0));
+    objects.pace = crate::pace::Pace::of(std::sync::Arc::new(|| false));
+    assert_eq!(objects.brought(&[two]), Err(Untold::Stopped));
+    assert_eq!(by_parents(&objects, two), Err(Untold::Stopped));
+    assert_eq!(objects.ancestry(two, one), Ancestry::Unknown);
+    assert_eq!(objects.check_bounds(), Err(Untold::Stopped));
 }

@@ -27,16 +27,18 @@ use jeton_git::{
     request::LargeFile,
 };
 use ring::digest::{Context, SHA256};
-use tokio::time::timeout;
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::timeout,
+};
 use tokio_stream::{Stream, StreamExt};
 
-use super::{Asked, push::drain, scopes};
+use super::{Asked, ended_early, push::drain, scopes};
 use crate::{
     gateway::{
-        leash::Transfer,
         length,
-        mask::{Masked, marks},
-        outward::{Call, only},
+        mask::Masked,
+        outward::{Call, GrantGuard, Shows, only},
         words::Told,
     },
     limits::{BATCH_BYTES, PUSH_FRONT},
@@ -55,33 +57,36 @@ impl Asked<'_> {
         let odd = |words: &str| Told::new(StatusCode::BAD_REQUEST, words);
         let bytes = read.ok().and_then(Result::ok);
         let bytes = bytes.ok_or_else(|| odd("the batch breaks off, or is too long"))?;
-        let batch = Batch::parse(&bytes);
+        // Why a thread of its own: it is megabytes of JSON.
+        let batch = spawn_blocking(move || Batch::parse(&bytes)).await.map_err(unread)?;
         let batch = batch
             .map_err(|error| Told::new(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()))?;
         let base =
             self.base().ok_or_else(|| odd("the request does not say which host it is for"))?;
         let pass = self.may_carry(batch.upload, &batch.files).await?;
-        let transfer = self.gateway.transfer(&pass.grant, &self.line());
-        let said = self.ask(&batch, &pass, &transfer).await?;
-        transfer.ended();
-        let told = large::told(&said, batch.upload, &base);
-        let mut answer = Response::new(Body::from(told));
+        let guard = GrantGuard::new(self.gateway, &pass, &self.line());
+        let said = self.ask(&batch, &guard).await?;
+        guard.transfer().ended();
+        let upload = batch.upload;
+        let told = spawn_blocking(move || large::told(&said, upload, &base)).await;
+        let mut answer = Response::new(Body::from(told.map_err(unread)?));
         answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
-        answer.extensions_mut().insert(transfer);
+        answer.extensions_mut().insert(Arc::clone(guard.transfer()));
         Ok(answer)
     }
 
     /// Sends a file.
     pub(super) async fn download(&self, file: LargeFile) -> Result<Response<Body>, Told> {
         let pass = self.may_carry(false, &[file]).await?;
-        let transfer = self.gateway.transfer(&pass.grant, &self.line());
-        let said = self.ask_one(file, false, &pass, &transfer).await?;
+        let guard = GrantGuard::new(self.gateway, &pass, &self.line());
+        let transfer = guard.transfer();
+        let said = self.ask_one(file, false, &guard).await?;
         let there = said.to.ok_or_else(|| {
             transfer.cut("the upstream does not have the file");
             Told::new(StatusCode::NOT_FOUND, "the upstream says nowhere where the file is")
         })?;
         // Why no part of it: of a part, what was put into two could not be covered.
-        let answer = self.at(Method::GET, &there, HeaderMap::new(), None, &pass, &transfer).await?;
+        let answer = self.at(Method::GET, &there, HeaderMap::new(), None, &guard).await?;
         let status = answer.status();
         let packed = answer.headers().get(CONTENT_ENCODING);
         if packed.is_some_and(|how| how != "identity") || status == StatusCode::PARTIAL_CONTENT {
@@ -92,7 +97,7 @@ impl Asked<'_> {
         let mut headers = only(answer.headers(), &BACK);
         let length = length::of_answer(&answer, &Method::GET);
         headers.extend(length.map(|length| (CONTENT_LENGTH, length)));
-        let mut known = marks(&pass.credential);
+        let mut known = guard.marks();
         for (name, value) in there.headers.iter().filter(|(name, _)| opens(name)) {
             known = known.also(value);
             if let Some((_, bare)) =
@@ -105,7 +110,7 @@ impl Asked<'_> {
         let mut told = Response::new(Body::from_stream(transfer.back(bytes)));
         *told.status_mut() = status;
         *told.headers_mut() = headers;
-        told.extensions_mut().insert(Arc::clone(&transfer));
+        told.extensions_mut().insert(Arc::clone(transfer));
         Ok(told)
     }
 
@@ -134,22 +139,23 @@ impl Asked<'_> {
             return Err(Told::new(StatusCode::LENGTH_REQUIRED, words));
         }
         let pass = self.may_carry(true, &[file]).await?;
-        let transfer = self.gateway.transfer(&pass.grant, &self.line());
-        let said = self.ask_one(file, true, &pass, &transfer).await?;
+        let guard = GrantGuard::new(self.gateway, &pass, &self.line());
+        let transfer = guard.transfer();
+        let said = self.ask_one(file, true, &guard).await?;
         if let (Some(there), Some(body)) = (&said.to, body.take()) {
             let mut headers = HeaderMap::new();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
             headers.insert(CONTENT_LENGTH, HeaderValue::from(file.size));
             let whole = Checked::new(file, body);
             let whole = reqwest::Body::wrap_stream(transfer.out(whole));
-            self.at(Method::PUT, there, headers, Some(whole), &pass, &transfer).await?;
+            self.at(Method::PUT, there, headers, Some(whole), &guard).await?;
             if let Some(there) = &said.verify {
                 let mut headers = HeaderMap::new();
                 headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
                 headers.insert(ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
                 let file = serde_json::json!({ "oid": file.to_string(), "size": file.size });
                 let body = reqwest::Body::from(file.to_string());
-                self.at(Method::POST, there, headers, Some(body), &pass, &transfer).await?;
+                self.at(Method::POST, there, headers, Some(body), &guard).await?;
             }
         }
         transfer.ended();
@@ -200,18 +206,17 @@ impl Asked<'_> {
         &self,
         file: LargeFile,
         upload: bool,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        guard: &GrantGuard<'_>,
     ) -> Result<Said, Told> {
         let batch = Batch { upload, files: vec![file] };
-        let said = self.ask(&batch, pass, transfer).await?.into_iter().next();
+        let said = self.ask(&batch, guard).await?.into_iter().next();
         let nothing =
             || Told::new(StatusCode::BAD_GATEWAY, "the upstream says nothing of the file");
         let said = said.ok_or_else(nothing)?;
         match &said.error {
             None => Ok(said),
             Some((code, words)) => {
-                transfer.cut("the upstream refused the file");
+                guard.transfer().cut("the upstream refused the file");
                 let code = StatusCode::from_u16(*code).ok().filter(|code| code.is_client_error());
                 // Why not as it is: the credential's own failure is not the caller's.
                 let code = code.filter(|code| *code != StatusCode::UNAUTHORIZED);
@@ -222,12 +227,7 @@ impl Asked<'_> {
     }
 
     /// Asks the upstream.
-    async fn ask(
-        &self,
-        batch: &Batch,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
-    ) -> Result<Vec<Said>, Told> {
+    async fn ask(&self, batch: &Batch, guard: &GrantGuard<'_>) -> Result<Vec<Said>, Told> {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(ACCEPT, HeaderValue::from_static(MEDIA_TYPE));
@@ -235,23 +235,20 @@ impl Asked<'_> {
             method: Method::POST,
             url: self.url("info/lfs/objects/batch")?,
             headers,
-            credential: Some(&pass.credential),
+            shows: Shows::Credential,
             body: Some(batch.asked().into()),
         };
-        let answer = self.called(call, pass, transfer).await?;
-        let taken = tokio::select! {
-            taken = timeout(PUSH_FRONT, whole(answer)) => taken.ok().flatten(),
-            why = Arc::clone(transfer).snapped() => {
-                transfer.cut(why);
-                return Err(Told::new(StatusCode::FORBIDDEN, why));
-            }
-        };
-        let mut said = taken.and_then(|taken| large::said(&taken, batch)).ok_or_else(|| {
-            transfer.cut("the upstream's answer is not understood");
+        let answer = self.called(call, guard).await?;
+        let taken = guard.while_live(timeout(PUSH_FRONT, whole(answer))).await;
+        let taken = taken.map_err(ended_early)?.ok().flatten();
+        let wanted = batch.clone();
+        let read = spawn_blocking(move || large::said(&taken?, &wanted)).await.map_err(unread)?;
+        let mut said = read.ok_or_else(|| {
+            guard.transfer().cut("the upstream's answer is not understood");
             let words = "the upstream's answer about large files is not understood";
             Told::new(StatusCode::BAD_GATEWAY, words)
         })?;
-        let known = marks(&pass.credential);
+        let known = guard.marks();
         for said in &mut said {
             // Why looked through as it came: what is cut or escaped would not be found.
             if let Some((_, words)) = &mut said.error {
@@ -290,10 +287,9 @@ impl Asked<'_> {
         there: &Address,
         mut headers: HeaderMap,
         body: Option<reqwest::Body>,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        guard: &GrantGuard<'_>,
     ) -> Result<reqwest::Response, Told> {
-        let upstream = &self.wanted.upstream;
+        let (upstream, transfer) = (&self.wanted.upstream, guard.transfer());
         let odd = |why: &'static str, words: String| {
             transfer.cut(why);
             Told::new(StatusCode::BAD_GATEWAY, &words)
@@ -301,7 +297,7 @@ impl Asked<'_> {
         let (url, own) = self.way.large_file(&there.url).ok_or_else(|| {
             odd("large files are elsewhere", self.unknown(there).unwrap_or_default())
         })?;
-        let known = marks(&pass.credential);
+        let known = guard.marks();
         let values = there.headers.iter().map(|(_, value)| value).chain([&there.url]);
         if !own && values.into_iter().any(|text| known.are_in(text.expose().as_bytes())) {
             let words = format!(
@@ -324,18 +320,11 @@ impl Asked<'_> {
         }
         // Why only there: elsewhere the credential does not go.
         let bare = own && !headers.contains_key(AUTHORIZATION);
-        let credential = bare.then_some(&pass.credential);
-        let answer = tokio::select! {
-            answer = self.way.call(Call { method, url, headers, credential, body }) => answer,
-            why = Arc::clone(transfer).snapped() => {
-                transfer.cut(why);
-                return Err(Told::new(StatusCode::FORBIDDEN, why));
-            }
-        };
-        let answer = answer.map_err(|error| {
-            tracing::warn!(%upstream, error = %error.without_url(), "a large file did not pass");
-            odd("a large file did not pass", format!("`{upstream}` did not take or give the file"))
-        })?;
+        let shows = if bare { Shows::Credential } else { Shows::Nothing };
+        let call = Call { method, url, headers, shows, body };
+        let answer = self.way.call(guard, call).await;
+        let words = format!("`{upstream}` did not take or give the file");
+        let answer = answer.map_err(|error| error.refusal(upstream, transfer, &words))?;
         transfer.answered(answer.status().as_u16());
         if answer.status().is_success() {
             return Ok(answer);
@@ -362,6 +351,12 @@ impl Asked<'_> {
         let (upstream, resource) = (&self.wanted.upstream, &self.wanted.resource);
         Some(format!("{host}/git/{upstream}/{resource}.git"))
     }
+}
+
+/// A thread that read something did not come to its end.
+fn unread(error: JoinError) -> Told {
+    tracing::error!(%error, "a batch of large files could not be read");
+    Told::new(StatusCode::INTERNAL_SERVER_ERROR, "the batch could not be read")
 }
 
 fn is_authorization(name: &str) -> bool {

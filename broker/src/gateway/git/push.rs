@@ -1,6 +1,10 @@
 //! A push: what it moves is decided ref by ref, what it brings is read, and only what may be goes on.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use axum::body::{Body, BodyDataStream, Bytes};
 use http::{
@@ -10,12 +14,12 @@ use http::{
 use jeton_domain::{
     decision::Denial,
     deed::{Change, Deed, Moved},
+    known::Known,
     scope::Scope,
 };
 use jeton_git::{
     commands::{Commands, Unreadable, Update},
     line::line,
-    pack::Objects,
     report::{self, Refused},
 };
 use tokio::time::timeout;
@@ -24,7 +28,9 @@ use tokio_stream::{Stream, StreamExt};
 use super::{
     Asked, actions,
     ahead::Ahead,
-    content,
+    budget::PushBudget,
+    content::{Content, Root},
+    ended_early,
     fetch::Origin,
     spool::{Most, SpoolError, Spooled, Turn, spool},
     unreadable,
@@ -34,14 +40,12 @@ use crate::{
     gateway::{
         leash::Transfer,
         length,
-        mask::{Masked, marks},
+        mask::Masked,
+        outward::GrantGuard,
         words::{Told, of_ref},
     },
-    limits::{ANSWER_BYTES, PUSH_FRONT, PUSH_REST, REFUSED_BYTES},
-    operation::{
-        pass::Pass,
-        under_grant::{Under, pushed},
-    },
+    limits::{ANSWER_BYTES, DECIDING_SLICE, PUSH_FRONT, PUSH_REST, REFUSED_BYTES},
+    operation::under_grant::{Under, pushed},
     store::SessionRecord,
 };
 
@@ -52,7 +56,10 @@ const RESULT: &str = "application/x-git-receive-pack-result";
 struct Fate {
     update: Update,
     scope: Scope,
+    /// What the push does to it, as the log will have it.
     change: Change,
+    /// What it may do to it, for all that is known: each of these is decided.
+    possible: &'static [Change],
     /// Why it is not moved, in one line; `None` while it may be.
     refused: Option<String>,
     /// Whether that is for what it brings.
@@ -62,6 +69,26 @@ struct Fate {
 impl Fate {
     fn may(&self) -> bool {
         self.refused.is_none()
+    }
+
+    /// Takes in whether the ref moves forward. Not known means: it may be either, and is recorded as the worse.
+    fn moves_forward(&mut self, forward: Known) {
+        const EITHER: &[Change] = &[Change::Update, Change::Force];
+        (self.change, self.possible) = match forward {
+            Known::Yes => (Change::Update, only(Change::Update)),
+            Known::No => (Change::Force, only(Change::Force)),
+            Known::Unknown => (Change::Force, EITHER),
+        };
+    }
+}
+
+/// A change alone.
+fn only(change: Change) -> &'static [Change] {
+    match change {
+        Change::Create => &[Change::Create],
+        Change::Update => &[Change::Update],
+        Change::Delete => &[Change::Delete],
+        Change::Force => &[Change::Force],
     }
 }
 
@@ -128,31 +155,34 @@ impl Asked<'_> {
             drain(rest).await;
             return Ok(push.answer(&push.words()));
         }
-        let transfer = self.gateway.transfer(&pass.grant, &self.line());
+        let guard = GrantGuard::new(self.gateway, &pass, &self.line());
         // A push that only takes refs away brings nothing.
         let brings = push.fates.iter().any(|fate| !fate.update.new.is_none());
         let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
         let spooled = match brings {
             false => None,
             true if !reads && push.fates.iter().all(Fate::may) => {
-                match self.send_ahead(&mut push, &under, &pass, &transfer, rest).await? {
+                match self.send_ahead(&mut push, &under, &guard, rest).await? {
                     Sent::Whole(answer) => return Ok(answer),
                     Sent::Kept(spooled) => spooled,
                 }
             }
-            true => self.look_into(&mut push, &under, &pass, &transfer, rest, None).await?,
+            true => {
+                let looking = self.look_into(&mut push, &under, &guard, rest, None);
+                guard.while_live(looking).await.map_err(ended_early)??
+            }
         };
         push.settle();
         let going: Vec<_> = push.fates.iter().filter(|fate| fate.may()).collect();
         if going.is_empty() {
-            transfer.cut("nothing of the push may be done");
+            guard.transfer().cut("nothing of the push may be done");
             return Ok(push.answer(&push.words()));
         }
         let moved = going.iter().map(|fate| fate.moved()).collect();
         let (count, bytes) =
             spooled.as_ref().map_or((0, 0), |(count, spooled)| (*count, spooled.bytes));
         pushed(&self.gateway.broker, &pass.grant, moved, (count, bytes)).await.map_err(Told::of)?;
-        self.go_on(&push, &pass, &transfer, spooled.map(|(_, spooled)| spooled)).await
+        self.go_on(&push, &guard, spooled.map(|(_, spooled)| spooled)).await
     }
 
     /// A push of which no ref lies within the session: nothing is asked for, and each is told why.
@@ -189,7 +219,8 @@ impl Asked<'_> {
                 actions: actions.clone(),
                 git_ref: Some(pattern),
             };
-            Ok(Fate { update: update.clone(), scope, change, refused: None, content: false })
+            let (update, possible) = (update.clone(), only(change));
+            Ok(Fate { update, scope, change, possible, refused: None, content: false })
         };
         commands.updates.iter().map(fate).collect()
     }
@@ -250,23 +281,25 @@ impl Asked<'_> {
         &self,
         push: &mut Push,
         under: &Under<'_>,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        guard: &GrantGuard<'_>,
         rest: Rest,
     ) -> Result<Sent, Told> {
         let updates: Vec<_> = push.fates.iter().map(|fate| fate.update.clone()).collect();
         let front = Bytes::from(push.commands.with_only(&updates));
         let (mut ahead, body) = Ahead::new(front);
-        let call = self.asks(pass, Some(reqwest::Body::wrap_stream(body)))?;
+        let call = self.asks(Some(reqwest::Body::wrap_stream(body)))?;
         let deciding = async move {
-            let kept = self.look_into(push, under, pass, transfer, rest, Some(&mut ahead)).await?;
+            let kept = self.look_into(push, under, guard, rest, Some(&mut ahead)).await?;
             push.settle();
             match kept {
                 Some((count, spooled)) if push.fates.iter().all(Fate::may) => {
                     let moved = push.fates.iter().map(Fate::moved).collect();
                     let broker = &self.gateway.broker;
-                    let recorded = pushed(broker, &pass.grant, moved, (count, spooled.bytes)).await;
+                    let recorded =
+                        pushed(broker, guard.grant(), moved, (count, spooled.bytes)).await;
                     recorded.map_err(Told::of)?;
+                    // Why again: what goes now makes a push of it.
+                    guard.check().map_err(ended_early)?;
                     ahead.finish().await;
                     Ok(None)
                 }
@@ -277,18 +310,13 @@ impl Asked<'_> {
                 }
             }
         };
-        let (answer, decided) = tokio::select! {
-            both = async { tokio::join!(self.way.call(call), deciding) } => both,
-            why = Arc::clone(transfer).snapped() => {
-                transfer.cut(why);
-                return Err(Told::new(StatusCode::FORBIDDEN, why));
-            }
-        };
+        let both = async { tokio::join!(self.way.call(guard, call), deciding) };
+        let (answer, decided) = guard.while_live(both).await.map_err(ended_early)?;
         if let Some(kept) = decided? {
             return Ok(Sent::Kept(kept));
         }
-        let answer = self.good(answer, pass, transfer)?;
-        Ok(Sent::Whole(self.back(answer, transfer, &pass.credential)))
+        let answer = self.good(answer, guard)?;
+        Ok(Sent::Whole(self.back(answer, guard)))
     }
 
     /// Takes the pack in and decides what can be told only by it: whether refs are forced, and what is in it.
@@ -297,18 +325,19 @@ impl Asked<'_> {
         &self,
         push: &mut Push,
         under: &Under<'_>,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        guard: &GrantGuard<'_>,
         rest: Rest,
         ahead: Option<&mut Ahead>,
     ) -> Result<Option<(u64, Spooled)>, Told> {
+        let (transfer, budget) = (guard.transfer(), PushBudget::default());
         let turn = self.turn(transfer).await?;
         let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
         let room = &self.gateway.room;
         let most = Most { bytes: room.push_bytes, file: room.file_bytes };
         let mut rest = transfer.out(rest);
-        let (mut objects, mut spooled) =
-            match spool(&room.spool, &mut rest, most, reads, ahead).await {
+        let readers = &self.gateway.readers;
+        let (objects, mut spooled) =
+            match spool(&room.spool, &mut rest, most, reads, ahead, (readers, &budget)).await {
                 Ok(spooled) => spooled,
                 Err(error) => {
                     let words = error.to_string();
@@ -321,17 +350,24 @@ impl Asked<'_> {
                     return Ok(None);
                 }
             };
-        let origin =
-            Origin { way: self.way, resource: &self.wanted.resource, credential: &pass.credential };
+        let origin = Origin {
+            way: self.way,
+            resource: &self.wanted.resource,
+            guard,
+            budget: &budget,
+            readers,
+            unfiltered: AtomicBool::new(false),
+        };
+        let mut content = Content::new(&origin, objects);
         for fate in push.fates.iter_mut().filter(|fate| fate.may()) {
             if fate.change == Change::Update {
-                let ends = (fate.update.old, fate.update.new);
-                fate.change = content::change(&objects, &origin, ends).await;
+                let Update { old, new, .. } = fate.update;
+                fate.moves_forward(content.moves_forward(old, new).await);
             }
         }
         self.decide_moves(push, under, true).await?;
         if reads {
-            self.decide_content(push, under, &origin, &mut objects).await?;
+            self.decide_content(push, under, &mut content).await?;
             // Why all: the pack goes on whole, and what one ref may not bring would come with it.
             let refused = push.fates.iter().find(|fate| fate.content).map(|fate| &fate.update.name);
             if let Some(name) = refused.map(ToString::to_string) {
@@ -341,7 +377,7 @@ impl Asked<'_> {
             }
         }
         spooled.keep(turn);
-        Ok(Some((objects.count, spooled)))
+        Ok(Some((content.count(), spooled)))
     }
 
     /// Waits for a turn to read a push, of which a session has but a few.
@@ -361,11 +397,19 @@ impl Asked<'_> {
         &self,
         push: &mut Push,
         under: &Under<'_>,
-        origin: &Origin<'_>,
-        objects: &mut Objects,
+        content: &mut Content<'_>,
     ) -> Result<(), Told> {
-        for fate in push.fates.iter_mut().filter(|fate| fate.may() && !fate.update.new.is_none()) {
-            let deeds = match content::deeds(objects, origin, fate.update.new, fate.change).await {
+        let fates = push.fates.iter_mut();
+        let mut fates: Vec<_> =
+            fates.filter(|fate| fate.may() && !fate.update.new.is_none()).collect();
+        let roots: Vec<_> = fates
+            .iter()
+            .map(|fate| Root { new: fate.update.new, changes: fate.possible })
+            .collect();
+        let brought = content.deeds(&roots).await;
+        let mut slice = (self.gateway.readers.short_turn().await, Instant::now());
+        for (fate, deeds) in fates.iter_mut().zip(brought) {
+            let deeds = match deeds {
                 Ok(deeds) => deeds,
                 Err(error) => {
                     fate.refused = Some(format!("{}: {error}", fate.update.name));
@@ -373,10 +417,12 @@ impl Asked<'_> {
                     continue;
                 }
             };
-            for (place, deed) in deeds.into_iter().enumerate() {
+            for deed in deeds {
                 // Why now and then: thousands of decisions must not hold others up.
-                if place % 64 == 63 {
+                if slice.1.elapsed() > DECIDING_SLICE {
+                    drop(slice);
                     tokio::task::yield_now().await;
+                    slice = (self.gateway.readers.short_turn().await, Instant::now());
                 }
                 if let Err(denial) = under.may(&fate.scope, Some(&deed)) {
                     let name = format!("{}: {deed}", fate.update.name);
@@ -394,8 +440,7 @@ impl Asked<'_> {
     async fn go_on(
         &self,
         push: &Push,
-        pass: &Pass,
-        transfer: &Arc<Transfer>,
+        guard: &GrantGuard<'_>,
         spooled: Option<Spooled>,
     ) -> Result<Response<Body>, Told> {
         let updates: Vec<_> =
@@ -410,14 +455,14 @@ impl Asked<'_> {
             Some(spooled) => reqwest::Body::wrap_stream(front.chain(spooled.stream())),
             None => reqwest::Body::wrap_stream(front),
         };
-        let mut call = self.asks(pass, Some(body))?;
+        let mut call = self.asks(Some(body))?;
         length::told(&mut call.headers, Some(length));
-        let answer = self.called(call, pass, transfer).await?;
+        let answer = self.called(call, guard).await?;
         if push.fates.iter().all(Fate::may) {
-            return Ok(self.back(answer, transfer, &pass.credential));
+            return Ok(self.back(answer, guard));
         }
-        let bytes = Masked::new(answer.bytes_stream(), marks(&pass.credential));
-        let mut bytes = transfer.back(bytes);
+        let bytes = Masked::new(answer.bytes_stream(), guard.marks());
+        let mut bytes = guard.transfer().back(bytes);
         let mut taken = Vec::new();
         while let Some(piece) = bytes.next().await {
             let piece =

@@ -10,12 +10,15 @@ use std::{
 
 use axum::body::Bytes;
 use jeton_domain::id::SessionId;
-use jeton_git::pack::{Objects, PackError, Scanner};
+use jeton_git::{
+    history::Untold,
+    pack::{Objects, PackError, Scanner},
+};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::{Stream, StreamExt};
 
-use super::ahead::Ahead;
-use crate::api::shares::Share;
+use super::{ahead::Ahead, budget::PushBudget};
+use crate::{api::shares::Share, gateway::readers::Readers};
 
 /// Pieces on their way to the disk.
 const PIECES: usize = 8;
@@ -37,6 +40,9 @@ pub(super) enum SpoolError {
     /// It is no pack that is taken.
     #[error(transparent)]
     Pack(#[from] PackError),
+    /// It brings more than one push may.
+    #[error(transparent)]
+    TooMuch(#[from] Untold),
     /// It is too long.
     #[error("the push is larger than the {0} bytes that are allowed")]
     TooLong(u64),
@@ -64,25 +70,34 @@ pub(super) async fn spool<E: std::fmt::Display>(
     most: Most,
     names_blobs: bool,
     mut ahead: Option<&mut Ahead>,
+    (readers, budget): (&Readers, &PushBudget),
 ) -> Result<(Objects, Spooled), SpoolError> {
     let (sender, mut receiver) = mpsc::channel::<Bytes>(PIECES);
     let folder = folder.to_owned();
     let cleared = ahead.as_ref().map(|ahead| ahead.cleared()).unwrap_or_default();
+    let turn = readers.turn(budget.time());
     // Why a thread of its own: inflating and writing would hold others up.
     let written = tokio::task::spawn_blocking(move || {
         let mut file = tempfile::tempfile_in(folder).map_err(SpoolError::Disk)?;
-        let (mut scanner, mut bytes) = (Scanner::new(most.file, names_blobs), 0_u64);
+        let mut scanner = Scanner::new(most.file, names_blobs).paced(turn.pace());
+        let mut bytes = 0_u64;
         while let Some(piece) = receiver.blocking_recv() {
             bytes = bytes.saturating_add(u64::try_from(piece.len()).unwrap_or(u64::MAX));
             if bytes > most.bytes {
                 return Err(SpoolError::TooLong(most.bytes));
             }
-            scanner.feed(&piece)?;
+            turn.during(|| scanner.feed(&piece))?;
             cleared.store(scanner.before_checksum(), Ordering::Release);
             file.write_all(&piece).map_err(SpoolError::Disk)?;
         }
         file.rewind().map_err(SpoolError::Disk)?;
-        Ok((scanner.finish()?, Spooled { bytes, file, turn: None }))
+        let (objects, edges) = turn.during(|| -> Result<_, SpoolError> {
+            let mut objects = scanner.finish()?;
+            objects.pace = turn.pace();
+            let edges = objects.check_bounds()?;
+            Ok((objects, edges))
+        })?;
+        Ok((objects, edges, Spooled { bytes, file, turn: None }))
     });
     let mut broken = None;
     while let Some(piece) = pieces.next().await {
@@ -106,7 +121,11 @@ pub(super) async fn spool<E: std::fmt::Display>(
     let spooled = written.await.map_err(|error| SpoolError::Broken(error.to_string()))?;
     match broken {
         Some(why) => Err(SpoolError::Broken(why)),
-        None => spooled,
+        None => {
+            let (objects, edges, spooled) = spooled?;
+            budget.allow_for(edges);
+            Ok((objects, spooled))
+        }
     }
 }
 

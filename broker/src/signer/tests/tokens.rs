@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jeton_domain::{
     decision::{
         Decision, Delivery, GrantRequest, PolicyId, Question, Rules, Standing, Verdict, decide,
@@ -16,7 +17,6 @@ use jeton_domain::{
     session::{Binding, Envelope, Session, SessionState, Words},
     ttl::{Timestamp, Ttl},
 };
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -11,8 +11,8 @@ use libfuzzer_sys::fuzz_target;
 fn fed(pieces: &[&[u8]]) -> Option<bool> {
     let mut packed = Packed::default();
     for piece in pieces {
-        if packed.feed(piece)? {
-            return Some(packed.objects().is_some());
+        if packed.feed(piece).ok()? {
+            return Some(packed.objects().is_ok());
         }
     }
     Some(false)

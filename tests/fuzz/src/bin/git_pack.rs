@@ -5,7 +5,7 @@ use std::io::Write;
 
 use flate2::{Compression, write::ZlibEncoder};
 use jeton_git::{
-    history::Ancestry,
+    history::{Ancestry, Edges, Lineage, Measure, Step},
     name::ObjectId,
     pack::{Kind, Objects, Scanner},
 };
@@ -82,12 +82,17 @@ fn look(objects: &Objects, names: &[ObjectId]) {
         let peeled = objects.peeled(*name);
         assert!(!objects.is_no_commit(peeled) || objects.get(peeled).is_some());
         assert_ne!(objects.ancestry(*name, ObjectId::NONE), Ancestry::Yes);
-        if let Ok((commits, edge)) = objects.brought(*name) {
+        if let Ok((commits, edge)) = objects.brought(&[*name]) {
             assert!(
                 edge.iter().all(|id| objects.get(*id).is_none_or(|(kind, _)| kind != Kind::Commit))
             );
+            let edges = Edges::of(&commits, &edge).expect("few edges");
+            let step = Lineage::default().step(&edges, &commits, objects);
+            if let Ok(Step::Ask { pivot, want }) = step {
+                assert!(edge.contains(&pivot) && want.is_subset(&edge) && !want.contains(&pivot));
+            }
             for commit in &commits {
-                if let Ok(changes) = objects.changes(commit) {
+                if let Ok(changes) = objects.changes(commit, &Measure::of_parents(commit)) {
                     for path in changes.keys() {
                         let git = path.split('/').any(|part| part.eq_ignore_ascii_case(".git"));
                         let takes_away = changes.get(path).is_some_and(|file| file.is.is_none());
