@@ -140,11 +140,11 @@ async fn no_way_to_a_direct_credential_leads_around_the_rule() {
     let held = requested(&agent, WRITE, Delivery::Gateway).await.unwrap();
     assert!(held.credential.is_none());
     let id = held.grant.unwrap().id;
-    let mut grants = agent.grants();
-    let renewed = grants.renew_grant(RenewGrantRequest { id: id.clone(), ttl_seconds: 60 });
-    assert!(renewed.await.unwrap().into_inner().credential.is_none());
-    let claimed = grants.claim_grant(ClaimGrantRequest { id });
-    assert!(claimed.await.unwrap().into_inner().credential.is_none());
+    let renew = RenewGrantRequest { id: id.clone(), ttl_seconds: 60 };
+    let renewed = agent.grants().renew_grant(renew).await.unwrap().into_inner();
+    assert!(renewed.credential.is_none());
+    let claimed = agent.grants().claim_grant(ClaimGrantRequest { id }).await.unwrap().into_inner();
+    assert!(claimed.credential.is_none());
 
     // A session below it.
     let mut request = opening(&[WRITE]);
