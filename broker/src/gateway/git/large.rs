@@ -33,6 +33,7 @@ use tokio_stream::{Stream, StreamExt};
 use super::{Asked, push::drain, scopes};
 use crate::{
     gateway::{
+        headers::is_of_a_connection,
         leash::Transfer,
         mask::{Masked, marks},
         outward::{Call, only},
@@ -315,7 +316,8 @@ impl Asked<'_> {
                 return Err(odd("the upstream wants an odd header", words));
             };
             value.set_sensitive(true);
-            if name != HOST && name != CONTENT_LENGTH {
+            // Why: how the file is framed is not for the upstream to say.
+            if !is_of_a_connection(&name) {
                 headers.insert(name, value);
             }
         }
