@@ -288,6 +288,8 @@ pub const ANSWER_BYTES: usize = 1024 * 1024;
 /// Bytes of a call's body that a route looks into. Why: it is kept in memory until it is sent, and the largest
 /// documents and issues are a tenth of it; with every transfer such a call, half a gigabyte.
 pub const CALL_BODY_BYTES: usize = 1024 * 1024;
+/// Longest line that names a part of a form, as far as it is looked at. Why: clients write some hundred bytes there.
+pub const FORM_LINE_BYTES: usize = 1024;
 /// Time for such a body to arrive. Why: as long as it does, nothing is decided and a place is held.
 pub const CALL_BODY: Duration = Duration::from_secs(30);
 /// Longest time that a stop waits for calls in work.

@@ -33,6 +33,7 @@ path = "/v1/{org}/{shop}/orders/**"
 resource = "{org}/{shop}"
 action = "orders:read"
 query = ["page"]
+body = "any"
 "#;
 
 /// How much `…/large` sends.

@@ -54,6 +54,8 @@ methods = ["GET", "POST"]
 path = "/{any}"
 resource = "acme/any"
 action = "orders:read"
+query = "any"
+body = "any"
 
 [[route]]
 upstream = "orders"
@@ -68,6 +70,7 @@ action = "orders:read"
 upstream = "orders"
 methods = ["POST"]
 path = "/v1/{org}/things"
+body = "any"
 where = { size = "small" }
 resource = "{org}/shop"
 action = "orders:read"
@@ -76,6 +79,7 @@ action = "orders:read"
 upstream = "orders"
 methods = ["POST"]
 path = "/v1/{org}/things"
+body = "any"
 resource = "{org}/shop"
 action = "orders:write"
 "#;
@@ -343,7 +347,7 @@ async fn what_could_be_read_as_another_request_never_reaches_the_upstream() {
         (format!("{good}//").into(), "no JSON that is taken"),
         ([b"{\"query\":\"{ viewer }\",\"operationName\":\"\xff\"}".to_vec()].concat(), "not UTF-8"),
         (utf16, "no JSON that is taken"),
-        (vec![], "no JSON that is taken"),
+        (vec![], "no route of the catalogue names POST /graphql"),
         ("query=%7B+viewer+%7D".into(), "no JSON that is taken"),
         (format!("{{\"query\":\"{{ viewer }}\",\"variables\":{{\"a\":{}}}}}", "[".repeat(5_000)).into(), "recursion limit"),
         (format!("{{\"query\":\"{{ viewer }}\",\"variables\":{{\"a\":[{}1]}}}}", "1,".repeat(100_000)).into(), "more than 100000 values"),

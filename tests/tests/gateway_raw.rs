@@ -27,6 +27,7 @@ methods = [\"GET\", \"POST\"]
 path = \"/v1/{org}/{shop}/orders/**\"
 resource = \"{org}/{shop}\"
 action = \"orders:read\"
+body = \"any\"
 ";
 
 struct Api {

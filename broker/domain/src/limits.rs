@@ -84,6 +84,8 @@ pub const BODY_VALUES: usize = 100_000;
 pub const DOTTED: usize = 8;
 /// Places and values that one route wants of a body, of each kind.
 pub const ROUTE_TERMS: usize = 100;
+/// Characters of a header's name that a route lists. Why: the longest registered name has 45.
+pub const ROUTE_HEADER_CHARS: usize = 64;
 /// Tokens of a GraphQL document, blanks and comments among them. Why: the largest that forges take have fewer,
 /// and reading costs time for each.
 pub const GRAPHQL_TOKENS: usize = 20_000;

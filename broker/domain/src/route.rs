@@ -4,6 +4,7 @@
 //! Each is looked at as it is sent, and must be written in a way that nobody behind us reads otherwise. So what
 //! is done is what was decided.
 
+mod allowed;
 mod graphql;
 mod json;
 mod path;
@@ -12,6 +13,7 @@ mod terms;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use self::{
+    allowed::{AllowedHeaders, AllowedKeys, HeaderRule, QueryProblem, is_method_override},
     graphql::{Graphql, GraphqlError, Root},
     json::{BodyError, Constant, Dotted, Json},
     path::PlainPath,
@@ -45,6 +47,9 @@ pub enum RouteError {
     /// What is wanted of the body.
     #[error("what the route wants of a body means nothing: {0}")]
     Terms(String),
+    /// A header that a route may not let pass.
+    #[error("the header `{0}` can't be listed in `headers`: {1}")]
+    Header(String, String),
     /// A resource that no call could name.
     #[error(
         "the resource `{0}` is no name; write it such as `{{owner}}/{{name}}`, or as a fixed name"
@@ -81,8 +86,9 @@ pub struct Route {
     resource: String,
     /// What the call does.
     pub action: Action,
-    /// Keys that its query may have; `None`: any.
-    query: Option<BTreeSet<String>>,
+    /// Keys that its query may have.
+    query: AllowedKeys,
+    headers: AllowedHeaders,
     /// Whether it may become a WebSocket: a way for anything, in both directions, that nobody looks into.
     pub socket: bool,
     /// Whether its upstream takes names that differ in case alone for one.
@@ -104,7 +110,9 @@ pub struct RouteParts<'a> {
     /// What the call does.
     pub action: Action,
     /// Keys that its query may have.
-    pub query: Option<BTreeSet<String>>,
+    pub query: AllowedKeys,
+    /// Names of request headers that pass beside those that always do.
+    pub headers: BTreeSet<String>,
     /// Whether it may become a WebSocket.
     pub socket: bool,
     /// What is wanted of its body.
@@ -117,7 +125,9 @@ impl Route {
     /// # Errors
     /// When one is none.
     pub fn new(parts: RouteParts<'_>) -> Result<Self, RouteError> {
-        let RouteParts { upstream, methods, path, resource, action, query, socket, terms } = parts;
+        let RouteParts { upstream, methods, path, resource, action, socket, .. } = parts;
+        let (query, headers, terms) =
+            (parts.query, AllowedHeaders::new(&parts.headers)?, parts.terms);
         if let Some(odd) = methods.iter().find(|method| !METHODS.contains(&method.as_str())) {
             return Err(RouteError::Method(quote(odd)));
         }
@@ -138,7 +148,9 @@ impl Route {
         });
         let mut names: BTreeSet<&str> = names.collect();
         let terms = Terms::new(terms, &names_of(resource))?;
-        let query = of_body(&terms, &methods, query)?;
+        query.check("query")?;
+        fits_methods(&terms, &methods)?;
+        fits_query(&terms, &query)?;
         let more = terms.names();
         if let Some(twice) = more.iter().find(|name| names.contains(name.as_str())) {
             let words = format!("`{twice}` is a segment of the path and of `arguments`");
@@ -155,6 +167,7 @@ impl Route {
             resource: resource.to_owned(),
             action,
             query,
+            headers,
             socket,
             folds: false,
             terms,
@@ -165,7 +178,9 @@ impl Route {
     /// The resource that a call is about; `None` if it is another call.
     #[must_use]
     pub fn takes(&self, method: &str, path: &PlainPath, content: &Content) -> Option<Resource> {
-        if !self.methods.contains(method) {
+        // Why: a body of a call that reads is one that some servers take into account all the same.
+        let odd = !carries_body(method) && *content != Content::Empty;
+        if !self.methods.contains(method) || odd {
             return None;
         }
         let named = self.named(path)?;
@@ -237,7 +252,7 @@ impl Route {
     #[must_use]
     pub fn is_all_of(&self, later: &Self) -> bool {
         let same = self.upstream == later.upstream && self.text == later.text;
-        same && (self.format().is_none() || self.terms == later.terms)
+        same && (self.terms == Terms::Any || self.terms == later.terms)
     }
 
     /// The segments of a path that have names; `None` if it is another path.
@@ -268,21 +283,62 @@ impl Route {
         segments.next().is_none().then_some(named)
     }
 
-    /// A key of a query that this call may not have.
+    /// Checks the query of a call, with its keys decoded.
+    ///
+    /// # Errors
+    /// When it has a key that this call may not have, or one that servers read in two ways.
+    pub fn check_query<'a>(
+        &self,
+        query: &str,
+        keys: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), QueryProblem> {
+        let route = || self.text.clone();
+        if self.query != AllowedKeys::Any && query.contains(';') {
+            return Err(QueryProblem::Separator(route()));
+        }
+        let Some(key) = keys.into_iter().find(|key| !self.query.allows(key)) else { return Ok(()) };
+        match is_method_override(key) {
+            true => Err(QueryProblem::Method(quote(key), route())),
+            false => Err(QueryProblem::Key(quote(key), route())),
+        }
+    }
+
+    /// What becomes of a request header with this name, which is in lower case.
     #[must_use]
-    pub fn refuses<'a>(&self, keys: impl IntoIterator<Item = &'a str>) -> Option<String> {
-        let allowed = self.query.as_ref()?;
-        keys.into_iter().find(|key| !allowed.contains(*key)).map(str::to_owned)
+    pub fn header_rule(&self, name: &str) -> HeaderRule {
+        self.headers.rule(name)
+    }
+
+    /// The headers that it lets pass beside those that always do.
+    #[must_use]
+    pub fn headers(&self) -> &AllowedHeaders {
+        &self.headers
+    }
+
+    /// Whether any key of a query passes.
+    #[must_use]
+    pub fn allows_any_query(&self) -> bool {
+        self.query == AllowedKeys::Any
+    }
+
+    /// Whether bodies pass of which nothing, or not every key, is decided.
+    #[must_use]
+    pub fn allows_any_body(&self) -> bool {
+        self.terms.allows_any_key()
     }
 
     /// What it is taken for, in words.
     #[must_use]
     pub fn meaning(&self) -> String {
-        let keys = self
-            .query
-            .as_ref()
-            .map(|keys| format!(", query {}", keys.iter().cloned().collect::<Vec<_>>().join(",")));
-        format!("{} on {}{}", self.action, self.resource, keys.unwrap_or_default())
+        let mut meaning = format!("{} on {}", self.action, self.resource);
+        if !self.query.is_empty() {
+            meaning = format!("{meaning}, query {}", self.query.shown());
+        }
+        let headers = self.headers.names().collect::<Vec<_>>().join(",");
+        match headers.is_empty() {
+            true => meaning,
+            false => format!("{meaning}, headers {headers}"),
+        }
     }
 
     /// The methods and the template, as they were written.
@@ -298,28 +354,46 @@ impl Route {
     }
 }
 
-/// The keys that the query of a call may have whose body is looked into.
-fn of_body(
-    terms: &Terms,
-    methods: &BTreeSet<String>,
-    query: Option<BTreeSet<String>>,
-) -> Result<Option<BTreeSet<String>>, RouteError> {
+/// Whether calls by this method carry a body.
+fn carries_body(method: &str) -> bool {
+    ["POST", "PUT", "PATCH", "DELETE"].contains(&method)
+}
+
+/// Checks that a route says of each of its methods what its body may be.
+fn fits_methods(terms: &Terms, methods: &BTreeSet<String>) -> Result<(), RouteError> {
     let wrong = |words: &str| Err(RouteError::Terms(words.to_owned()));
-    let other = |known: &[&str]| methods.iter().any(|method| !known.contains(&method.as_str()));
-    match terms.format() {
-        None => Ok(query),
-        Some(Format::Graphql) if other(&["POST"]) => {
+    let other = |known: fn(&str) -> bool| methods.iter().any(|method| !known(method));
+    let writes = |method: &String| ["POST", "PUT", "PATCH"].contains(&method.as_str());
+    match terms {
+        Terms::NoBody if methods.iter().any(writes) => wrong(
+            "calls by POST, PUT and PATCH have a body; list its keys in `body` (`[]` if it has none), or write `graphql`, or `body = \"any\"`",
+        ),
+        Terms::Any if !methods.iter().any(|method| carries_body(method)) => {
+            wrong("calls by GET, HEAD and OPTIONS have no body; leave `body` out")
+        }
+        Terms::Graphql { .. } if other(|method| method == "POST") => {
             wrong("GraphQL is taken by POST alone; write `methods = [\"POST\"]`")
         }
-        Some(Format::Json) if other(&["POST", "PUT", "PATCH", "DELETE"]) => {
+        Terms::Json { .. } if other(carries_body) => {
             wrong("calls by GET, HEAD and OPTIONS have no body; write POST, PUT, PATCH or DELETE")
         }
+        Terms::NoBody | Terms::Any | Terms::Graphql { .. } | Terms::Json { .. } => Ok(()),
+    }
+}
+
+/// Checks that the query of a call can't say otherwise than its body. Why: some servers put both together, and the
+/// query may win.
+fn fits_query(terms: &Terms, query: &AllowedKeys) -> Result<(), RouteError> {
+    let wrong = |words: &str| Err(RouteError::Terms(words.to_owned()));
+    match (terms, query) {
         // Why: some servers read the document from there, whatever the body says.
-        Some(Format::Graphql) if query.as_ref().is_some_and(|keys| !keys.is_empty()) => {
+        (Terms::Graphql { .. }, query) if !query.is_empty() => {
             wrong("GraphQL is taken without a query behind `?`; leave `query` out")
         }
-        // Why none if none is named: some servers put both together, and the query may win.
-        Some(Format::Graphql | Format::Json) => Ok(Some(query.unwrap_or_default())),
+        (Terms::Json { .. }, AllowedKeys::Any) => wrong(
+            "with `body` the keys of `query` are listed: some servers let a key behind `?` win over one in the body",
+        ),
+        (Terms::NoBody | Terms::Any | Terms::Graphql { .. } | Terms::Json { .. }, _) => Ok(()),
     }
 }
 
@@ -367,7 +441,8 @@ mod tests {
             path,
             resource,
             action: Action::parse("issues:read").unwrap(),
-            query: Some(["page".to_owned()].into()),
+            query: AllowedKeys::Listed(["page".to_owned()].into()),
+            headers: BTreeSet::new(),
             socket: false,
             terms: TermsParts::default(),
         })
@@ -375,7 +450,7 @@ mod tests {
 
     fn takes(route: &Route, method: &str, path: &str) -> Option<String> {
         let path = PlainPath::parse(path).ok()?;
-        route.takes(method, &path, &Content::Unread).map(|resource| resource.to_string())
+        route.takes(method, &path, &Content::Empty).map(|resource| resource.to_string())
     }
 
     #[test]
@@ -395,8 +470,19 @@ mod tests {
         ] {
             assert_eq!(takes(&issues, method, path), None, "{method} {path}");
         }
-        assert_eq!(issues.refuses(["page"]), None);
-        assert_eq!(issues.refuses(["page", "q"]).as_deref(), Some("q"));
+        assert_eq!(issues.check_query("page=1", ["page"]), Ok(()));
+        let refused = |query: &str, keys: &[&str]| {
+            issues.check_query(query, keys.iter().copied()).unwrap_err().to_string()
+        };
+        assert!(
+            refused("page=1&q=1", &["page", "q"]).contains("key `q` is not allowed for GET|HEAD")
+        );
+        assert!(refused("page=1;q=1", &["page"]).contains("raw `;`"));
+        assert!(refused("_method=PUT", &["_method"]).contains("asks for another method"));
+        let path = PlainPath::parse("/repos/acme/api/issues/7").unwrap();
+        for content in [Content::Unread, Content::Json(Json::object(b"{}").unwrap())] {
+            assert_eq!(issues.takes("GET", &path, &content), None, "no body passes");
+        }
         let user = route(&["GET"], "/user", "me").unwrap();
         assert_eq!(takes(&user, "GET", "/user").as_deref(), Some("me"));
         assert_eq!(takes(&user, "GET", "/user/x"), None);
@@ -417,7 +503,8 @@ mod tests {
             path: "/graphql",
             resource: "{owner}/{name}",
             action: Action::parse("issues:read").unwrap(),
-            query: None,
+            query: AllowedKeys::default(),
+            headers: BTreeSet::new(),
             socket: false,
             terms,
         });
@@ -448,7 +535,7 @@ mod tests {
         ] {
             assert_eq!(takes(none), None, "{none}");
         }
-        assert_eq!(route.refuses(["x"]).as_deref(), Some("x"), "no query unless it is named");
+        assert!(route.check_query("x=1", ["x"]).is_err(), "no query unless it is named");
     }
 
     #[test]

@@ -136,13 +136,25 @@ pub struct AgentFacts {
     pub trust: i64,
 }
 
+/// What is read of a body before its call is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// All of it.
+    Whole(Format),
+    /// Nothing.
+    Unread,
+}
+
 impl Catalogue {
-    /// How the body of a call has to be read before it is known what the call is; `None` if no route looks into it.
+    /// How the body of a call has to be read before it is known what the call is; `None` if no route lets a body
+    /// pass.
     #[must_use]
-    pub fn reads(&self, upstream: &Upstream, method: &str, path: &PlainPath) -> Option<Format> {
-        let takes = |route: &&Route| route.takes(method, path, &Content::Unread).is_some();
-        let mut all = self.routes_at(upstream, method, path);
-        all.find(|route| route.format().is_some() || takes(route))?.format()
+    pub fn reads(&self, upstream: &Upstream, method: &str, path: &PlainPath) -> Option<Reading> {
+        let passes = |route: &Route| match route.format() {
+            Some(format) => Some(Reading::Whole(format)),
+            None => route.takes(method, path, &Content::Unread).map(|_| Reading::Unread),
+        };
+        self.routes_at(upstream, method, path).find_map(passes)
     }
 
     /// What a call of an upstream's API is: the first route that takes all of it, and the resource that it is

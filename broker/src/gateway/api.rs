@@ -1,19 +1,15 @@
 //! Calls of APIs: each is looked up among the catalogue's routes, decided, and sent on with the credential.
 //!
-//! What no route names does not pass. The path goes out as it was decided, byte for byte, and so does the body if a
-//! route looked into it; headers that would make an upstream read another call than that are left out; what comes
-//! back is looked through for the credential.
+//! What no route names does not pass: no path, no query key, no body and no header. The path goes out as it was
+//! decided, byte for byte, and so does the body if a route looked into it; what comes back is looked through for the
+//! credential.
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use axum::body::{Body, HttpBody};
+use axum::body::Body;
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode,
-    header::{
-        ACCEPT_ENCODING, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE,
-        EXPECT, FORWARDED, HOST, IF_RANGE, LOCATION, RANGE, SET_COOKIE, TE, TRAILER,
-        TRANSFER_ENCODING, UPGRADE, WWW_AUTHENTICATE,
-    },
+    HeaderMap, HeaderValue, Method, Response, StatusCode,
+    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
     request::Parts,
 };
 use jeton_domain::{
@@ -22,12 +18,15 @@ use jeton_domain::{
     route::{Content, PlainPath, Route},
     scope::{Actions, Resource, Scope, Upstream},
 };
+use jeton_policy::catalogue::Reading;
 use reqwest::Url;
 
 use super::{
     Gateway,
-    body::{Sent, whole},
+    body::{self, Sent},
     door::Admitted,
+    form::Refused,
+    headers::{to_agent, to_upstream},
     leash::Transfer,
     length,
     mask::{Marks, Masked},
@@ -37,57 +36,6 @@ use super::{
     words::Told,
 };
 use crate::operation::{Caller, Refusal, pass::pass, under_grant::Under};
-
-/// Headers that are about one connection only, or say who calls, and so never go on. Why the overrides: an
-/// upstream that follows them does another thing than was decided.
-const STAY: [HeaderName; 32] = [
-    CONNECTION,
-    HOST,
-    COOKIE,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    EXPECT,
-    FORWARDED,
-    CONTENT_LENGTH,
-    ACCEPT_ENCODING,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-    HeaderName::from_static("x-forwarded-for"),
-    HeaderName::from_static("x-forwarded-host"),
-    HeaderName::from_static("x-forwarded-proto"),
-    HeaderName::from_static("x-real-ip"),
-    HeaderName::from_static("x-original-url"),
-    HeaderName::from_static("x-rewrite-url"),
-    HeaderName::from_static("x-http-method"),
-    HeaderName::from_static("x-http-method-override"),
-    HeaderName::from_static("x-method-override"),
-    HeaderName::from_static("x-api-key"),
-    HeaderName::from_static("http2-settings"),
-    HeaderName::from_static("jeton-base"),
-    HeaderName::from_static("x-original-method"),
-    HeaderName::from_static("x-forwarded-uri"),
-    HeaderName::from_static("x-forwarded-prefix"),
-    HeaderName::from_static("x-forwarded-port"),
-    // Acts as somebody else (GitLab).
-    HeaderName::from_static("sudo"),
-    // Of a part, what was put into two could not be covered.
-    RANGE,
-    IF_RANGE,
-];
-/// Headers that never come back. Why cookies: they are credentials of their own.
-const KEPT: [HeaderName; 9] = [
-    CONNECTION,
-    TE,
-    TRAILER,
-    TRANSFER_ENCODING,
-    UPGRADE,
-    SET_COOKIE,
-    WWW_AUTHENTICATE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("alt-svc"),
-];
 
 /// How a stream of events is sent (Server-Sent Events).
 const EVENTS: &[u8] = b"text/event-stream";
@@ -101,7 +49,9 @@ struct Wanted {
     target: String,
     /// What the log calls it: without what may be secret in it.
     line: String,
-    /// What is sent along.
+    /// Headers that are sent along.
+    headers: HeaderMap,
+    /// The body that is sent along.
     body: Sent,
     /// Whether it may become a WebSocket.
     socket: bool,
@@ -156,19 +106,16 @@ async fn called(
     }
     let guard = GrantGuard::new(gateway, &pass, &wanted.line);
     let transfer = Arc::clone(guard.transfer());
-    let mut headers = out(&parts.headers);
-    let body = match wanted.body {
-        Sent::Unseen(body) => {
-            length::told(&mut headers, length::of_request(&body));
-            unseen(&parts, body, &transfer)
-        }
-        Sent::Whole { bytes, kind } => {
-            // Why again: what `Connection` names was left out, and this is what was decided about.
-            headers.insert(CONTENT_TYPE, kind);
-            transfer.sends(bytes.len());
-            Some(reqwest::Body::from(bytes))
-        }
-    };
+    let mut headers = wanted.headers;
+    let brings = !matches!(wanted.body, Sent::Nothing);
+    if let Sent::Unseen(body) = &wanted.body {
+        length::told(&mut headers, length::of_request(body));
+    }
+    let (body, form) = outgoing(wanted.body, &parts.method, &transfer);
+    // Why: some servers take a body without a type for a form, of which nobody looked for its keys.
+    if brings && !headers.contains_key(CONTENT_TYPE) {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    }
     if socket {
         socket::handshake(&parts.headers, &mut headers)?;
     }
@@ -176,7 +123,13 @@ async fn called(
     let call = Call { method, url, headers, shows: Shows::Credential, body };
     let words = format!("the upstream `{}` can't be reached", wanted.upstream);
     let answer = way.call(&guard, call).await;
-    let answer = answer.map_err(|error| error.refusal(&wanted.upstream, &transfer, &words))?;
+    let answer = answer.map_err(|error| {
+        if form.is_some_and(|form| form.is_set()) {
+            transfer.cut("the form asked for another method");
+            return body::other_method("_method");
+        }
+        error.refusal(&wanted.upstream, &transfer, &words)
+    })?;
     transfer.answered(answer.status().as_u16());
     let marks = guard.marks();
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !socket {
@@ -194,16 +147,38 @@ async fn called(
     Ok((answer, None))
 }
 
-/// A body on its way from end to end.
-fn unseen(parts: &Parts, body: Body, transfer: &Arc<Transfer>) -> Option<reqwest::Body> {
-    let length = parts.headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
-    let sends = length || parts.headers.contains_key(TRANSFER_ENCODING) || !body.is_end_stream();
-    match sends {
-        true => Some(reqwest::Body::wrap_stream(transfer.out(body.into_data_stream()))),
+/// A body on its way out, and whether it is refused while it is sent.
+fn outgoing(
+    body: Sent,
+    method: &Method,
+    transfer: &Arc<Transfer>,
+) -> (Option<reqwest::Body>, Option<Refused>) {
+    match body {
+        Sent::Unseen(body) => {
+            let bytes = transfer.out(body.into_data_stream());
+            (Some(reqwest::Body::wrap_stream(bytes)), None)
+        }
+        Sent::Form(parts) => {
+            let refused = parts.refused();
+            (Some(reqwest::Body::wrap_stream(transfer.out(parts))), Some(refused))
+        }
+        Sent::Whole(bytes) => {
+            transfer.sends(bytes.len());
+            (Some(reqwest::Body::from(bytes)), None)
+        }
+        Sent::Nothing if method == Method::GET || method == Method::HEAD => (None, None),
         // Why not left out: some hosts want to be told that nothing comes.
-        false if parts.method == Method::GET || parts.method == Method::HEAD => None,
-        false => Some(reqwest::Body::from("")),
+        Sent::Nothing => (Some(reqwest::Body::from("")), None),
     }
+}
+
+/// The refusal of a body that no route lets pass.
+fn no_body(method: &str, path: &str, upstream: &Upstream) -> Told {
+    let words = format!(
+        "no route of the catalogue names {method} {} of `{upstream}` with a body; send it without one, or the platform team says in `body` of the route which keys it may have",
+        quote(path)
+    );
+    Told::new(StatusCode::FORBIDDEN, &words)
 }
 
 fn no_such(upstream: &Upstream) -> Told {
@@ -222,9 +197,20 @@ impl Wanted {
         let path = PlainPath::parse(below).map_err(|error| odd(&error.to_string()))?;
         let rules = gateway.broker.policies.current();
         let (catalogue, method) = (rules.catalogue(), parts.method.as_str());
-        let (content, body) = match catalogue.reads(&upstream, method, &path) {
-            Some(format) => whole(&parts.headers, body, format).await?,
-            None => (Content::Unread, Sent::Unseen(body)),
+        let reads = match body::comes_with(&parts.headers, &body) {
+            true => Some(catalogue.reads(&upstream, method, &path)),
+            false => None,
+        };
+        let (content, body) = match reads {
+            None => (Content::Empty, Sent::Nothing),
+            Some(Some(Reading::Whole(format))) => body::whole(&parts.headers, body, format).await?,
+            Some(Some(Reading::Unread)) => {
+                (Content::Unread, body::unread(&parts.headers, body).await?)
+            }
+            Some(None) => match body::is_empty(body).await {
+                true => (Content::Empty, Sent::Nothing),
+                false => return Err(no_body(method, below, &upstream)),
+            },
         };
         let found = catalogue.route(&upstream, method, &path, &content);
         let Some((route, resource)) = found else {
@@ -234,16 +220,15 @@ impl Wanted {
             return Err(Told::new(StatusCode::FORBIDDEN, &words));
         };
         let keys = keys(query.unwrap_or_default());
-        if let Some(key) = route.refuses(keys.iter().map(String::as_str)) {
-            let words =
-                format!("the query key `{}` is not allowed for {}", quote(&key), route.text());
-            return Err(Told::new(StatusCode::FORBIDDEN, &words));
-        }
+        route
+            .check_query(query.unwrap_or_default(), keys.iter().map(String::as_str))
+            .map_err(|problem| Told::new(StatusCode::FORBIDDEN, &problem.to_string()))?;
+        let headers = to_upstream(&parts.headers, route)?;
         // Why also the path: what is decided is what is sent.
         let sent = if route.folds { route.folded(below) } else { below.to_owned() };
         let target = match query {
             None => sent.clone(),
-            Some(query) => format!("{sent}?{query}"),
+            Some(query) => format!("{sent}?{}", spelled(query)),
         };
         let path = PlainPath::parse(&sent).map_err(|error| odd(&error.to_string()))?;
         let operation = content.operation();
@@ -256,6 +241,7 @@ impl Wanted {
             target,
             line: format!("{} {}{asked}", parts.method, template(route)),
             upstream,
+            headers,
             body,
         })
     }
@@ -265,7 +251,8 @@ impl Wanted {
 fn unknown<'r>(call: &str, content: &Content, known: impl Iterator<Item = &'r Route>) -> String {
     const SHOWN: usize = 3;
     let asked = match content {
-        Content::Unread => String::new(),
+        Content::Empty => String::new(),
+        Content::Unread => " with a body".to_owned(),
         Content::Json(body) => {
             let fields = body.fields().unwrap_or_default().iter().take(32);
             let keys: Vec<_> = fields.map(|(key, _)| quote(key)).collect();
@@ -303,23 +290,17 @@ fn keys(query: &str) -> BTreeSet<String> {
     form_urlencoded::parse(query.as_bytes()).map(|(key, _)| key.into_owned()).collect()
 }
 
-/// What goes out of what came.
-fn out(headers: &HeaderMap) -> HeaderMap {
-    // Spec: RFC 9110 §7.6.1: what `Connection` names is about this connection too.
-    let named = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
-    let named: BTreeSet<String> =
-        named.flat_map(|all| all.split(',')).map(|name| name.trim().to_ascii_lowercase()).collect();
-    // Why the line: many servers take `X_A` for `X-A`.
-    let stays = |name: &HeaderName| {
-        STAY.contains(name) || named.contains(name.as_str()) || name.as_str().contains('_')
-    };
-    let mut out = HeaderMap::new();
-    for (name, value) in headers.iter().filter(|(name, _)| !stays(name)) {
-        out.append(name, value.clone());
+/// A query in the spelling of RFC 3986. Why: what is left as it is here would be encoded on the way, and what goes
+/// out is what was decided.
+fn spelled(query: &str) -> String {
+    let mut text = String::with_capacity(query.len());
+    for byte in query.bytes() {
+        match byte {
+            b'\'' | b'"' | b'<' | b'>' | 0x7f.. => text.push_str(&format!("%{byte:02X}")),
+            plain => text.push(char::from(plain)),
+        }
     }
-    // Why: what is packed can't be looked through.
-    out.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    out
+    text
 }
 
 /// What comes back of what the upstream said.
@@ -330,11 +311,8 @@ fn back(
     base: Option<&Url>,
     upstream: &Upstream,
 ) -> Result<Response<Body>, Told> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in answer.headers() {
-        if KEPT.contains(name) {
-            continue;
-        }
+    let mut headers = to_agent(answer.headers());
+    for (name, value) in &headers {
         if marks.are_in(value.as_bytes()) {
             transfer.cut("a header of the answer held the credential");
             let words = format!(
@@ -342,7 +320,6 @@ fn back(
             );
             return Err(Told::new(StatusCode::BAD_GATEWAY, &words));
         }
-        headers.append(name, value.clone());
     }
     if answer.status() == StatusCode::PARTIAL_CONTENT {
         transfer.cut("the answer was a part");
@@ -361,8 +338,6 @@ fn back(
         headers.insert(LOCATION, own);
     }
     let status = answer.status();
-    // Why without: it is told on where it is known to be true.
-    headers.remove(CONTENT_LENGTH);
     let events = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(EVENTS));
     let bytes = transfer.back(Masked::new(answer.bytes_stream(), marks));
     // Why: events may be far apart.
@@ -398,27 +373,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_would_make_another_call_of_it_stays_here() {
-        let mut headers = HeaderMap::new();
-        for (name, value) in [
-            ("connection", "close, X-Secret"),
-            ("x-secret", "1"),
-            ("x-http-method-override", "DELETE"),
-            ("cookie", "a=b"),
-            ("host", "evil"),
-            ("accept-encoding", "gzip"),
-            ("x-github-api-version", "2022-11-28"),
-            ("content-type", "application/json"),
-        ] {
-            headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    fn a_query_is_written_so_that_nothing_on_the_way_changes_it() {
+        assert_eq!(spelled("$filter=name eq 'x'&a=\"<>"), "$filter=name eq %27x%27&a=%22%3C%3E");
+        for query in ["$filter=name%20eq%20'x'", "a=b&c[]=d|e", "q=\u{e9}`{}^\\"] {
+            let url = Url::parse(&format!("https://h/base/x?{}", spelled(query))).unwrap();
+            assert!(url.as_str().ends_with(&spelled(query)), "{query}: {url}");
         }
-        let out = out(&headers);
-        let names: BTreeSet<_> = out.keys().map(HeaderName::as_str).collect();
-        assert_eq!(
-            names,
-            BTreeSet::from(["accept-encoding", "content-type", "x-github-api-version"])
-        );
-        assert_eq!(out.get(ACCEPT_ENCODING).unwrap(), "identity");
     }
 
     #[test]

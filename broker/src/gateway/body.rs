@@ -3,29 +3,76 @@
 //! Why so few kinds: what our parser and the upstream's could read as two things is decided as one and done as
 //! the other.
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use http::{
     HeaderMap, HeaderValue, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING},
 };
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use jeton_domain::route::{Content, Format, Graphql, Json};
+use jeton_domain::{
+    id::quote,
+    route::{Content, Format, Graphql, Json},
+};
 use tokio::{task::spawn_blocking, time::timeout};
 
-use super::words::Told;
+use super::{
+    form::{self, FormKind, Parts},
+    words::Told,
+};
 use crate::limits::{CALL_BODY, CALL_BODY_BYTES};
 
 /// What goes out.
 pub(super) enum Sent {
+    /// No body.
+    Nothing,
     /// As it comes, unseen.
     Unseen(Body),
-    /// What was decided about.
-    Whole {
-        /// All of it.
-        bytes: Bytes,
-        /// Its `Content-Type`.
-        kind: HeaderValue,
-    },
+    /// A form with parts, as it comes.
+    Form(Parts),
+    /// What was read.
+    Whole(Bytes),
+}
+
+/// Whether a request brings a body, as far as its head says.
+pub(super) fn comes_with(headers: &HeaderMap, body: &Body) -> bool {
+    let length = headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    length || headers.contains_key(TRANSFER_ENCODING) || !body.is_end_stream()
+}
+
+/// Whether a body that was announced is none.
+pub(super) async fn is_empty(body: Body) -> bool {
+    let read = timeout(CALL_BODY, Limited::new(body, 0).collect()).await;
+    read.is_ok_and(|read| read.is_ok())
+}
+
+/// Lets a body pass of which nothing is decided, unless it is a form that makes another method of its call.
+pub(super) async fn unread(headers: &HeaderMap, body: Body) -> Result<Sent, Told> {
+    let Some(kind) = headers.get(CONTENT_TYPE).and_then(form::kind) else {
+        return Ok(Sent::Unseen(body));
+    };
+    if headers.contains_key(CONTENT_ENCODING) {
+        let words = "a packed form can't be looked into; send it without `Content-Encoding`";
+        return Err(Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, words));
+    }
+    match kind {
+        FormKind::Parts => Ok(Sent::Form(Parts::new(body))),
+        FormKind::Pairs => {
+            let bytes = bytes(body).await?;
+            match form::override_in(&bytes) {
+                None => Ok(Sent::Whole(bytes)),
+                Some(key) => Err(other_method(&key)),
+            }
+        }
+    }
+}
+
+/// The refusal of a form.
+pub(super) fn other_method(key: &str) -> Told {
+    let words = format!(
+        "the key `{}` of the form asks for another method than is decided; send the call by the method that you mean",
+        quote(key)
+    );
+    Told::new(StatusCode::FORBIDDEN, &words)
 }
 
 /// Reads a body to its end, and what it says.
@@ -34,13 +81,31 @@ pub(super) async fn whole(
     body: Body,
     format: Format,
 ) -> Result<(Content, Sent), Told> {
-    let kind = json(headers)?;
+    let bytes = bytes(body).await?;
+    // Why not for GraphQL: that asks for nothing then.
+    if bytes.is_empty() && format == Format::Json {
+        return Ok((Content::Empty, Sent::Nothing));
+    }
+    json(headers)?;
+    let looked = bytes.clone();
+    // Why a thread of its own: the worst megabyte takes 20 ms, and a parser that gave up would take no other call
+    // with it.
+    let content = spawn_blocking(move || read_as(format, &looked)).await.map_err(|error| {
+        tracing::error!(%error, "a body could not be looked into");
+        Told::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be looked into")
+    })?;
+    let content = content.map_err(|words| Told::new(StatusCode::BAD_REQUEST, &words))?;
+    Ok((content, Sent::Whole(bytes)))
+}
+
+/// All of a body, bounded in size and time.
+async fn bytes(body: Body) -> Result<Bytes, Told> {
     let reading = Limited::new(body, CALL_BODY_BYTES).collect();
     let read = timeout(CALL_BODY, reading).await.map_err(|_| {
         let words = format!("the body did not arrive within {} s", CALL_BODY.as_secs());
         Told::new(StatusCode::REQUEST_TIMEOUT, &words)
     })?;
-    let bytes = read.map_err(|error| match error.is::<LengthLimitError>() {
+    let read = read.map_err(|error| match error.is::<LengthLimitError>() {
         true => {
             let words = format!(
                 "the body is larger than the {CALL_BODY_BYTES} bytes that are looked into here; send less at a time"
@@ -50,16 +115,7 @@ pub(super) async fn whole(
         false => Told::new(StatusCode::BAD_REQUEST, "the body breaks off"),
     })?;
     // Why without trailers: nobody decided about them.
-    let bytes = bytes.to_bytes();
-    let looked = bytes.clone();
-    // Why a thread of its own: the worst megabyte takes 20 ms, and a parser that gave up would take no other call
-    // with it.
-    let content = spawn_blocking(move || read_as(format, &looked)).await.map_err(|error| {
-        tracing::error!(%error, "a body could not be looked into");
-        Told::new(StatusCode::INTERNAL_SERVER_ERROR, "the body could not be looked into")
-    })?;
-    let content = content.map_err(|words| Told::new(StatusCode::BAD_REQUEST, &words))?;
-    Ok((content, Sent::Whole { bytes, kind }))
+    Ok(read.to_bytes())
 }
 
 fn read_as(format: Format, bytes: &[u8]) -> Result<Content, String> {
@@ -73,15 +129,15 @@ fn read_as(format: Format, bytes: &[u8]) -> Result<Content, String> {
     }
 }
 
-/// The type of a body that is JSON as it stands there, and said once.
-fn json(headers: &HeaderMap) -> Result<HeaderValue, Told> {
+/// Checks that a body is JSON as it is, and says so once.
+fn json(headers: &HeaderMap) -> Result<(), Told> {
     let odd = |words: &str| Told::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, words);
     if headers.contains_key(CONTENT_ENCODING) {
         return Err(odd("a packed body can't be looked into; send it without `Content-Encoding`"));
     }
     let mut all = headers.get_all(CONTENT_TYPE).iter();
     match (all.next(), all.next()) {
-        (Some(kind), None) if is_json(kind) => Ok(kind.clone()),
+        (Some(kind), None) if is_json(kind) => Ok(()),
         _ => Err(odd(
             "this call is looked into; send it as one `Content-Type: application/json`, in UTF-8",
         )),
@@ -124,7 +180,7 @@ mod tests {
             "application/json; charset=UTF-8",
             "application/json ; charset=\"utf-8\"",
         ] {
-            assert_eq!(json(&headers(&[("content-type", good)])).unwrap(), good);
+            assert!(json(&headers(&[("content-type", good)])).is_ok(), "{good}");
         }
         for bad in [
             "",

@@ -74,9 +74,9 @@ pub(super) fn handshake(from: &HeaderMap, to: &mut HeaderMap) -> Result<(), Told
         return Err(odd());
     }
     let key = one(SEC_WEBSOCKET_KEY).ok_or_else(odd)?;
-    one(SEC_WEBSOCKET_VERSION).filter(|version| *version == "13").ok_or_else(odd)?;
-    to.remove(SEC_WEBSOCKET_EXTENSIONS);
+    let version = one(SEC_WEBSOCKET_VERSION).filter(|version| *version == "13").ok_or_else(odd)?;
     to.insert(SEC_WEBSOCKET_KEY, key.clone());
+    to.insert(SEC_WEBSOCKET_VERSION, version.clone());
     to.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     to.insert(UPGRADE, WEBSOCKET);
     Ok(())

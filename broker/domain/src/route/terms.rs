@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     RouteError,
+    allowed::{AllowedKeys, letters},
     graphql::{Graphql, Root},
     json::{Constant, Dotted, Json},
 };
@@ -28,6 +29,8 @@ pub enum Format {
 /// A body, as far as a route looked for it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Content {
+    /// There is none.
+    Empty,
     /// No route looks into it.
     Unread,
     /// JSON.
@@ -44,7 +47,7 @@ impl Content {
             Self::Graphql(asked) => {
                 Some(Operation { kind: asked.kind, fields: asked.fields.clone().into() })
             }
-            Self::Unread | Self::Json(_) => None,
+            Self::Empty | Self::Unread | Self::Json(_) => None,
         }
     }
 }
@@ -58,8 +61,8 @@ pub struct TermsParts {
     pub fields: BTreeSet<String>,
     /// Names for the resource, and which arguments of the root fields they are.
     pub arguments: BTreeMap<String, String>,
-    /// The keys that a JSON body may have.
-    pub keys: Option<BTreeSet<String>>,
+    /// The keys that a JSON body may have. Without them no body passes.
+    pub body: Option<AllowedKeys>,
     /// What has to stand at places of it: one of these.
     pub equal: BTreeMap<String, Vec<Constant>>,
 }
@@ -67,10 +70,12 @@ pub struct TermsParts {
 /// What a route wants of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Terms {
+    /// That there is none.
+    NoBody,
     /// Nothing: it goes by unseen.
-    None,
+    Any,
     Json {
-        keys: Option<BTreeSet<String>>,
+        keys: AllowedKeys,
         equal: BTreeMap<Dotted, Vec<Constant>>,
         /// Places that the resource's name is made of.
         named: Vec<Dotted>,
@@ -91,20 +96,24 @@ const BODY: &str = "body.";
 impl Terms {
     /// Checks what is written, with the names in braces of the resource.
     pub fn new(parts: TermsParts, names: &[&str]) -> Result<Self, RouteError> {
-        let TermsParts { graphql, fields, arguments, keys, equal } = parts;
+        let TermsParts { graphql, fields, arguments, body, equal } = parts;
         let wrong = |words: &str| Err(RouteError::Terms(words.to_owned()));
         let places = names.iter().filter_map(|name| name.strip_prefix(BODY));
         let named = places.map(dotted).collect::<Result<Vec<_>, _>>()?;
-        let about_json = keys.is_some() || !equal.is_empty() || !named.is_empty();
-        let most =
-            [fields.len(), arguments.len(), equal.len(), keys.as_ref().map_or(0, BTreeSet::len)];
+        let reads = !equal.is_empty() || !named.is_empty();
+        let keys = match &body {
+            Some(AllowedKeys::Listed(keys)) => keys.len(),
+            Some(AllowedKeys::Any) | None => 0,
+        };
+        body.iter().try_for_each(|keys| keys.check("body"))?;
+        let most = [fields.len(), arguments.len(), equal.len(), keys];
         if most.into_iter().chain(equal.values().map(Vec::len)).any(|count| count > ROUTE_TERMS) {
             return Err(RouteError::Terms(format!(
                 "it names more than {ROUTE_TERMS} of a kind; divide it"
             )));
         }
         match graphql {
-            Some(_) if about_json => wrong(
+            Some(_) if reads || body.is_some() => wrong(
                 "`body`, `where` and `{body.…}` are for JSON; with `graphql` write `fields` and `arguments`",
             ),
             Some(_) if fields.is_empty() => {
@@ -125,27 +134,42 @@ impl Terms {
             None if equal.values().any(Vec::is_empty) => {
                 wrong("an empty list in `where` is never met; name what may stand there")
             }
-            None if about_json => {
-                let equal = equal.into_iter().map(|(place, all)| Ok((dotted(&place)?, all)));
-                Ok(Self::Json { keys, equal: equal.collect::<Result<_, _>>()?, named })
-            }
-            None => Ok(Self::None),
+            None => match body {
+                None if reads => wrong(
+                    "`where` and `{body.…}` need `body`: list every key, because an upstream may read another key as the one that you compare",
+                ),
+                None => Ok(Self::NoBody),
+                Some(AllowedKeys::Any) if !reads => Ok(Self::Any),
+                Some(keys) => {
+                    let equal = equal.into_iter().map(|(place, all)| Ok((dotted(&place)?, all)));
+                    Ok(Self::Json { keys, equal: equal.collect::<Result<_, _>>()?, named })
+                }
+            },
         }
     }
 
     /// How it reads bodies, if it does.
     pub fn format(&self) -> Option<Format> {
         match self {
-            Self::None => None,
+            Self::NoBody | Self::Any => None,
             Self::Json { .. } => Some(Format::Json),
             Self::Graphql { .. } => Some(Format::Graphql),
+        }
+    }
+
+    /// Whether a body passes with keys that nobody listed.
+    pub fn allows_any_key(&self) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Json { keys, .. } => *keys == AllowedKeys::Any,
+            Self::NoBody | Self::Graphql { .. } => false,
         }
     }
 
     /// The names that the resource may use beside those of the path.
     pub fn names(&self) -> Vec<String> {
         match self {
-            Self::None => vec![],
+            Self::NoBody | Self::Any => vec![],
             Self::Json { named, .. } => {
                 named.iter().map(|place| format!("{BODY}{place}")).collect()
             }
@@ -157,15 +181,20 @@ impl Terms {
     /// `None` if the body is another.
     pub fn fit(&self, content: &Content) -> Option<Vec<Named>> {
         match (self, content) {
-            (Self::None, _) => Some(vec![Named::new()]),
+            (Self::NoBody, Content::Empty) | (Self::Any, _) => Some(vec![Named::new()]),
+            (Self::Json { equal, named, .. }, Content::Empty) => {
+                (equal.is_empty() && named.is_empty()).then(|| vec![Named::new()])
+            }
             (Self::Json { keys, equal, named }, Content::Json(body)) => {
-                let known =
-                    |(key, _): &(String, Json)| keys.as_ref().is_none_or(|keys| keys.contains(key));
                 let good = |(place, all): (&Dotted, &Vec<Constant>)| {
                     let found = body.at(place.keys());
                     found.is_some_and(|found| all.iter().any(|one| one.is(found)))
                 };
-                if !body.fields()?.iter().all(known) || !equal.iter().all(good) {
+                let plain = |place: &Dotted| has_one_spelling(body, place.keys());
+                if !body.fields()?.iter().all(|(key, _)| keys.allows(key))
+                    || !equal.iter().all(good)
+                    || !equal.keys().chain(named).all(plain)
+                {
                     return None;
                 }
                 let value = |place: &Dotted| {
@@ -188,7 +217,7 @@ impl Terms {
                 };
                 asked.roots().map(of).collect()
             }
-            (Self::Json { .. } | Self::Graphql { .. }, _) => None,
+            (Self::NoBody | Self::Json { .. } | Self::Graphql { .. }, _) => None,
         }
     }
 }
@@ -198,10 +227,12 @@ impl fmt::Display for Terms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |all: &BTreeSet<String>| all.iter().cloned().collect::<Vec<_>>().join(",");
         match self {
-            Self::None => Ok(()),
+            Self::NoBody => Ok(()),
+            Self::Any => f.write_str(" body *"),
             Self::Json { keys, equal, .. } => {
-                if let Some(keys) = keys {
-                    write!(f, " body {}", list(keys))?;
+                match keys.is_empty() {
+                    true => f.write_str(" body []")?,
+                    false => write!(f, " body {}", keys.shown())?,
                 }
                 for (place, all) in equal {
                     let all: Vec<_> = all.iter().map(ToString::to_string).collect();
@@ -215,6 +246,23 @@ impl fmt::Display for Terms {
             }
         }
     }
+}
+
+/// Whether no other key of a body could be read as a part of a place. Why: to some readers `ba_se`, `base[]` and
+/// `parent.type` are `base` and `parent` with `type` in it.
+fn has_one_spelling(body: &Json, place: &[String]) -> bool {
+    let Some((own, below)) = place.split_first() else { return true };
+    let Some(fields) = body.fields() else { return true };
+    let could_be = |key: &str| {
+        let folded: String = letters(key).collect();
+        let mut whole = String::new();
+        place.iter().any(|part| {
+            whole.extend(letters(part));
+            whole == folded
+        })
+    };
+    let other = |(key, _): &(String, Json)| key != own && could_be(key);
+    !fields.iter().any(other) && body.get(own).is_none_or(|inner| has_one_spelling(inner, below))
 }
 
 /// A value that is one segment of a name. Why no other: what is one value there must not be two segments here.
@@ -279,10 +327,12 @@ mod tests {
         ] {
             assert_eq!(fit(other), None, "{other}");
         }
-        for content in [Content::Unread, Content::Json(Json::object(b"{}").unwrap())] {
+        let empty = Content::Json(Json::object(b"{}").unwrap());
+        for content in [Content::Empty, Content::Unread, empty] {
             assert_eq!(terms.fit(&content), None);
         }
-        assert_eq!(Terms::None.fit(&asked("{ r }")), Some(vec![Named::new()]));
+        assert_eq!(Terms::Any.fit(&asked("{ r }")), Some(vec![Named::new()]));
+        assert_eq!(Terms::NoBody.fit(&asked("{ r }")), None);
     }
 
     #[test]
@@ -290,12 +340,20 @@ mod tests {
         let keys = |keys: &[&str], place: &str, value: Constant| {
             let keys = keys.iter().map(|key| (*key).to_owned()).collect();
             let equal = [(place.to_owned(), vec![value])].into();
-            let parts = TermsParts { keys: Some(keys), equal, ..TermsParts::default() };
+            let body = Some(AllowedKeys::Listed(keys));
+            let parts = TermsParts { body, equal, ..TermsParts::default() };
+            Terms::new(parts, &[]).unwrap()
+        };
+        let any = |equal: BTreeMap<String, Vec<Constant>>| {
+            let parts = TermsParts { body: Some(AllowedKeys::Any), equal, ..TermsParts::default() };
             Terms::new(parts, &[]).unwrap()
         };
         let text = |text: &str| Constant::Text(text.to_owned());
         let all = [
-            Terms::None,
+            Terms::NoBody,
+            any(BTreeMap::new()),
+            any([("b".to_owned(), vec![text("7")])].into()),
+            keys(&[], "b", text("7")),
             graphql(&["r"], &[], &[]),
             graphql(&["r", "s"], &[], &[]),
             graphql(&["r"], &[("o", "o")], &[]),
@@ -309,5 +367,37 @@ mod tests {
         ];
         let told: BTreeSet<_> = all.iter().map(ToString::to_string).collect();
         assert_eq!(told.len(), all.len(), "{told:#?}");
+    }
+
+    #[test]
+    fn a_key_that_could_be_read_as_a_compared_one_does_not_pass_beside_it() {
+        let terms = |body: AllowedKeys, place: &str| {
+            let equal = [(place.to_owned(), vec![Constant::Text("main".into())])].into();
+            let parts = TermsParts { body: Some(body), equal, ..TermsParts::default() };
+            Terms::new(parts, &[]).unwrap()
+        };
+        let fits = |terms: &Terms, text: &str| {
+            terms.fit(&Content::Json(Json::object(text.as_bytes()).unwrap())).is_some()
+        };
+        let base = terms(AllowedKeys::Any, "base");
+        assert!(fits(&base, r#"{"base":"main","database":"x","title":"ba_se"}"#));
+        for other in ["ba_se", "base[]", "ba-se", "_base", "BASE ", "b.a.s.e", "ba\u{17f}e_"] {
+            assert!(!fits(&base, &format!(r#"{{"base":"main","{other}":"prod"}}"#)), "{other}");
+        }
+        assert!(!fits(&base, r#"{"base":"main","_method":"DELETE"}"#));
+        let keys = AllowedKeys::Listed(["head".to_owned()].into());
+        let head = terms(keys, "head.ref");
+        assert!(fits(&head, r#"{"head":{"ref":"main","sha":"x"}}"#));
+        for other in [r#""re_f":"x""#, r#""Ref_":"x""#, r#""ref[]":"x""#] {
+            assert!(!fits(&head, &format!(r#"{{"head":{{"ref":"main",{other}}}}}"#)), "{other}");
+        }
+        let head = terms(AllowedKeys::Any, "head.ref");
+        for other in ["head.ref", "head[ref]", "headRef", "head_ref"] {
+            let body = format!(r#"{{"head":{{"ref":"main"}},"{other}":"x"}}"#);
+            assert!(!fits(&head, &body), "{other}");
+        }
+        let equal = [("a".to_owned(), vec![Constant::Whole(1)])].into();
+        let none = TermsParts { equal, ..TermsParts::default() };
+        assert!(Terms::new(none, &[]).unwrap_err().to_string().contains("need `body`"));
     }
 }

@@ -28,24 +28,102 @@ pub struct RouteFinding {
     pub route: String,
     /// A word for the kind of it.
     pub kind: &'static str,
+    /// How much it matters.
+    pub severity: Severity,
     /// What is odd, and what to do.
     pub words: String,
+}
+
+/// How much a finding matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It is likely a mistake.
+    Warning,
+    /// It is written on purpose, and listed so that a reviewer sees it.
+    Information,
 }
 
 /// Looks at every route. In the order of the catalogue.
 #[must_use]
 pub fn routes(set: &PolicySet) -> Vec<RouteFinding> {
     let all = &set.catalogue.routes;
-    let odd = all.iter().filter(|route| route.swallows_graphql());
-    let finding = |route: &Route| {
-        let beside = all.iter().any(|other| other.speaks_graphql_beside(route));
-        let (kind, words) = match beside {
-            true => ("never asked", "another route takes the same path for GraphQL, and nothing else is taken there then; take this one out".to_owned()),
-            false => ("graphql unseen", format!("a query and any mutation are `{}` to it; say `graphql` and `fields`", route.action)),
-        };
-        RouteFinding { route: format!("{} {}", route.upstream, route.title()), kind, words }
+    all.iter().flat_map(|route| graphql(all, route).into_iter().chain(wide(route))).collect()
+}
+
+/// What is odd about a route that takes GraphQL without reading it.
+fn graphql(all: &[Route], route: &Route) -> Option<RouteFinding> {
+    if !route.swallows_graphql() {
+        return None;
+    }
+    let beside = all.iter().any(|other| other.speaks_graphql_beside(route));
+    let (kind, words) = match beside {
+        true => ("never asked", "another route takes the same path for GraphQL, and nothing else is taken there then; take this one out".to_owned()),
+        false => ("graphql unseen", format!("a query and any mutation are `{}` to it; say `graphql` and `fields`", route.action)),
     };
-    odd.map(finding).collect()
+    Some(found(route, kind, Severity::Warning, words))
+}
+
+/// What a route lets pass that nobody decides about.
+fn wide(route: &Route) -> Vec<RouteFinding> {
+    let mut findings = Vec::new();
+    let mut add = |kind, words: &str| {
+        findings.push(found(route, kind, Severity::Information, words.to_owned()));
+    };
+    if route.allows_any_query() {
+        add(
+            "any query",
+            "any key of a query reaches the upstream, also one that changes what the call does or for whom; list the keys in `query`",
+        );
+    }
+    if route.allows_any_body() {
+        add(
+            "any body",
+            "any body reaches the upstream, and no rule decides about its keys; list them in `body`",
+        );
+    }
+    for name in route.headers().names().filter(|name| names_an_identity(name)) {
+        let words = format!(
+            "`{name}` sounds like one that says who calls or for which tenant; the agent chooses its value, and no rule decides about it"
+        );
+        add("identity header", &words);
+    }
+    findings
+}
+
+fn found(route: &Route, kind: &'static str, severity: Severity, words: String) -> RouteFinding {
+    let route = format!("{} {}", route.upstream, route.title());
+    RouteFinding { route, kind, severity, words }
+}
+
+/// Whether a header sounds like one that says who calls or for whom.
+fn names_an_identity(name: &str) -> bool {
+    const PARTS: [&str; 22] = [
+        "account",
+        "assert",
+        "auth",
+        "credential",
+        "customer",
+        "email",
+        "group",
+        "identity",
+        "ip",
+        "namespace",
+        "org",
+        "orgid",
+        "password",
+        "project",
+        "role",
+        "scope",
+        "secret",
+        "session",
+        "tenant",
+        "token",
+        "user",
+        "workspace",
+    ];
+    name.split('-').any(|part| PARTS.contains(&part) || part == "apikey")
+        || name.ends_with("-api-key")
+        || name.contains("protocol") && name.starts_with("sec-websocket")
 }
 
 /// What the set means for direct delivery: which policies deny it, and which opt out of that. No faults.
@@ -321,23 +399,54 @@ when { context has file && context has bytes && context.bytes > 9 };
                 "[[route]]\nupstream = \"git\"\nmethods = [\"POST\"]\npath = \"{path}\"\nresource = \"x\"\naction = \"contents:read\"\n{more}"
             )
         };
+        let any = "body = \"any\"\n";
         let of = |routes: &[String]| {
             let catalogue = "[[upstream]]\nname = \"git\"\n".to_owned() + &routes.concat();
             let texts = [("catalogue.toml", catalogue.as_str())];
             let set = PolicySet::from_sources(&texts, &Vocabulary::default());
             let set = set.unwrap_or_else(|problems| panic!("{problems:?}"));
-            super::routes(&set).into_iter().map(|one| (one.route, one.kind)).collect::<Vec<_>>()
+            let found = super::routes(&set).into_iter();
+            let warnings = found.filter(|one| one.severity == Severity::Warning);
+            warnings.map(|one| (one.route, one.kind)).collect::<Vec<_>>()
         };
         let sees = "graphql = \"query\"\nfields = [\"a\"]\n";
-        let unseen = |path: &str| (format!("git POST {path}"), "graphql unseen");
-        assert_eq!(of(&[route("/graphql", sees), route("/x", ""), route("/{x}", "")]), []);
-        assert_eq!(of(&[route("/graphql", "")]), [unseen("/graphql")]);
-        assert_eq!(of(&[route("/api/{x}/GraphQL", "")]), [unseen("/api/{x}/GraphQL")]);
+        let unseen = |path: &str| (format!("git POST {path} body *"), "graphql unseen");
+        assert_eq!(of(&[route("/graphql", sees), route("/x", any), route("/{x}", any)]), []);
+        assert_eq!(of(&[route("/graphql", any)]), [unseen("/graphql")]);
+        assert_eq!(of(&[route("/api/{x}/GraphQL", any)]), [unseen("/api/{x}/GraphQL")]);
         let keys = "body = [\"query\"]\n";
         let shown = ("git POST /graphql body query".to_owned(), "graphql unseen");
         assert_eq!(of(&[route("/graphql", keys)]), [shown]);
-        let never = [("git POST /graphql".to_owned(), "never asked")];
-        assert_eq!(of(&[route("/graphql", sees), route("/graphql", "")]), never);
+        let never = [("git POST /graphql body *".to_owned(), "never asked")];
+        assert_eq!(of(&[route("/graphql", sees), route("/graphql", any)]), never);
+    }
+
+    #[test]
+    fn what_a_route_lets_pass_undecided_is_listed() {
+        let kinds = |more: &str| {
+            let catalogue = format!(
+                "[[upstream]]\nname = \"git\"\n[[route]]\nupstream = \"git\"\npath = \"/x\"\nresource = \"x\"\naction = \"issues:read\"\n{more}"
+            );
+            let texts = [("catalogue.toml", catalogue.as_str())];
+            let set = PolicySet::from_sources(&texts, &Vocabulary::default());
+            let set = set.unwrap_or_else(|problems| panic!("{problems:?}"));
+            let found = super::routes(&set);
+            assert!(found.iter().all(|one| one.severity == Severity::Information), "{found:?}");
+            found.into_iter().map(|one| one.kind).collect::<Vec<_>>()
+        };
+        let get = "methods = [\"GET\"]\n";
+        assert_eq!(kinds(get), [""; 0]);
+        assert_eq!(kinds(&format!("{get}query = [\"page\"]\n")), [""; 0]);
+        assert_eq!(kinds(&format!("{get}query = \"any\"\n")), ["any query"]);
+        let post = "methods = [\"POST\"]\n";
+        assert_eq!(kinds(&format!("{post}body = [\"a\"]\nwhere = {{ a = 1 }}\n")), [""; 0]);
+        assert_eq!(
+            kinds(&format!("{post}body = \"*\"\nquery = \"*\"\n")),
+            ["any query", "any body"]
+        );
+        assert_eq!(kinds(&format!("{post}body = \"any\"\nwhere = {{ a = 1 }}\n")), ["any body"]);
+        let headers = "headers = [\"X-Scope-OrgID\", \"X-Trace\", \"Idempotency-Key\"]\n";
+        assert_eq!(kinds(&format!("{get}{headers}")), ["identity header"]);
     }
 
     #[test]

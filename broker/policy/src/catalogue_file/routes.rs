@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jeton_domain::{
     deed::OperationKind,
-    route::{Constant, Route, RouteParts, TermsParts},
+    route::{AllowedKeys, Constant, Route, RouteParts, TermsParts},
     scope::{Action, Upstream},
 };
 use serde::Deserialize;
@@ -20,7 +20,10 @@ pub(super) struct RawRoute {
     path: String,
     resource: String,
     action: Action,
-    query: Option<BTreeSet<String>>,
+    #[serde(default)]
+    query: Option<Keys>,
+    #[serde(default)]
+    headers: BTreeSet<String>,
     #[serde(default)]
     socket: bool,
     graphql: Option<OperationKind>,
@@ -28,9 +31,32 @@ pub(super) struct RawRoute {
     fields: BTreeSet<String>,
     #[serde(default)]
     arguments: BTreeMap<String, String>,
-    body: Option<BTreeSet<String>>,
+    body: Option<Keys>,
     #[serde(default)]
     r#where: BTreeMap<String, OneOrMore>,
+}
+
+/// The keys that a query or a body may have.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "write a list of keys, or \"any\"")]
+enum Keys {
+    Any(Any),
+    Listed(BTreeSet<String>),
+}
+
+#[derive(Deserialize)]
+enum Any {
+    #[serde(rename = "any", alias = "*")]
+    Any,
+}
+
+impl From<Keys> for AllowedKeys {
+    fn from(raw: Keys) -> Self {
+        match raw {
+            Keys::Any(Any::Any) => Self::Any,
+            Keys::Listed(keys) => Self::Listed(keys),
+        }
+    }
 }
 
 /// What may stand at a place of a body.
@@ -70,12 +96,12 @@ impl From<OneOrMore> for Vec<Constant> {
 
 impl Reading<'_> {
     pub(super) fn route(&mut self, raw: RawRoute) -> Result<(), Wrong> {
-        let RawRoute { upstream, methods, path, resource, action, query, socket, .. } = raw;
+        let RawRoute { upstream, methods, path, resource, action, socket, .. } = raw;
         let terms = TermsParts {
             graphql: raw.graphql,
             fields: raw.fields,
             arguments: raw.arguments,
-            keys: raw.body,
+            body: raw.body.map(Into::into),
             equal: raw.r#where.into_iter().map(|(place, all)| (place, all.into())).collect(),
         };
         if self.catalogue.routes.len() >= ROUTES {
@@ -98,7 +124,8 @@ impl Reading<'_> {
             path: &path,
             resource: &resource,
             action,
-            query,
+            query: raw.query.map(Into::into).unwrap_or_default(),
+            headers: raw.headers,
             socket,
             terms,
         };
@@ -135,11 +162,32 @@ mod tests {
             ("/repos", "repos", "is no template"),
             ("{owner}/{name}\"\naction", "{org}/{name}\"\naction", "no segment of the path"),
             ("metadata:read", "metadata", "permission:level"),
+            ("action", "query = \"all\"\naction", "write a list of keys, or \"any\""),
+            ("action", "query = [\"*\"]\naction", "write `query = \"any\"`"),
+            ("action", "query = [\"_method\"]\naction", "makes another method of the call"),
+            ("action", "headers = [\"Authorization\"]\naction", "never passes"),
+            ("action", "headers = \"any\"\naction", "invalid type"),
+            ("action", "headers = [\"*\"]\naction", "listed one by one"),
+            ("action", "body = \"any\"\naction", "have no body"),
+            ("[\"GET\"]", "[\"POST\"]", "have a body; list its keys in `body`"),
+            ("[\"GET\"]", "[\"PATCH\"]", "have a body; list its keys in `body`"),
+            ("[\"GET\"]", "[\"DELETE\", \"PUT\"]", "have a body; list its keys in `body`"),
         ] {
+            assert!(GOOD.contains(from), "{from}");
             let text = told(&GOOD.replacen(from, to, 1));
             assert!(text.contains(words), "{from}: {text}");
         }
         assert!(told(&format!("{GOOD}{GOOD}")).contains("twice"));
+        for (from, to) in [
+            ("action", "query = \"any\"\naction"),
+            ("action", "query = \"*\"\naction"),
+            ("action", "query = [\"page\"]\nheaders = [\"X-Scope-OrgID\"]\naction"),
+            ("[\"GET\"]", "[\"DELETE\"]"),
+            ("methods = [\"GET\"]", "methods = [\"POST\"]\nbody = []"),
+            ("methods = [\"GET\"]", "methods = [\"GET\", \"PUT\"]\nbody = \"any\""),
+        ] {
+            assert_eq!(told(&GOOD.replacen(from, to, 1)), "", "{to}");
+        }
     }
 
     const GRAPHQL: &str = "[[route]]\nupstream = \"github\"\nmethods = [\"POST\"]\npath = \"/graphql\"\ngraphql = \"query\"\nfields = [\"repository\"]\narguments = { owner = \"owner\", name = \"input.name\" }\nresource = \"{owner}/{name}\"\naction = \"metadata:read\"\n";
@@ -165,6 +213,9 @@ mod tests {
             (GRAPHQL, "\"{owner}/{name}\"", "\"{owner}/{body.name}\"", "are for JSON"),
             (GRAPHQL, "fields", "query = [\"x\"]\nfields", "leave `query` out"),
             (JSON, "\"POST\"", "\"GET\"", "have no body"),
+            (JSON, "body = [\"base\", \"repo\"]\n", "", "need `body`"),
+            (JSON, "body", "query = \"any\"\nbody", "keys of `query` are listed"),
+            (JSON, "\"repo\"]", "\"_method\"]", "makes another method of the call"),
             (JSON, "[\"main\", 7, true]", "[]", "never met"),
             (JSON, "7", "7.5", "write a string, a whole number"),
             (JSON, "7", "[7]", "write a string, a whole number"),
@@ -186,7 +237,7 @@ mod tests {
         let plain = |text: &str| {
             let skip = |line: &&str| !line.starts_with("body") && !line.starts_with("where");
             let lines: Vec<_> = text.lines().filter(skip).collect();
-            lines.join("\n").replace("{body.repo}", "repo") + "\n"
+            lines.join("\n").replace("{body.repo}", "repo") + "\nbody = \"any\"\n"
         };
         let other = JSON.replace("\"x\"", "\"y\"");
         assert_eq!(told(&format!("{JSON}{other}{}", plain(JSON))), "");
@@ -196,14 +247,16 @@ mod tests {
     }
 
     #[test]
-    fn the_routes_that_the_example_shows_are_good() {
+    fn the_routes_of_the_example_are_good() {
         let file = include_str!("../../../../deploy/policies/catalogue.toml");
+        assert_eq!(told(file), "");
+        assert_eq!(file.matches("\n[[route]]").count(), 7);
         let shown = file.lines().filter_map(|line| line.strip_prefix("# "));
         let is_toml =
-            |line: &&str| line.starts_with("[[") || line.contains(" = ") && !line.contains('`');
+            |line: &&str| line.starts_with("[[") || line.contains(" = ") && !line.starts_with('`');
         let lines: Vec<_> = shown.skip_while(|line| *line != "[[route]]").filter(is_toml).collect();
         let text = lines.join("\n");
-        assert_eq!(text.matches("[[route]]").count(), 4, "{text}");
+        assert_eq!(text.matches("[[route]]").count(), 2, "{text}");
         assert_eq!(told(&text), "", "{text}");
     }
 }

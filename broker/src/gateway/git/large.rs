@@ -36,6 +36,7 @@ use tokio_stream::{Stream, StreamExt};
 use super::{Asked, ended_early, push::drain, scopes};
 use crate::{
     gateway::{
+        headers::is_of_a_connection,
         length,
         mask::Masked,
         outward::{Call, GrantGuard, Shows, only},
@@ -314,7 +315,8 @@ impl Asked<'_> {
                 return Err(odd("the upstream wants an odd header", words));
             };
             value.set_sensitive(true);
-            if name != HOST && name != CONTENT_LENGTH {
+            // Why: how the file is framed is not for the upstream to say.
+            if !is_of_a_connection(&name) {
                 headers.insert(name, value);
             }
         }

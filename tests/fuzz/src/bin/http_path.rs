@@ -1,8 +1,10 @@
 //! Paths of calls: what is taken is read by everybody in the same way.
 #![no_main]
 
+use std::collections::BTreeSet;
+
 use jeton_domain::{
-    route::{Content, PlainPath, Route, RouteParts, TermsParts},
+    route::{AllowedKeys, Content, PlainPath, Route, RouteParts, TermsParts},
     scope::{Action, Upstream},
 };
 use jeton_git::request::Request;
@@ -16,7 +18,8 @@ fn route() -> Route {
         path: "/repos/{owner}/{name}/**",
         resource: "{owner}/{name}",
         action: Action::parse("issues:read").expect("an action"),
-        query: None,
+        query: AllowedKeys::default(),
+        headers: BTreeSet::new(),
         socket: false,
         terms: TermsParts::default(),
     })
@@ -33,7 +36,7 @@ fuzz_target!(|bytes: &[u8]| {
         let segments = url.path_segments().expect("segments").skip(1).count();
         assert_eq!(path.as_str().split('/').skip(1).count(), segments);
         assert!(!path.as_str().split('/').any(|part| part == ".." || part == "."));
-        if let Some(resource) = route().takes("GET", &path, &Content::Unread) {
+        if let Some(resource) = route().takes("GET", &path, &Content::Empty) {
             let whole = path.as_str().to_ascii_lowercase();
             assert!(whole.starts_with(&format!("/repos/{resource}/")), "{resource}");
         }
