@@ -10,6 +10,7 @@ mod facts;
 mod filter;
 #[cfg(test)]
 mod golden;
+mod names;
 mod subject;
 mod words;
 
