@@ -129,6 +129,11 @@ async fn an_agent_that_is_denied_without_end_fills_no_log_and_hides_nobody() {
     assert!((WHOLE..=WHOLE * WINDOWS).contains(&whole), "{whole} of {FLOOD} written whole");
     assert_eq!(denied.len() - whole, 20, "the victim's are whole");
     let summaries = summarized(&broker, DenialKind::Denied).await;
+    let bytes = |entry: &Entry| entry.text().unwrap().len();
+    let written: usize = denied.iter().filter(own).map(bytes).sum();
+    let counted = entries(&broker, "denials_summarized").await;
+    let counts: usize = counted.iter().map(bytes).sum();
+    println!("{FLOOD} denials: {whole} entries of {written} bytes, {counts} bytes of summaries");
     assert!(summaries.len() <= WINDOWS, "{summaries:?}");
     let orchestrator = "spiffe://dev.jeton.local/orchestrator";
     for (subject, _) in &summaries {
@@ -163,6 +168,12 @@ async fn callers_without_an_identity_fill_neither_the_log_nor_standard_error() {
     }
     after_a_stop(&mut broker).await;
 
+    let log = broker.log();
+    let lines = log.lines().filter(|line| line.contains("could not prove who it is")).count();
+    assert!(lines <= 2 * 10 * WINDOWS, "{lines} lines for {FLOOD} calls");
+    assert!(log.len() - before < 64 * 1024, "{} bytes of log lines", log.len() - before);
+    assert!(log.contains("similar lines suppressed"), "{log}");
+
     let failed = entries(&broker, "sign_in_failed").await;
     let of = |known: bool| {
         let mine = failed.iter().filter(move |entry| match &entry.event {
@@ -184,11 +195,6 @@ async fn callers_without_an_identity_fill_neither_the_log_nor_standard_error() {
         let counted: u64 = counted.map(|(_, count)| count).sum();
         assert_eq!(usize::try_from(counted).unwrap() + whole, sent, "none is lost");
     }
-    let log = broker.log();
-    let lines = log.lines().filter(|line| line.contains("could not prove who it is")).count();
-    assert!(lines <= 2 * 10 * WINDOWS, "{lines} lines for {FLOOD} calls");
-    assert!(log.len() - before < 64 * 1024, "{} bytes of log lines", log.len() - before);
-    assert!(log.contains("similar lines suppressed"), "{log}");
 }
 
 /// Bytes of memory of a process that no file stands behind.
