@@ -168,7 +168,6 @@ async fn pygithub_works_unchanged() {
     assert_eq!(scene.lines().len(), 5);
     assert!(scene.agents().iter().all(|agent| agent.contains("PyGithub")), "{:?}", scene.agents());
 }
-}
 
 /// Stands for `http://api.github.localhost`, the address of a GitHub that is developed, which `gh` knows: so nothing on
 /// this machine has to be named so. Every header goes on, but for what `jeton proxy` takes out as well.
