@@ -9,7 +9,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use axum::body::Body;
 use http::{
     HeaderMap, HeaderValue, Method, Response, StatusCode,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, LOCATION},
+    header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION},
     request::Parts,
 };
 use jeton_domain::{
