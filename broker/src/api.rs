@@ -3,15 +3,14 @@
 pub mod approvals;
 pub mod audit;
 pub mod authenticate;
+mod concurrency_limits;
 pub mod grants;
 pub mod introspection;
 pub mod page;
-mod places;
 pub mod policies;
 pub mod revocations;
 pub mod rpc_table;
 pub mod sessions;
-pub(crate) mod shares;
 pub mod status;
 mod streams;
 pub mod wire;

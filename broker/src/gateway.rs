@@ -35,15 +35,14 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, Response, StatusCode};
-use jeton_domain::{grant::Grant, id::SessionId, scope::Upstream};
-use tokio::sync::Semaphore;
+use jeton_domain::{grant::Grant, scope::Upstream};
 
 use self::{leash::Transfer, readers::Readers, words::Told};
 pub use self::{outward::Outward, serve::serve};
 use crate::{
-    api::shares::Shares,
+    capacity::{Capacity, Shares},
     identity::Authenticator,
-    limits::{PUSHES_AT_ONCE, PUSHES_OF_ONE, TRANSFERS_AT_ONCE, TRANSFERS_OF_ONE, UNKNOWN_AT_ONCE},
+    limits::{PUSHES_AT_ONCE, TRANSFERS_AT_ONCE, UNKNOWN_AT_ONCE},
     operation::Broker,
 };
 
@@ -66,11 +65,9 @@ pub struct Gateway {
     authenticator: Authenticator,
     ways: HashMap<Upstream, Outward>,
     room: Room,
-    transfers: Arc<Semaphore>,
-    sessions: Shares<SessionId>,
-    doorway: Semaphore,
-    pushes: Arc<Semaphore>,
-    pushers: Shares<SessionId>,
+    transfers: Capacity,
+    unknown: Capacity,
+    pushes: Capacity,
     readers: Readers,
     begun: AtomicU64,
 }
@@ -92,11 +89,9 @@ impl Gateway {
             authenticator,
             ways,
             room,
-            transfers: Arc::new(Semaphore::new(TRANSFERS_AT_ONCE)),
-            sessions: Shares::new(TRANSFERS_OF_ONE),
-            doorway: Semaphore::new(UNKNOWN_AT_ONCE),
-            pushes: Arc::new(Semaphore::new(PUSHES_AT_ONCE)),
-            pushers: Shares::new(PUSHES_OF_ONE),
+            transfers: Capacity::new(Shares::halved(TRANSFERS_AT_ONCE)),
+            unknown: Capacity::new(Shares::halved(UNKNOWN_AT_ONCE)),
+            pushes: Capacity::new(Shares::halved(PUSHES_AT_ONCE)),
             readers: Readers::default(),
             begun: AtomicU64::new(0),
         })

@@ -4,6 +4,7 @@
 //! The room holds no long-lived secret of a caller and reads no clock. It promises that an identity
 //! is checked at the time of the call, also on a connection that has been open for long.
 
+pub mod admission;
 pub mod certificate;
 pub mod error;
 pub mod listener;
@@ -138,7 +139,10 @@ impl Authenticator {
             Some(binding) if !binding.is_proved_by(&keys) => {
                 Err(IdentityError::Unproved(binding.word()))
             }
-            Some(_) | None => Ok(self.principal(named, keys)),
+            Some(_) | None => {
+                presented.peer.prove(&named.id);
+                Ok(self.principal(named, keys))
+            }
         }
     }
 

@@ -6,6 +6,8 @@ pub use jeton_domain::limits::{DPOP_AGE_SECONDS, JWT_BYTES, LEEWAY_SECONDS};
 
 /// Largest request message, in bytes. Why: an envelope of 64 scopes is under 32 KiB.
 pub const REQUEST_BYTES: usize = 64 * 1024;
+/// Bytes before a message of gRPC (its length, and whether it is compressed).
+pub const GRPC_PREFIX_BYTES: usize = 5;
 /// Largest answer, in bytes. Why: a page of 500 grants is under 1 MiB.
 pub const RESPONSE_BYTES: usize = 4 * 1024 * 1024;
 /// Largest header list of a request, in bytes. Why: a JWT of 8 KiB, a DPoP proof and the handle fit.
@@ -30,7 +32,10 @@ pub const PROBES_AT_ONCE: usize = 256;
 /// Requests in work at once that prove who sends them in their body. Why: until it is read they are
 /// strangers, and must not hold the places of callers that are known.
 pub const EXCHANGES_AT_ONCE: usize = 256;
-/// Longest time for such a body to arrive.
+/// Incoming revocation signals in work at once. Why of their own: they revoke, and are few.
+pub const SIGNALS_AT_ONCE: usize = 128;
+/// Longest time for the body of a call to arrive. Why: 64 KiB take less on any line, and until then
+/// nothing is done.
 pub const BODY: Duration = Duration::from_secs(5);
 /// Connections open at once to each port of plain HTTP.
 pub const HTTP_CONNECTIONS: usize = 1024;
@@ -39,8 +44,15 @@ pub const HTTP_CONNECTIONS: usize = 1024;
 pub const HTTP1_HEAD_BYTES: usize = 32 * 1024;
 /// Bytes that an HTTP/1.1 connection may send without having been answered: a head and a body.
 pub const HTTP1_UNANSWERED: usize = HTTP1_HEAD_BYTES + REQUEST_BYTES;
-/// Connections open at once. Why: each costs about 60 KiB.
-pub const CONNECTIONS: usize = 4096;
+/// Connections at once of peers that proved an identity. Why: each costs about 60 KiB.
+pub const PROVED_CONNECTIONS: usize = 3072;
+/// Connections at once of all others, half of it from one address. Why so few: they are handshakes,
+/// readers of public keys and callers whose token comes with the first request.
+pub const UNPROVED_CONNECTIONS: usize = 1024;
+/// Time until the first request of a connection without an identity. Why: no client connects for later.
+pub const FIRST_REQUEST: Duration = Duration::from_secs(10);
+/// Time between two requests of such a connection.
+pub const UNPROVED_IDLE: Duration = Duration::from_secs(60);
 /// Time for a TLS handshake. Why: slow handshakes are attacks.
 pub const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Longest work on one request. Why: the slowest honest upstream answers in 10 s.
@@ -121,8 +133,13 @@ pub const WAITS_OF_ONE: usize = 64;
 /// Requests of one session that wait for people at once. Why: an agent must not bury the questions of
 /// others, nor wear people out.
 pub const PENDING_OF_SESSION: usize = 20;
-/// Pending grants that are looked at for one list of questions. Why: people answer them one by one.
-pub const PENDING_SHOWN: usize = 1000;
+/// Requests that wait for people at once, half of them in sessions of one creator. Why: people answer
+/// them one by one, and a list holds them all.
+pub const PENDING_AT_ONCE: usize = 1000;
+/// Of those, in sessions of one agent and all below them. Why: as for one session, over many.
+pub const PENDING_OF_AGENT: usize = 100;
+/// Bytes of requests in one message. Why: under [`RESPONSE_BYTES`] with one of the largest size more.
+pub const PENDING_BYTES: usize = 2 * 1024 * 1024;
 /// Open sessions below one, at any depth. Why: as for those right below it.
 pub const SESSION_DESCENDANTS: usize = 1024;
 /// Rows of a page when the caller names none.
@@ -234,8 +251,6 @@ pub const REVOCATIONS_AT_ONCE: usize = 16;
 pub const REVOKE_WAIT: Duration = Duration::from_secs(10);
 /// Revocations in work at once, beside the other requests. Why: revoking wins under overload.
 pub const REVOKES_AT_ONCE: usize = 256;
-/// Of those, one caller's. Why: nobody may keep the others from revoking.
-pub const REVOKES_OF_ONE: usize = 64;
 /// Calls at once whose token is still being checked. Why: they may wait for an issuer's keys, and
 /// must not hold the places of callers that are known.
 pub const UNKNOWN_AT_ONCE: usize = 1024;
@@ -249,10 +264,17 @@ pub const PASS_TURNS: u64 = 10_000;
 pub const PASS_TURN_LIFE: Duration = Duration::from_secs(60);
 /// Transfers through the gateway at once. Why: each holds two connections and some buffers.
 pub const TRANSFERS_AT_ONCE: usize = 512;
-/// Of one session. Why: one that has all of them would starve the others.
+/// Streams of HTTP/2 on one connection of the gateway.
 pub const TRANSFERS_OF_ONE: usize = 64;
 /// Pushes that are read at once. Why: each keeps its history in memory, up to [`jeton_git::limits::PACK_KEPT_BYTES`].
 pub const PUSHES_AT_ONCE: usize = 16;
+/// Longest time that a push waits for others. Why: git and its user hear of it in time.
+pub const PUSH_WAIT: Duration = Duration::from_secs(5);
+/// Bytes a second that a push which is read has to bring on average, beside [`PUSH_GRACE`]. Why: it holds
+/// one of few slots; the slowest line in use brings ten times as much.
+pub const PUSH_RATE: u64 = 1024;
+/// Time in all that such a push may stand still.
+pub const PUSH_GRACE: Duration = Duration::from_secs(15);
 /// How long a transfer may stand still.
 pub const TRANSFER_SILENCE: Duration = Duration::from_secs(60);
 /// How long one side of a conversation may say nothing: of a WebSocket, or of a stream of events. Why longer: a
@@ -270,8 +292,6 @@ pub const CORES_PER_READER: usize = 2;
 pub const READER_SLICE: Duration = Duration::from_millis(10);
 /// How long an async thread decides about a push before others have their turn.
 pub const DECIDING_SLICE: Duration = Duration::from_millis(1);
-/// Pushes of one session that are read at once.
-pub const PUSHES_OF_ONE: usize = 2;
 /// Time for the next request on an open connection of the gateway.
 pub const GATEWAY_HEAD: Duration = Duration::from_secs(30);
 /// Bytes of a refused push that are read before the connection is given up. Why read at all: a client that

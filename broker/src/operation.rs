@@ -72,6 +72,7 @@ use tokio::sync::{Mutex, Notify, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use crate::{
+    capacity::{Capacity, SlotHolder},
     clock::Clock,
     operation::{
         denial_log::DenialLog, halt::Halt, mints::Mints, pass::Turns, read_tiles::Readers,
@@ -148,7 +149,7 @@ pub struct Broker {
     /// Places for searches in it.
     pub searches: Arc<Semaphore>,
     /// Places for callers that wait until upstreams confirmed what was taken back.
-    pub waiting: Semaphore,
+    pub waiting: Capacity,
     /// Who reads the log by tiles.
     pub readers: Readers,
     /// What speaks against granting, whatever the policies say.
@@ -178,6 +179,8 @@ pub struct Caller {
     pub principal: Principal,
     /// The session of the handle on this call, its binding proved.
     pub session: Option<Arc<SessionRecord>>,
+    /// Who is accountable for what the call holds.
+    pub subject: SlotHolder,
 }
 
 /// Why an operation was not done.
@@ -275,6 +278,9 @@ impl From<StoreError> for Refusal {
             StoreError::TooManyPending(most) => Self::State(format!(
                 "{most} requests of this session wait for people, as many as may; wait for their answers, or release some"
             )),
+            StoreError::PendingShareUsed => Self::State(
+                "too many requests of this agent, or of all whose sessions have the same creator, wait for people; wait for their answers, or release some".into(),
+            ),
             StoreError::ApprovalGone => Self::State(
                 "an approval that this rests on is used up, withdrawn or over; ask again".into(),
             ),
@@ -347,6 +353,26 @@ impl Broker {
 }
 
 impl Caller {
+    /// The caller that a call proved.
+    ///
+    /// # Errors
+    /// When the store cannot tell who created the first session of its tree.
+    pub async fn new(
+        broker: &Broker,
+        principal: Principal,
+        session: Option<Arc<SessionRecord>>,
+    ) -> Result<Self, Refusal> {
+        let subject = match session.as_deref() {
+            None => SlotHolder::principal(&principal.id),
+            Some(own) => {
+                let creator = denial_log::creator(broker, own).await?;
+                let root = own.session.chain.links().first();
+                SlotHolder::delegated(&creator, root.map_or(&own.session.agent, |root| &root.agent))
+            }
+        };
+        Ok(Self { principal, session, subject })
+    }
+
     /// The session of the caller's handle.
     fn session(&self) -> Result<&SessionRecord, Refusal> {
         self.session.as_deref().ok_or(Refusal::NoHandle)

@@ -203,7 +203,10 @@ pub trait Store: Send + Sync {
     async fn issued(&self, id: GrantId) -> Result<Issued, StoreError>;
 
     /// Grants that wait for people, newest first.
-    fn pending(&self, most: usize) -> Vec<GrantId>;
+    fn pending(&self, below: Option<Row>) -> Vec<GrantId>;
+
+    /// The same, by turns of those who are accountable for them.
+    fn pending_by_turns(&self) -> Vec<GrantId>;
 
     /// Records that a credential is about to be minted.
     async fn record_intent(

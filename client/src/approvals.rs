@@ -91,6 +91,9 @@ pub enum Reach {
     },
 }
 
+/// Questions of one page. Why the most: a list is read whole.
+const PAGE: u32 = 500;
+
 /// A stream of all questions, each time that they change.
 pub struct Approvals(Streaming<v1::WatchApprovalsResponse>);
 
@@ -101,13 +104,24 @@ impl Client {
     /// When the broker refuses.
     pub async fn list_approvals(&self) -> Result<Vec<ApprovalInfo>, Error> {
         let path = "/jeton.v1.ApprovalService/ListApprovals";
-        let request = v1::ListApprovalsRequest {};
-        let answer = self
-            .again(path, request, |channel, request| async move {
-                ApprovalServiceClient::new(channel).list_approvals(request).await
-            })
-            .await?;
-        answer.approvals.into_iter().map(wire::approval).collect()
+        let mut found = Vec::new();
+        let mut token = String::new();
+        loop {
+            let page = Some(v1::Page { size: PAGE, token });
+            let request = v1::ListApprovalsRequest { page };
+            let answer = self
+                .again(path, request, |channel, request| async move {
+                    ApprovalServiceClient::new(channel).list_approvals(request).await
+                })
+                .await?;
+            for one in answer.approvals {
+                found.push(wire::approval(one)?);
+            }
+            if answer.next_page_token.is_empty() {
+                return Ok(found);
+            }
+            token = answer.next_page_token;
+        }
     }
 
     /// One question.

@@ -73,7 +73,12 @@ impl Frames {
 
     /// The same for many: the files are read once.
     pub async fn connect_by(broker: &Broker, how: &Arc<ClientConfig>) -> Result<Self, String> {
-        let mut frames = Self(tls_stream(broker, how).await?);
+        Self::over(tls_stream(broker, how).await?).await
+    }
+
+    /// Over a connection that is there.
+    pub async fn over(stream: TlsStream<TcpStream>) -> Result<Self, String> {
+        let mut frames = Self(stream);
         frames.write(PREFACE).await.map_err(|error| error.to_string())?;
         Ok(frames)
     }

@@ -9,12 +9,12 @@ use std::{
 
 use axum::body::Body;
 use http::{Request, Response};
-use jeton_proto::v1::RequestGrantRequest;
+use jeton_proto::v1::{RequestGrantRequest, open_session_request::Binding};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::{
-    broker::scope,
+    broker::{opening, scope},
     gateway::{Agent, Scene},
     git_host::GitClient,
     loopback::Loopback,
@@ -222,10 +222,15 @@ async fn many(scene: &Scene, agent: &Agent, at_once: usize) -> u64 {
     let tip = scene.host.tip("acme/small", "refs/heads/main").unwrap();
     let client = scene.broker.http(Some("agent"));
     let mut clones = JoinSet::new();
-    // Several sessions: one alone may not hold all places.
+    // Several agents: one alone may not hold so many transfers.
     let mut handles = vec![agent.caller.handle.clone().unwrap()];
-    for _ in 0..at_once / 50 {
-        handles.push(scene.agent(&ENVELOPE).await.caller.handle.unwrap());
+    let orchestrator = scene.broker.as_("orchestrator").await;
+    for number in 0..at_once / 50 {
+        let mut request = opening(&ENVELOPE);
+        request.agent = format!("spiffe://dev.jeton.local/agent/clone-{number}");
+        request.binding = Some(Binding::CertificateSha256(scene.broker.thumbprint("agent")));
+        let opened = orchestrator.sessions().open_session(request).await.unwrap().into_inner();
+        handles.push(opened.handle);
     }
     for number in 0..at_once {
         let client = client.clone();

@@ -1,13 +1,13 @@
 //! gRPC by hand: any path, any headers, any body, over TLS with any certificate or none.
 
-use std::{fs, path::Path, sync::Arc};
+use std::{fs, net::IpAddr, path::Path, sync::Arc};
 
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Bytes, client::conn::http2::SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::broker::Broker;
@@ -84,12 +84,30 @@ pub async fn tls_stream(
     tls_stream_to(&address(broker), config).await
 }
 
+/// The same from another address of this host.
+pub async fn tls_stream_from(
+    source: IpAddr,
+    broker: &Broker,
+    config: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
+    let socket = TcpSocket::new_v4().map_err(|error| error.to_string())?;
+    socket.bind((source, 0).into()).map_err(|error| error.to_string())?;
+    let address = address(broker).parse().unwrap();
+    over_tls(socket.connect(address).await.map_err(|error| error.to_string())?, config).await
+}
+
 /// The same at another of its ports.
 pub async fn tls_stream_to(
     address: &str,
     config: &Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, String> {
-    let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+    over_tls(TcpStream::connect(address).await.map_err(|error| error.to_string())?, config).await
+}
+
+async fn over_tls(
+    stream: TcpStream,
+    config: &Arc<ClientConfig>,
+) -> Result<TlsStream<TcpStream>, String> {
     let name = ServerName::try_from("localhost").unwrap();
     let connector = TlsConnector::from(Arc::clone(config));
     connector.connect(name, stream).await.map_err(|error| error.to_string())

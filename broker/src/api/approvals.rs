@@ -18,7 +18,7 @@ use jeton_proto::v1::{
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Api, caller, status, wire};
+use super::{Api, caller, page, status, wire};
 use crate::operation::{
     approvals,
     break_glass::{self, Breaking},
@@ -35,9 +35,17 @@ impl ApprovalService for Api {
         request: Request<ListApprovalsRequest>,
     ) -> Result<Response<ListApprovalsResponse>, Status> {
         let caller = caller(&request)?;
-        let found = approvals::questions(&self.broker, &caller).await?;
-        let approvals = found.iter().map(wire::approvals::listed_question).collect();
-        Ok(Response::new(ListApprovalsResponse { approvals }))
+        let name = page::query("approvals", "", &caller);
+        let at = page::parse(&self.broker, request.into_inner().page, &name)?;
+        let size = usize::try_from(at.size).unwrap_or(usize::MAX);
+        // Why one more: it tells whether there is a next page.
+        let most = size.saturating_add(1);
+        let found = approvals::questions(&self.broker, &caller, at.below, most).await?;
+        let approvals = wire::approvals::listed(found.iter().take(size));
+        let last = approvals.len().checked_sub(1).filter(|_| approvals.len() < found.len());
+        let next = last.and_then(|last| found.get(last)).map(|question| question.grant.id.row());
+        let next_page_token = page::render(&self.broker, next, &name)?;
+        Ok(Response::new(ListApprovalsResponse { approvals, next_page_token }))
     }
 
     async fn get_approval(
@@ -62,9 +70,9 @@ impl ApprovalService for Api {
         });
         let stream = stream.map(|found| {
             let found = found.map_err(Status::from)?;
-            Ok(WatchApprovalsResponse {
-                approvals: found.iter().map(wire::approvals::listed_question).collect(),
-            })
+            let mut approvals = wire::approvals::listed(found.iter());
+            approvals.sort_by_key(|one| std::cmp::Reverse(wire::approvals::asked_at(one)));
+            Ok(WatchApprovalsResponse { approvals })
         });
         Ok(Response::new(Box::pin(stream)))
     }

@@ -19,14 +19,15 @@ use tonic::{Code, Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{
-    places::{Place, Places},
+    concurrency_limits::{BodyError, ConcurrencyLimits},
     rpc_table::{self, Needs, RpcRow, Speaks},
     status,
 };
 use crate::{
+    capacity::Held,
     http::{oauth_error::OAuthError, problem::Problem},
     identity::{Authenticator, Presented, peer::Peer},
-    limits::{LAG, REQUEST_DEADLINE},
+    limits::{BODY, LAG, REQUEST_BYTES, REQUEST_DEADLINE},
     operation::{
         Broker, Caller, Refusal,
         denial_log::record_failure,
@@ -43,7 +44,7 @@ use crate::{
 pub struct Door {
     broker: Arc<Broker>,
     authenticator: Arc<Authenticator>,
-    places: Arc<Places>,
+    limits: Arc<ConcurrencyLimits>,
     lag: Arc<SchedulerLag>,
     reserved: Arc<ReservedRuntime>,
 }
@@ -57,22 +58,28 @@ impl Door {
         lag: Arc<SchedulerLag>,
         reserved: Arc<ReservedRuntime>,
     ) -> Self {
-        Self { broker, authenticator, places: Arc::new(Places::new()), lag, reserved }
+        Self { broker, authenticator, limits: Arc::new(ConcurrencyLimits::new()), lag, reserved }
     }
 
     /// Lets a call in, with its caller, or says why not.
-    async fn admit(&self, row: &RpcRow, request: &Parts) -> Result<Option<Caller>, Status> {
+    async fn admit(
+        &self,
+        row: &RpcRow,
+        request: &Parts,
+        peer: &Peer,
+    ) -> Result<Option<Caller>, Status> {
         if matches!(row.needs, Needs::Nothing | Needs::InBody) {
             return Ok(None);
         }
-        let peer = request
-            .extensions
-            .get::<Peer>()
-            .ok_or_else(|| Status::from(Refusal::Internal("a connection without a peer".into())))?;
         let bearer = bearer(&request.headers)?;
         let dpop = single(&request.headers, DPOP_METADATA)?;
         let handle = single(&request.headers, SESSION_METADATA)?;
-        let _place = self.places.at_the_door(peer, bearer.is_some()).ok_or_else(|| self.shed())?;
+        // Why not for all: finding out whose certificate or user it is waits for nobody else, while a
+        // token may wait for the keys of its issuer.
+        let _slot = match bearer.is_some() || !peer.is_proved() {
+            true => Some(self.limits.unknown(&peer.slot_holder()).ok_or_else(|| self.shed())?),
+            false => None,
+        };
         let (method, path) = (request.method.as_str(), request.uri.path());
         let presented = Presented { peer, bearer, dpop, handle, method, path };
         let now = self.broker.clock.now();
@@ -88,7 +95,7 @@ impl Door {
             }
             None => None,
         };
-        let caller = Caller { principal, session };
+        let caller = Caller::new(&self.broker, principal, session).await?;
         match row.needs {
             Needs::Session if caller.session.is_none() => Err(Refusal::NoHandle.into()),
             Needs::Verifier if !verifies(&caller) => {
@@ -104,10 +111,14 @@ impl Door {
         }
     }
 
-    /// Takes a place for the work itself.
-    fn place(&self, row: &RpcRow, caller: Option<&Caller>) -> Result<Place, Status> {
-        let id = caller.map(|caller| &caller.principal.id);
-        self.places.for_work(row, id).ok_or_else(|| self.shed())
+    /// Why a body that did not arrive is refused.
+    fn refused_body(&self, error: BodyError, speaks: Speaks) -> Status {
+        match error {
+            BodyError::Shed => self.shed(),
+            BodyError::Late => status::late_body(BODY, speaks == Speaks::Grpc),
+            BodyError::TooLong => status::long_body(REQUEST_BYTES),
+            BodyError::Broken => status::invalid("body", "it broke off; send it again"),
+        }
     }
 
     /// Whether requests already wait longer than they may for their turn.
@@ -242,22 +253,38 @@ where
                 return Ok(unknown(request.headers()));
             };
             // Why before anything else is done for the call: what is shed must cost little, or shedding is the overload.
-            if door.is_late() && door.places.sheds_when_late(row) {
+            if door.is_late() && door.limits.sheds_when_late(row) {
                 let shed = told(row.speaks, door.shed());
                 door.broker.metrics.answered(row.path, Code::Unavailable, began.elapsed());
                 return Ok(shed);
             }
             let (mut parts, body) = request.into_parts();
+            let Some(peer) = parts.extensions.get::<Peer>().cloned() else {
+                let missing = Refusal::Internal("a connection without a peer".into());
+                return Ok(told(row.speaks, missing.into()));
+            };
+            let active = peer.begin();
             let allowed = allowed_time(&parts.headers);
             let inside = door.clone();
             let work = async move {
-                let admitted = inside.admit(row, &parts).await;
-                let admitted =
-                    admitted.and_then(|caller| Ok((inside.place(row, caller.as_ref())?, caller)));
-                let (_place, caller) = match admitted {
-                    Ok(admitted) => admitted,
-                    Err(refused) => return Ok(told(row.speaks, refused)),
+                let refused = |status| Ok(told(row.speaks, status));
+                let caller = match inside.admit(row, &parts, &peer).await {
+                    Ok(caller) => caller,
+                    Err(status) => return refused(status),
                 };
+                let subject = caller
+                    .as_ref()
+                    .map_or_else(|| peer.slot_holder(), |caller| caller.subject.clone());
+                let lane = inside.limits.lane(row);
+                let body = match row.takes_stream() {
+                    true => Ok(body),
+                    false => lane.body(&subject, body).await,
+                };
+                let body = match body {
+                    Ok(body) => body,
+                    Err(error) => return refused(inside.refused_body(error, row.speaks)),
+                };
+                let Some(_slot) = lane.work(&subject) else { return refused(inside.shed()) };
                 if let Some(caller) = caller {
                     parts.extensions.insert(Arc::new(caller));
                 }
@@ -283,7 +310,7 @@ where
                 Speaks::Problem | Speaks::OAuth => status::code_of(answer.status()),
             };
             door.broker.metrics.answered(row.path, code, began.elapsed());
-            Ok(answer)
+            Ok(answer.map(|body| Body::new(Held::new(body, active))))
         })
     }
 }

@@ -138,7 +138,7 @@ impl GrantService for Api {
         let id = wire::grant_id("id", &request.id)?;
         let grant = revoke::revoke(&self.broker, &caller, id, Words::new(&request.reason)).await?;
         let wait = wire::wait(request.wait_seconds);
-        let settled = revoke::settled(&self.broker, vec![grant], wait).await?;
+        let settled = revoke::settled(&self.broker, &caller, vec![grant], wait).await?;
         Ok(Response::new(RevokeGrantResponse { grant: settled.first().map(wire::grant) }))
     }
 
@@ -153,7 +153,7 @@ impl GrantService for Api {
         let cut =
             revoke::revoke_matching(&self.broker, &caller, matching, reason, request.stop).await?;
         let wait = wire::wait(request.wait_seconds);
-        let grants = revoke::settled(&self.broker, cut.grants, wait).await?;
+        let grants = revoke::settled(&self.broker, &caller, cut.grants, wait).await?;
         Ok(Response::new(wire::cut(cut.sessions, &grants)))
     }
 

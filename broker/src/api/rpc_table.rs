@@ -52,6 +52,14 @@ pub struct RpcRow {
     pub takes_back: bool,
 }
 
+impl RpcRow {
+    /// Whether its caller sends more than one message: then the body is not waited for.
+    #[must_use]
+    pub fn takes_stream(&self) -> bool {
+        self.path.starts_with("/grpc.reflection.")
+    }
+}
+
 const fn row(path: &'static str, needs: Needs, events: &'static str) -> RpcRow {
     RpcRow { path, needs, events, speaks: Speaks::Grpc, takes_back: false }
 }
@@ -190,6 +198,16 @@ mod tests {
             .collect();
         listed.sort();
         assert_eq!(served, listed);
+    }
+
+    #[test]
+    fn no_rpc_of_our_protocol_takes_more_than_one_message() {
+        let set = prost_types::FileDescriptorSet::decode(jeton_proto::FILE_DESCRIPTOR_SET).unwrap();
+        let ours = set.file.iter().filter(|file| file.package() == "jeton.v1");
+        let rpcs = ours.flat_map(|file| &file.service).flat_map(|service| &service.method);
+        for rpc in rpcs {
+            assert!(!rpc.client_streaming(), "{}", rpc.name());
+        }
     }
 
     #[test]

@@ -81,6 +81,24 @@ pub fn too_late(allowed: Duration) -> Status {
     status(Code::DeadlineExceeded, "DEADLINE", &message, [])
 }
 
+/// A request whose body did not arrive within its time.
+#[must_use]
+pub fn late_body(allowed: Duration, grpc: bool) -> Status {
+    let message = format!("the body did not arrive within {} s; send it again", allowed.as_secs());
+    // Why not for all: plain HTTP would read 504 as the broker's fault.
+    match grpc {
+        true => status(Code::DeadlineExceeded, "BODY_LATE", &message, []),
+        false => invalid("body", &message),
+    }
+}
+
+/// A request whose body is larger than any may be.
+#[must_use]
+pub fn long_body(limit: usize) -> Status {
+    let message = format!("the body is larger than the limit of {limit} bytes");
+    status(Code::OutOfRange, "BODY_TOO_LONG", &message, [])
+}
+
 /// What the same refusal is to callers of plain HTTP.
 #[must_use]
 pub fn http_code(status: &Status) -> http::StatusCode {
@@ -204,6 +222,7 @@ fn store(error: &StoreError, message: &str) -> Status {
         | StoreError::SessionBytes(_)
         | StoreError::Stopped(_)
         | StoreError::TooManyPending(_)
+        | StoreError::PendingShareUsed
         | StoreError::OverBudget(_)
         | StoreError::ApprovalGone
         | StoreError::AlreadyApproved

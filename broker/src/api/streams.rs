@@ -1,38 +1,30 @@
 //! Streams that callers hold open: how many there may be, of all and of one.
 
-use std::sync::Arc;
-
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
-use super::shares::{Share, Shares};
-use crate::operation::{Caller, Refusal};
+use crate::{
+    capacity::{Capacity, Shares, Slot},
+    operation::{Caller, Refusal},
+};
 
 /// Places for streams of one kind.
 #[derive(Clone)]
-pub(super) struct Streams {
-    places: Arc<Semaphore>,
-    shares: Shares,
-}
+pub(super) struct Streams(Capacity);
 
 /// A place, given back when dropped.
-pub(super) struct StreamPlace {
-    _share: Share,
-    _permit: OwnedSemaphorePermit,
-}
+pub(super) struct StreamPlace(#[expect(dead_code, reason = "held until it is dropped")] Slot);
 
 impl Streams {
-    /// So many at once, and of those so many of one caller.
+    /// So many at once, and of those so many of one accountable subject.
     pub fn new(at_once: usize, of_one: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(at_once)), shares: Shares::new(of_one) }
+        Self(Capacity::new(Shares::with_member(at_once, of_one)))
     }
 
     /// A place for a caller, if there is one.
     pub fn take(&self, caller: &Caller) -> Option<StreamPlace> {
-        let share = self.shares.take(&caller.principal.id)?;
-        let permit = Arc::clone(&self.places).try_acquire_owned().ok()?;
-        Some(StreamPlace { _share: share, _permit: permit })
+        self.0.take(&caller.subject).map(StreamPlace)
     }
 }
 

@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 
 use super::AppError;
 use crate::{
+    capacity::{Capacity, Shares},
     clock::{Clock, SystemClock},
     config::{Config, UpstreamConfig, UpstreamKind},
     crypto,
@@ -158,7 +159,7 @@ pub(super) async fn build(config: &Config) -> Result<Parts, AppError> {
         readers: Readers::default(),
         index: Arc::new(index),
         searches: Arc::new(Semaphore::new(SEARCHES_AT_ONCE)),
-        waiting: Semaphore::new(REVOKE_WAITERS),
+        waiting: Capacity::new(Shares::halved(REVOKE_WAITERS)),
         keys: Arc::clone(&keys),
         status,
         signed_lists: SignedLists::default(),

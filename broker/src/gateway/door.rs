@@ -8,15 +8,15 @@ use http::{
     header::{AUTHORIZATION, PROXY_AUTHORIZATION},
     request::Parts,
 };
-use jeton_domain::{id::SessionId, secret::Secret};
+use jeton_domain::secret::Secret;
 use jeton_proto::{DPOP_METADATA, SESSION_METADATA};
-use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
 use zeroize::Zeroizing;
 
 use super::Gateway;
 use crate::{
-    api::{shares::Share, status},
+    api::status,
+    capacity::Slot,
     identity::{Presented, peer::Peer},
     operation::{
         Caller, Refusal, denial_log::record_failure, identify::identify, session_of::session_of,
@@ -30,8 +30,7 @@ const HANDLE: &str = "jeton_s_";
 pub(super) struct Admitted {
     /// Who.
     pub caller: Arc<Caller>,
-    _place: OwnedSemaphorePermit,
-    _share: Share<SessionId>,
+    _slot: Slot,
 }
 
 /// What a request says of who sends it.
@@ -44,11 +43,15 @@ struct Shown {
 impl Gateway {
     /// Lets a request in, or says why not. What it showed is taken out, so that nothing passes it on.
     pub(super) async fn admit(&self, parts: &mut Parts) -> Result<Admitted, Status> {
-        let at_the_door = self.doorway.try_acquire().map_err(|_| status::shed())?;
         let peer = parts.extensions.get::<Peer>().cloned();
         let peer = peer
             .ok_or_else(|| Status::from(Refusal::Internal("a connection without a peer".into())))?;
         let shown = shown(&mut parts.headers)?;
+        // Why not for all: see `api::authenticate`.
+        let unknown = match shown.bearer.is_some() || !peer.is_proved() {
+            true => Some(self.unknown.take(&peer.slot_holder()).ok_or_else(|| self.shed())?),
+            false => None,
+        };
         let dpop = take(&mut parts.headers, DPOP_METADATA)?;
         let (method, path) = (parts.method.as_str(), parts.uri.path());
         let presented = Presented {
@@ -69,11 +72,16 @@ impl Gateway {
         let handle = shown.handle.ok_or(Refusal::NoHandle)?;
         let handle = Secret::new(handle.to_string());
         let session = session_of(&self.broker, &handle, &principal).await?;
-        drop(at_the_door);
-        let place = Arc::clone(&self.transfers).try_acquire_owned().map_err(|_| status::shed())?;
-        let share = self.sessions.take(&session.session.id).ok_or_else(status::shed)?;
-        let caller = Arc::new(Caller { principal, session: Some(session) });
-        Ok(Admitted { caller, _place: place, _share: share })
+        drop(unknown);
+        let caller = Arc::new(Caller::new(&self.broker, principal, Some(session)).await?);
+        let slot = self.transfers.take(&caller.subject).ok_or_else(|| self.shed())?;
+        Ok(Admitted { caller, _slot: slot })
+    }
+
+    /// Refuses for now, and counts it.
+    pub(super) fn shed(&self) -> Status {
+        self.broker.metrics.shed();
+        status::shed()
     }
 }
 

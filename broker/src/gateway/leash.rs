@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 use tokio_stream::Stream;
 
 use crate::{
-    limits::{TALK_SILENCE, TRANSFER_SILENCE},
+    limits::{PUSH_GRACE, PUSH_RATE, TALK_SILENCE, TRANSFER_SILENCE},
     operation::{
         Broker,
         under_grant::{Use, used},
@@ -191,13 +191,55 @@ pub(super) struct Flow<S> {
     leash: Pin<Box<dyn Future<Output = &'static str> + Send>>,
     patience: Duration,
     silence: Pin<Box<Sleep>>,
+    pace: Option<Pace>,
+}
+
+/// How fast the sender has to be, for what holds more than a connection. Counts only the time in which
+/// nothing was there to take.
+struct Pace {
+    waited: Duration,
+    since: Option<tokio::time::Instant>,
+    bytes: u64,
+    alarm: Pin<Box<Sleep>>,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { waited: Duration::ZERO, since: None, bytes: 0, alarm: Box::pin(sleep(PUSH_GRACE)) }
+    }
+
+    fn came(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(since) = self.since.take() {
+            self.waited = self.waited.saturating_add(since.elapsed());
+        }
+    }
+
+    /// Ready once the sender is too slow.
+    fn poll_slow(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.since.is_none() {
+            let now = tokio::time::Instant::now();
+            self.since = Some(now);
+            let earned = Duration::from_secs(self.bytes.checked_div(PUSH_RATE).unwrap_or_default());
+            let left = PUSH_GRACE.saturating_add(earned).saturating_sub(self.waited);
+            if let Some(end) = now.checked_add(left.min(TALK_SILENCE)) {
+                self.alarm.as_mut().reset(end);
+            }
+        }
+        self.alarm.as_mut().poll(cx)
+    }
 }
 
 impl<S> Flow<S> {
     fn new(transfer: Arc<Transfer>, inner: S, way: Way) -> Self {
         let leash = Box::pin(Arc::clone(&transfer).snapped());
         let (patience, silence) = (TRANSFER_SILENCE, Box::pin(sleep(TRANSFER_SILENCE)));
-        Self { inner, transfer, way, leash, patience, silence }
+        Self { inner, transfer, way, leash, patience, silence, pace: None }
+    }
+
+    /// Cuts a sender that is slower than any line.
+    pub fn steady(self) -> Self {
+        Self { pace: Some(Pace::new()), ..self }
     }
 
     /// Lets longer silences pass: for conversations, whose sides speak when they have something to say.
@@ -226,6 +268,7 @@ where
                     Way::Out => self.transfer.sent.fetch_add(count, Ordering::Relaxed),
                     Way::Back => self.transfer.received.fetch_add(count, Ordering::Relaxed),
                 };
+                self.pace.iter_mut().for_each(|pace| pace.came(count));
                 let wake = tokio::time::Instant::now().checked_add(self.patience);
                 if let Some(wake) = wake {
                     self.silence.as_mut().reset(wake);
@@ -248,7 +291,13 @@ where
                     self.transfer.cut("it stood still for too long");
                     cut("the transfer stood still for too long")
                 }
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => match self.pace.as_mut().map(|pace| pace.poll_slow(cx)) {
+                    Some(Poll::Ready(())) => {
+                        self.transfer.cut("it came too slowly");
+                        cut("the transfer came too slowly")
+                    }
+                    Some(Poll::Pending) | None => Poll::Pending,
+                },
             },
         }
     }

@@ -16,6 +16,7 @@ use tonic::transport::server::Connected;
 
 use super::Gateway;
 use crate::{
+    capacity::Held,
     identity::listener::Incoming,
     limits::{
         DRAIN, GATEWAY_HEAD, HEADER_BYTES, HTTP1_HEAD_BYTES, KEEPALIVE, KEEPALIVE_ANSWER,
@@ -38,9 +39,11 @@ pub async fn serve(mut incoming: Incoming, gateway: Arc<Gateway>, stop: Cancella
         let service = service_fn(move |request: Request<Received>| {
             let (gateway, peer) = (Arc::clone(&gateway), peer.clone());
             async move {
+                let active = peer.begin();
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(peer);
-                Ok::<_, Infallible>(gateway.answer(request).await)
+                let answer = gateway.answer(request).await;
+                Ok::<_, Infallible>(answer.map(|body| Held::new(body, active)))
             }
         });
         let connection =

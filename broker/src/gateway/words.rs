@@ -5,7 +5,7 @@
 use axum::{body::Body, response::IntoResponse};
 use http::{
     HeaderMap, HeaderValue, Response, StatusCode,
-    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, USER_AGENT, WWW_AUTHENTICATE},
+    header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE},
 };
 use jeton_domain::{
     decision::{Denial, Layer},
@@ -65,6 +65,13 @@ impl Told {
         self.lines.first().map_or("", String::as_str)
     }
 
+    /// Spec: RFC 9110 §10.2.3: whole seconds.
+    fn retry_seconds(&self) -> u64 {
+        let details = self.problem.as_ref().map(|status| status.get_error_details());
+        let wait = details.as_ref().and_then(|details| details.retry_info()?.retry_delay);
+        wait.map_or(1, |wait| wait.as_secs().max(1))
+    }
+
     /// As an answer that git shows.
     pub fn response(self) -> Response<Body> {
         let mut answer = Response::new(Body::from(self.text()));
@@ -72,6 +79,9 @@ impl Told {
         let headers = answer.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.code == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_seconds()));
+        }
         if self.code == StatusCode::UNAUTHORIZED {
             // Why Basic: it is what makes git ask its credential helper for the session's handle.
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"jeton\""));

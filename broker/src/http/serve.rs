@@ -1,8 +1,14 @@
-//! Serves plain HTTP: bounded in connections, and none may dawdle over its head.
+//! Serves plain HTTP: bounded in connections, and none may dawdle over its head. Of too many, the oldest
+//! of the address that holds the most is closed.
 
-use std::sync::Arc;
+use std::convert::Infallible;
 
 use axum::Router;
+use http::Request;
+use hyper::{
+    body::Incoming,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{conn::auto::Builder, graceful::GracefulShutdown},
@@ -10,27 +16,26 @@ use hyper_util::{
 };
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::limits::{DRAIN, HANDSHAKE, HTTP_CONNECTIONS, HTTP1_HEAD_BYTES};
+use crate::{
+    capacity::{Activity, Capacity, Held, Shares, SlotHolder},
+    limits::{DRAIN, HANDSHAKE, HTTP_CONNECTIONS, HTTP1_HEAD_BYTES},
+};
 
 /// Serves pages until it is told to stop, and then lets those in work finish.
 pub async fn serve(listener: TcpListener, pages: Router, stop: CancellationToken) {
-    let slots = Arc::new(Semaphore::new(HTTP_CONNECTIONS));
+    let half = HTTP_CONNECTIONS.div_ceil(2);
+    let shares = Shares { size: HTTP_CONNECTIONS, of_root: half, of_member: half };
+    let slots = Capacity::new(shares);
     let graceful = GracefulShutdown::new();
     let builder = builder();
     loop {
-        // Why before `accept`: at the bound, new connections wait in the kernel and cost nothing.
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.map_err(std::io::Error::other)?;
-            Ok::<_, std::io::Error>((slot, listener.accept().await?.0))
-        };
-        let (slot, stream) = tokio::select! {
+        let (stream, address) = tokio::select! {
             () = stop.cancelled() => break,
-            next = next => match next {
+            next = listener.accept() => match next {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "accepting a connection failed; the listener goes on");
@@ -39,16 +44,28 @@ pub async fn serve(listener: TcpListener, pages: Router, stop: CancellationToken
                 }
             },
         };
+        let subject = SlotHolder::address(address.ip());
+        let activity = Activity::default();
+        let Some(slot) = slots.take_evictable(&subject, activity.clone()) else { continue };
         // Why ignored: only a little latency is lost.
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(pages.clone());
+        let pages = TowerToHyperService::new(pages.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (active, pages) = (activity.begin(), pages.clone());
+            async move {
+                let answer = pages.call(request).await?;
+                Ok::<_, Infallible>(answer.map(|body| Held::new(body, Some(active))))
+            }
+        });
         let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
         let served = graceful.watch(connection);
         tokio::spawn(async move {
-            if let Err(error) = served.await {
-                tracing::debug!(error, "a connection broke");
+            tokio::select! {
+                served = served => if let Err(error) = served {
+                    tracing::debug!(error, "a connection broke");
+                },
+                () = slot.evicted() => tracing::debug!("a connection was closed for another"),
             }
-            drop(slot);
         });
     }
     if timeout(DRAIN, graceful.shutdown()).await.is_err() {

@@ -1,8 +1,10 @@
-//! Accepts connections: bounded in number, with a deadline until the first byte of a request.
+//! Accepts connections: bounded in number and by accountable subject, with a deadline until the first
+//! request.
 //!
-//! A door greets each connection in its own task, so that a slow one holds up nobody. The loop ends
-//! when nobody takes its connections any more, and for no other reason: an error of `accept`
-//! (too many open files) is waited out.
+//! Accepting never stops. A peer that proved an identity keeps its connection; of the others the oldest
+//! one without a request is closed when there are too many. A door greets each connection in its own
+//! task, so that a slow one holds up nobody. The loop ends when nobody takes its connections any more,
+//! and for no other reason: an error of `accept` (too many open files) is waited out.
 
 mod connection;
 mod tcp;
@@ -18,14 +20,24 @@ use std::{
 
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_stream::Stream;
 
 use self::{connection::Transport, tcp::TcpDoor, unix::UnixDoor};
-use super::{peer::Peer, tls::TlsState};
-use crate::limits::{CONNECTIONS, HANDSHAKE, HTTP1_UNANSWERED};
+use super::{
+    admission::{Admission, ConnectionCapacity},
+    peer::Peer,
+    tls::TlsState,
+};
+use crate::{
+    capacity::SlotHolder,
+    limits::{
+        FIRST_REQUEST, HANDSHAKE, HTTP1_UNANSWERED, PROVED_CONNECTIONS, UNPROVED_CONNECTIONS,
+        UNPROVED_IDLE,
+    },
+};
 
 pub use self::{
     connection::Connection,
@@ -40,17 +52,30 @@ const WAITING: usize = 32;
 /// Bounds of one listener.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
-    /// Connections open at once, those in their handshake included.
-    pub connections: usize,
+    /// Connections at once of peers that proved an identity.
+    pub proved: usize,
+    /// Connections at once of all others, those in their handshake included.
+    pub unproved: usize,
     /// Time for the handshake, and again until the first byte after it.
     pub handshake: Duration,
+    /// Time until the first request of a peer that has proved no identity.
+    pub first_request: Duration,
+    /// Time between two requests of such a peer.
+    pub idle: Duration,
     /// Bytes that a client of HTTP/1.1 may send before it is answered.
     pub unanswered: usize,
 }
 
 impl Default for Bounds {
     fn default() -> Self {
-        Self { connections: CONNECTIONS, handshake: HANDSHAKE, unanswered: HTTP1_UNANSWERED }
+        Self {
+            proved: PROVED_CONNECTIONS,
+            unproved: UNPROVED_CONNECTIONS,
+            handshake: HANDSHAKE,
+            first_request: FIRST_REQUEST,
+            idle: UNPROVED_IDLE,
+            unanswered: HTTP1_UNANSWERED,
+        }
     }
 }
 
@@ -93,24 +118,26 @@ trait Door: Send + Sync + 'static {
     /// Takes the next connection from the kernel.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Raw>> + Send;
 
+    /// Who is accountable for a connection before its handshake.
+    fn subject(&self, raw: &Self::Raw) -> io::Result<SlotHolder>;
+
     /// Finds out who is there.
-    fn greet(&self, raw: Self::Raw) -> impl Future<Output = io::Result<(Transport, Peer)>> + Send;
+    fn greet(
+        &self,
+        raw: Self::Raw,
+        admission: &Arc<Admission>,
+    ) -> impl Future<Output = io::Result<(Transport, Peer)>> + Send;
 }
 
 async fn admit<D: Door>(door: Arc<D>, bounds: Bounds, out: mpsc::Sender<io::Result<Connection>>) {
-    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let capacity = ConnectionCapacity::new(bounds.proved, bounds.unproved);
     let mut pause = PAUSES.0;
     loop {
-        // Why before `accept`: at the bound, new connections wait in the kernel and cost nothing.
-        let next = async {
-            let slot = Arc::clone(&slots).acquire_owned().await.map_err(io::Error::other)?;
-            Ok::<_, io::Error>((slot, door.accept().await?))
-        };
         let next = tokio::select! {
             () = out.closed() => return,
-            next = next => next,
+            next = door.accept() => next,
         };
-        let (slot, raw) = match next {
+        let raw = match next {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "accepting a connection failed; the listener goes on");
@@ -120,18 +147,35 @@ async fn admit<D: Door>(door: Arc<D>, bounds: Bounds, out: mpsc::Sender<io::Resu
             }
         };
         pause = PAUSES.0;
-        let (door, out) = (Arc::clone(&door), out.clone());
-        tokio::spawn(async move {
-            match timeout(bounds.handshake, door.greet(raw)).await {
-                Ok(Ok((transport, peer))) => {
-                    let connection = Connection::new(transport, peer, slot, bounds);
-                    // An error means that nobody serves any more.
-                    let _ = out.send(Ok(connection)).await;
-                }
-                Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
-                Err(_) => tracing::debug!("a handshake took too long and was cut"),
-            }
-        });
+        // Why closed: with no slot for it there is nothing to say before TLS.
+        let Ok(subject) = door.subject(&raw) else { continue };
+        let Some(admission) = capacity.admit(&subject) else { continue };
+        tokio::spawn(greet(Arc::clone(&door), raw, admission, bounds, out.clone()));
+    }
+}
+
+async fn greet<D: Door>(
+    door: Arc<D>,
+    raw: D::Raw,
+    admission: Arc<Admission>,
+    bounds: Bounds,
+    out: mpsc::Sender<io::Result<Connection>>,
+) {
+    let greeted = tokio::select! {
+        greeted = timeout(bounds.handshake, door.greet(raw, &admission)) => greeted,
+        () = admission.evicted() => {
+            tracing::debug!("a handshake was cut for another connection");
+            return;
+        }
+    };
+    match greeted {
+        Ok(Ok((transport, peer))) => {
+            let connection = Connection::new(transport, peer, admission, bounds);
+            // An error means that nobody serves any more.
+            let _ = out.send(Ok(connection)).await;
+        }
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake took too long and was cut"),
     }
 }
 

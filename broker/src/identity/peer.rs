@@ -7,13 +7,16 @@ use std::{
 
 use jeton_domain::{
     accountable::AccountableSubject,
+    principal::PrincipalId,
     ttl::{Timestamp, Ttl},
 };
 
 use super::{
+    admission::Admission,
     certificate::{CertificateError, PeerCertificate},
     tls::TlsState,
 };
+use crate::capacity::{Active, SlotHolder};
 
 /// Seconds that a verified chain is taken as good while the configuration stays the same.
 /// Why: an intermediate certificate can end in the middle of a connection.
@@ -35,6 +38,37 @@ impl Peer {
         match self {
             Self::Tls(peer) => matches!(peer.presented(), ClientCertificate::Named(_)),
             Self::Unix(_) => true,
+        }
+    }
+
+    /// Who holds what the peer takes before it has proved who it is.
+    #[must_use]
+    pub fn slot_holder(&self) -> SlotHolder {
+        match self {
+            Self::Tls(peer) => match &peer.certificate {
+                ClientCertificate::Named(certificate) => SlotHolder::principal(&certificate.id),
+                ClientCertificate::Absent | ClientCertificate::Unusable(_) => {
+                    SlotHolder::address(peer.address.ip())
+                }
+            },
+            Self::Unix(process) => SlotHolder::user(process.uid),
+        }
+    }
+
+    /// A request begins on the connection; it ends when the value is dropped.
+    #[must_use]
+    pub fn begin(&self) -> Option<Active> {
+        match self {
+            Self::Tls(peer) => peer.admission.as_ref().map(|admission| admission.begin()),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Keeps the connection open for this principal, which it proved.
+    pub fn prove(&self, principal: &PrincipalId) {
+        match self {
+            Self::Tls(peer) => peer.admission.iter().for_each(|own| own.prove(principal)),
+            Self::Unix(_) => {}
         }
     }
 }
@@ -68,6 +102,7 @@ pub struct TlsPeer {
     certificate: ClientCertificate,
     tls: Arc<TlsState>,
     verified: Mutex<Option<Verified>>,
+    admission: Option<Arc<Admission>>,
 }
 
 /// What the client presented in the handshake.
@@ -90,7 +125,13 @@ impl TlsPeer {
     /// Keeps what a handshake brought.
     #[must_use]
     pub fn new(address: SocketAddr, certificate: ClientCertificate, tls: Arc<TlsState>) -> Self {
-        Self { address, certificate, tls, verified: Mutex::new(None) }
+        Self { address, certificate, tls, verified: Mutex::new(None), admission: None }
+    }
+
+    /// With what the connection holds of its listener's capacity.
+    #[must_use]
+    pub fn admitted(self, admission: Arc<Admission>) -> Self {
+        Self { admission: Some(admission), ..self }
     }
 
     /// What the client presented, unchecked since.

@@ -8,7 +8,7 @@ use jeton_domain::{
     },
     decision::{Delivery, Rules},
     grant::{Grant, GrantState},
-    id::GrantId,
+    id::{GrantId, Row},
     principal::PrincipalId,
     review::{Review, Verdict},
     session::Session,
@@ -20,7 +20,7 @@ use tokio::{
 
 use super::{Broker, Caller, Refusal, break_glass::is_named, line::Line, line::unknown};
 use crate::{
-    limits::{PENDING_SHOWN, STREAM_LOOK, STREAM_PAUSE},
+    limits::{STREAM_LOOK, STREAM_PAUSE},
     store::{SessionRecord, StoreError},
 };
 
@@ -182,16 +182,37 @@ pub async fn question(broker: &Broker, caller: &Caller, id: GrantId) -> Result<Q
     }
 }
 
-/// The questions that a caller may see, newest first.
+/// The questions below a row that a caller may see, newest first, up to a number.
 ///
 /// # Errors
 /// When the store can't be read.
-pub async fn questions(broker: &Broker, caller: &Caller) -> Result<Vec<Question>, Refusal> {
+pub async fn questions(
+    broker: &Broker,
+    caller: &Caller,
+    below: Option<Row>,
+    most: usize,
+) -> Result<Vec<Question>, Refusal> {
     let mut found = Vec::new();
     if !is_asked(broker, caller) {
         return Ok(found);
     }
-    for id in broker.store.pending(PENDING_SHOWN) {
+    for id in broker.store.pending(below) {
+        if found.len() >= most {
+            break;
+        }
+        let grant = broker.store.grant(id).await?;
+        found.extend(seen(broker, caller, grant).await?);
+    }
+    Ok(found)
+}
+
+/// All questions that a caller may see, by turns of those who are accountable for them.
+async fn questions_by_turns(broker: &Broker, caller: &Caller) -> Result<Vec<Question>, Refusal> {
+    let mut found = Vec::new();
+    if !is_asked(broker, caller) {
+        return Ok(found);
+    }
+    for id in broker.store.pending_by_turns() {
         let grant = broker.store.grant(id).await?;
         found.extend(seen(broker, caller, grant).await?);
     }
@@ -263,7 +284,7 @@ pub(super) async fn openers(
     Ok(openers)
 }
 
-/// Sends all questions that a caller may see, and again each time that they are others, until the reader
+/// Sends all questions that a caller may see, by turns, and again each time that they are others, until the reader
 /// goes away.
 pub async fn watch(
     broker: &Broker,
@@ -290,7 +311,7 @@ async fn follow(
         let state = (broker.store.asked(), broker.policies.current().hash().to_owned());
         if told.as_ref() != Some(&state) {
             told = Some(state);
-            if !line.send(questions(broker, caller).await?).await? {
+            if !line.send(questions_by_turns(broker, caller).await?).await? {
                 return Ok(());
             }
         }

@@ -27,6 +27,7 @@ use super::{
     },
 };
 use crate::{
+    capacity::SlotHolder,
     limits::STREAM_PAUSE,
     store::{Ending, SessionRecord, StoreError},
     upstream::Local,
@@ -48,7 +49,7 @@ pub async fn claim(broker: &Arc<Broker>, caller: &Caller, id: GrantId) -> Result
     if grant.state.phase() != Phase::Pending {
         return answered(broker, record, grant).await;
     }
-    match waiting(broker, record, &grant).await {
+    match waiting(broker, record, &grant, &caller.subject).await {
         // Somebody claimed it, or ended it, in between.
         Err(Refusal::State(_)) if !broker.store.is_pending(id) => {
             answered(broker, record, broker.store.grant(id).await?).await
@@ -127,6 +128,7 @@ async fn waiting(
     broker: &Arc<Broker>,
     record: &SessionRecord,
     grant: &Grant,
+    subject: &SlotHolder,
 ) -> Result<Granted, Refusal> {
     broker.halt.is_off()?;
     let GrantState::Pending { guards, until } = &grant.state else {
@@ -165,7 +167,7 @@ async fn waiting(
             let (work, minter, id) = (Arc::clone(broker), Arc::clone(minter), grant.id);
             broker
                 .mints
-                .run(async move {
+                .run(subject, async move {
                     let recorded = work.store.record_approved_intent(id, permit).await?;
                     mint_recorded(&work, &*minter, recorded).await
                 })

@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jeton_domain::{
     accountable::AccountableSubject,
     audit::{DenialBudget, Event, Recording, Summary},
+    principal::PrincipalId,
     session::Words,
     ttl::Timestamp,
 };
@@ -51,12 +52,17 @@ pub async fn accountable(
     broker: &Broker,
     record: &SessionRecord,
 ) -> Result<AccountableSubject, Refusal> {
+    Ok(AccountableSubject::Tree(creator(broker, record).await?))
+}
+
+/// The creator of the first session of a session's tree.
+///
+/// # Errors
+/// When the store can't read that session.
+pub async fn creator(broker: &Broker, record: &SessionRecord) -> Result<PrincipalId, Refusal> {
     match record.session.chain.links().first() {
-        None => Ok(AccountableSubject::of_tree(&record.session)),
-        Some(root) => {
-            let root = broker.store.session(root.session).await?;
-            Ok(AccountableSubject::of_tree(&root.session))
-        }
+        None => Ok(record.session.opener.clone()),
+        Some(root) => Ok(broker.store.session(root.session).await?.session.opener.clone()),
     }
 }
 

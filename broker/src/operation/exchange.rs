@@ -26,7 +26,10 @@ use super::{
     revoke::release,
     session_of::session_of,
 };
-use crate::store::{Ending, SessionDraft, SessionEnding, SessionRecord};
+use crate::{
+    capacity::SlotHolder,
+    store::{Ending, SessionDraft, SessionEnding, SessionRecord},
+};
 
 /// How long such a session lasts at most, in seconds. Why: its one grant ends with it.
 const LIFE_SECONDS: u32 = 3600;
@@ -47,6 +50,7 @@ pub async fn exchange(
 ) -> Result<(Granted, Binding), Refusal> {
     let (tell, told) = oneshot::channel();
     let of = Arc::clone(broker);
+    let subject = SlotHolder::principal(&principal.id);
     let given = async move {
         let outcome = give(&of, principal, handle, scope).await;
         if let Err(Ok((unheard, _))) = tell.send(outcome) {
@@ -59,7 +63,7 @@ pub async fn exchange(
         }
         Ok(())
     };
-    broker.mints.run(given).await?;
+    broker.mints.run(&subject, given).await?;
     told.await.map_err(|error| Refusal::Internal(error.to_string()))?
 }
 
@@ -79,7 +83,7 @@ async fn give(
     if let Some(handle) = handle {
         let record = session_of(broker, &handle, &principal).await?;
         let binding = record.session.binding;
-        let caller = Caller { principal, session: Some(record) };
+        let caller = Caller::new(broker, principal, Some(record)).await?;
         let granted = request_grant(broker, &caller, ask).await?;
         if granted.credential.is_none() {
             release(broker, &caller, granted.grant.id).await?;
@@ -88,7 +92,7 @@ async fn give(
         return Ok((granted, binding));
     }
     let binding = binding(&principal.keys, broker.bearer_handles)?;
-    let caller = Caller { principal, session: None };
+    let caller = Caller::new(broker, principal, None).await?;
     let opening = opening(&caller, &ask.scope, binding)?;
     let draft = prepare(broker, &caller, opening).await?;
     allowed(broker, &draft, &ask).await?;

@@ -3,36 +3,38 @@
 //! Why of their own: a caller that goes away must not stop a mint between the upstream's answer and
 //! its record. Why counted: that caller's place is free again while its mint goes on.
 
-use std::sync::Arc;
-
-use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use super::Refusal;
-use crate::{limits::MINTS_AT_ONCE, store::StoreError};
+use crate::{
+    capacity::{Capacity, Shares, SlotHolder},
+    limits::MINTS_AT_ONCE,
+    store::StoreError,
+};
 
 /// The mints under way.
 pub struct Mints {
     tasks: TaskTracker,
-    places: Arc<Semaphore>,
+    slots: Capacity,
 }
 
 impl Mints {
     /// None yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { tasks: TaskTracker::new(), places: Arc::new(Semaphore::new(MINTS_AT_ONCE)) }
+        Self { tasks: TaskTracker::new(), slots: Capacity::new(Shares::halved(MINTS_AT_ONCE)) }
     }
 
     /// Runs a mint to its end, even if the caller stops waiting for it.
     pub(super) async fn run<T: Send + 'static>(
         &self,
+        subject: &SlotHolder,
         mint: impl Future<Output = Result<T, Refusal>> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| StoreError::Busy)?;
+        let slot = self.slots.take(subject).ok_or(StoreError::Busy)?;
         let work = async move {
             let done = mint.await;
-            drop(place);
+            drop(slot);
             done
         };
         self.tasks.spawn(work).await.map_err(|error| Refusal::Internal(error.to_string()))?
@@ -53,7 +55,15 @@ impl Default for Mints {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use jeton_domain::principal::PrincipalId;
+
     use super::*;
+
+    fn subject(name: &str) -> SlotHolder {
+        SlotHolder::principal(&PrincipalId::parse(name).unwrap())
+    }
 
     #[tokio::test]
     async fn a_mint_goes_on_without_its_caller_and_a_stop_waits_for_it() {
@@ -63,7 +73,7 @@ mod tests {
         let (tell, told) = tokio::sync::oneshot::channel();
         let of = Arc::clone(&mints);
         let caller = tokio::spawn(async move {
-            of.run(async move {
+            of.run(&subject("ana"), async move {
                 let _ = begun.send(());
                 let _ = finished.await;
                 let _ = tell.send("recorded");
@@ -81,15 +91,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn more_mints_than_there_are_places_for_are_refused() {
+    async fn one_caller_with_too_many_mints_is_refused_and_another_is_not() {
         let mints = Mints::new();
-        let held = Arc::clone(&mints.places)
-            .acquire_many_owned(u32::try_from(MINTS_AT_ONCE).unwrap())
-            .await
-            .unwrap();
-        let refused = mints.run(async { Ok(()) }).await;
+        let ana = subject("ana");
+        let held: Vec<_> = std::iter::from_fn(|| mints.slots.take(&ana)).collect();
+        assert!(held.len() <= MINTS_AT_ONCE / 2);
+        let refused = mints.run(&ana, async { Ok(()) }).await;
         assert!(matches!(refused, Err(Refusal::Store(StoreError::Busy))));
+        mints.run(&subject("bob"), async { Ok(()) }).await.unwrap();
         drop(held);
-        mints.run(async { Ok(()) }).await.unwrap();
+        mints.run(&ana, async { Ok(()) }).await.unwrap();
     }
 }

@@ -74,7 +74,7 @@ pub async fn renew(
         Source::Kept(key) => sign(broker, record, &**key, &grant, permit).await,
         Source::Minted(minter) => {
             let work = mint(Arc::clone(broker), Arc::clone(minter), grant, permit);
-            broker.mints.run(work).await
+            broker.mints.run(&caller.subject, work).await
         }
     }
 }

@@ -105,7 +105,7 @@ pub async fn request_grant(
                 Source::Kept(key) => sign(broker, record, &**key, permit, ask).await,
                 Source::Minted(minter) => {
                     let work = mint(Arc::clone(broker), Arc::clone(minter), permit, ask);
-                    broker.mints.run(work).await
+                    broker.mints.run(&caller.subject, work).await
                 }
             };
             match granted {

@@ -213,12 +213,13 @@ impl UpstreamSays {
 /// When the store can't be read.
 pub async fn settled(
     broker: &Broker,
+    caller: &Caller,
     mut grants: Vec<Grant>,
     most: Duration,
 ) -> Result<Vec<Grant>, Refusal> {
     let over = Instant::now() + most.min(REVOKE_WAIT);
     // Why bounded: whoever waits holds a place for revocations.
-    let Ok(_place) = broker.waiting.try_acquire() else { return Ok(grants) };
+    let Some(_slot) = broker.waiting.take(&caller.subject) else { return Ok(grants) };
     while grants.iter().any(open) && Instant::now() < over {
         sleep_until(over.min(Instant::now() + LOOK_AGAIN)).await;
         for grant in grants.iter_mut().filter(|grant| open(grant)).take(LOOKED_AT) {

@@ -26,6 +26,11 @@ pub enum StoreError {
     /// It asks people as much as may be at once.
     #[error("{0} requests of the session wait for people, as many as may")]
     TooManyPending(usize),
+    /// The agent, or the creator of its sessions, asks people as much as may be at once.
+    #[error(
+        "as many requests of this agent, or of all whose sessions have the same creator, wait for people as may"
+    )]
+    PendingShareUsed,
     /// An approval was used up, withdrawn or ended after it was counted.
     #[error("an approval that this rests on is used up, withdrawn or over")]
     ApprovalGone,

@@ -466,8 +466,12 @@ impl Store for SqliteStore {
         if phase == Phase::Active { Ok(Issued { grant }) } else { Err(StoreError::Conflict(phase)) }
     }
 
-    fn pending(&self, most: usize) -> Vec<GrantId> {
-        self.with_live(|live| live.pending(most)).unwrap_or_default()
+    fn pending(&self, below: Option<Row>) -> Vec<GrantId> {
+        self.with_live(|live| live.pending(below)).unwrap_or_default()
+    }
+
+    fn pending_by_turns(&self) -> Vec<GrantId> {
+        self.with_live(Live::pending_by_turns).unwrap_or_default()
     }
 
     async fn record_intent(

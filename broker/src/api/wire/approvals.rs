@@ -2,9 +2,13 @@
 
 use jeton_domain::approval::{Approval, Breadth, Unreviewed};
 use jeton_proto::v1;
+use prost::Message;
 
 use super::{grant, session, time};
-use crate::operation::approvals::{Asked, Question};
+use crate::{
+    limits::PENDING_BYTES,
+    operation::approvals::{Asked, Question},
+};
 
 pub(crate) fn emergency(one: &Unreviewed) -> v1::Emergency {
     v1::Emergency {
@@ -18,8 +22,28 @@ pub(crate) fn emergency(one: &Unreviewed) -> v1::Emergency {
     }
 }
 
-/// A question among many. Why without the envelope: a thousand of them must fit one answer.
-pub(crate) fn listed_question(one: &Question) -> v1::Approval {
+/// The first of these questions, as many as fit one message.
+pub(crate) fn listed<'a>(questions: impl Iterator<Item = &'a Question>) -> Vec<v1::Approval> {
+    let mut bytes = 0_usize;
+    let mut listed = Vec::new();
+    for one in questions.map(listed_question) {
+        bytes = bytes.saturating_add(one.encoded_len());
+        if bytes > PENDING_BYTES && !listed.is_empty() {
+            break;
+        }
+        listed.push(one);
+    }
+    listed
+}
+
+/// When a question was asked.
+pub(crate) fn asked_at(one: &v1::Approval) -> Option<(i64, i32)> {
+    let time = one.grant.as_ref()?.request_time?;
+    Some((time.seconds, time.nanos))
+}
+
+/// A question among many. Why without the envelope: many of them must fit one answer.
+fn listed_question(one: &Question) -> v1::Approval {
     let mut listed = question(one);
     if let Some(session) = &mut listed.session {
         session.envelope = None;

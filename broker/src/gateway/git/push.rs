@@ -32,11 +32,11 @@ use super::{
     content::{Content, Root},
     ended_early,
     fetch::Origin,
-    spool::{Most, SpoolError, Spooled, Turn, spool},
+    spool::{Most, SpoolError, Spooled, spool},
     unreadable,
 };
 use crate::{
-    api::status,
+    capacity::Slot,
     gateway::{
         leash::Transfer,
         length,
@@ -44,7 +44,7 @@ use crate::{
         outward::GrantGuard,
         words::{Told, of_ref},
     },
-    limits::{ANSWER_BYTES, DECIDING_SLICE, PUSH_FRONT, PUSH_REST, REFUSED_BYTES},
+    limits::{ANSWER_BYTES, DECIDING_SLICE, PUSH_FRONT, PUSH_REST, PUSH_WAIT, REFUSED_BYTES},
     operation::under_grant::{Under, pushed},
     store::SessionRecord,
 };
@@ -330,11 +330,20 @@ impl Asked<'_> {
         ahead: Option<&mut Ahead>,
     ) -> Result<Option<(u64, Spooled)>, Told> {
         let (transfer, budget) = (guard.transfer(), PushBudget::default());
-        let turn = self.turn(transfer).await?;
+        let mut rest = transfer.out(rest);
+        let (slot, first) = match self.push_slot(transfer, &mut rest).await {
+            Ok(found) => found,
+            Err(told) => {
+                transfer.cut("the push was not taken");
+                // Why: git may not see the answer while it still writes. Why ignored: it waits no longer.
+                let _ = timeout(PUSH_WAIT, drain(rest)).await;
+                return Err(told);
+            }
+        };
         let reads = push.fates.iter().any(|fate| under.reads_content(&fate.scope));
         let room = &self.gateway.room;
         let most = Most { bytes: room.push_bytes, file: room.file_bytes };
-        let mut rest = transfer.out(rest);
+        let mut rest = tokio_stream::iter(first).chain(rest.steady());
         let readers = &self.gateway.readers;
         let (objects, mut spooled) =
             match spool(&room.spool, &mut rest, most, reads, ahead, (readers, &budget)).await {
@@ -376,18 +385,29 @@ impl Asked<'_> {
                 ));
             }
         }
-        spooled.keep(turn);
+        spooled.keep(slot);
         Ok(Some((content.count(), spooled)))
     }
 
-    /// Waits for a turn to read a push, of which a session has but a few.
-    async fn turn(&self, transfer: &Arc<Transfer>) -> Result<Turn, Told> {
-        let busy = || Told::plain(status::shed());
-        let session = self.record()?.session.id;
-        let share = self.gateway.pushers.take(&session).ok_or_else(busy)?;
-        let place = Arc::clone(&self.gateway.pushes).acquire_owned();
+    /// Takes a slot for reading a push once its pack begins: until then git may be compressing. Of those
+    /// slots, one accountable subject has a share; what is busy for long is refused with a time.
+    async fn push_slot<S: Stream<Item = std::io::Result<Bytes>> + Unpin>(
+        &self,
+        transfer: &Arc<Transfer>,
+        rest: &mut S,
+    ) -> Result<(Slot, Option<S::Item>), Told> {
+        let first = loop {
+            match rest.next().await {
+                Some(Ok(piece)) if piece.is_empty() => {}
+                first => break first,
+            }
+        };
+        let slot = self.gateway.pushes.take_within(&self.caller.subject, PUSH_WAIT);
         tokio::select! {
-            place = place => Ok((place.map_err(|_| busy())?, share)),
+            slot = slot => match slot {
+                Some(slot) => Ok((slot, first)),
+                None => Err(Told::plain(self.gateway.shed())),
+            },
             why = Arc::clone(transfer).snapped() => Err(Told::new(StatusCode::FORBIDDEN, why)),
         }
     }

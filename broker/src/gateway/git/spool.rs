@@ -9,16 +9,15 @@ use std::{
 };
 
 use axum::body::Bytes;
-use jeton_domain::id::SessionId;
 use jeton_git::{
     history::Untold,
     pack::{Objects, PackError, Scanner},
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt};
 
 use super::{ahead::Ahead, budget::PushBudget};
-use crate::{api::shares::Share, gateway::readers::Readers};
+use crate::{capacity::Slot, gateway::readers::Readers};
 
 /// Pieces on their way to the disk.
 const PIECES: usize = 8;
@@ -28,11 +27,8 @@ pub(super) struct Spooled {
     /// How long it is.
     pub bytes: u64,
     file: File,
-    turn: Option<Turn>,
+    slot: Option<Slot>,
 }
-
-/// A turn to hold a push on disk: of all, and of the session's.
-pub(super) type Turn = (OwnedSemaphorePermit, Share<SessionId>);
 
 /// Why it did not.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +93,7 @@ pub(super) async fn spool<E: std::fmt::Display>(
             let edges = objects.check_bounds()?;
             Ok((objects, edges))
         })?;
-        Ok((objects, edges, Spooled { bytes, file, turn: None }))
+        Ok((objects, edges, Spooled { bytes, file, slot: None }))
     });
     let mut broken = None;
     while let Some(piece) = pieces.next().await {
@@ -130,18 +126,18 @@ pub(super) async fn spool<E: std::fmt::Display>(
 }
 
 impl Spooled {
-    /// Keeps a turn as long as the push is on disk.
-    pub fn keep(&mut self, turn: Turn) {
-        self.turn = Some(turn);
+    /// Keeps a slot as long as the push is on disk.
+    pub fn keep(&mut self, slot: Slot) {
+        self.slot = Some(slot);
     }
 
     /// Its bytes, from the first on.
     pub fn stream(self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let file = tokio::fs::File::from_std(self.file);
-        let turn = self.turn;
+        let slot = self.slot;
         tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024).map(move |piece| {
-            // Why with the bytes: the next one has its turn when this one is off the disk.
-            let _ = &turn;
+            // Why with the bytes: the next one begins when this one is off the disk.
+            let _ = &slot;
             piece
         })
     }

@@ -3,29 +3,46 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
-    sync::OwnedSemaphorePermit,
-    time::{Sleep, sleep},
+    time::{Instant, Sleep, sleep},
 };
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::Connected;
 
 use super::Bounds;
-use crate::identity::peer::Peer;
+use crate::identity::{admission::Admission, peer::Peer};
 
-/// A greeted connection. Gives its place back when dropped.
+/// A greeted connection.
 pub struct Connection {
     transport: Transport,
     peer: Peer,
-    silence: Option<Pin<Box<Sleep>>>,
+    patience: Option<Patience>,
     speaks: Speaks,
     unanswered: usize,
-    _slot: OwnedSemaphorePermit,
+    admission: Arc<Admission>,
+    evicted: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+/// How long the other end may say nothing.
+struct Patience {
+    sleep: Pin<Box<Sleep>>,
+    bounds: Bounds,
+    stage: Stage,
+}
+
+/// What it has to say next.
+enum Stage {
+    /// The first byte.
+    Byte,
+    /// A request, after so many.
+    Request(usize),
 }
 
 /// How HTTP/2 begins (RFC 9113 §3.4).
@@ -90,20 +107,25 @@ macro_rules! carried {
 }
 
 impl Connection {
-    /// Wraps a connection that must not stay silent longer than its bounds let it.
+    /// Wraps a connection that must not stay silent longer than its bounds let it. Its slot is released with it.
     pub(super) fn new(
         transport: Transport,
         peer: Peer,
-        slot: OwnedSemaphorePermit,
+        admission: Arc<Admission>,
         bounds: Bounds,
     ) -> Self {
         Self {
             transport,
             peer,
-            silence: Some(Box::pin(sleep(bounds.handshake))),
+            patience: Some(Patience {
+                sleep: Box::pin(sleep(bounds.handshake)),
+                bounds,
+                stage: Stage::Byte,
+            }),
             speaks: Speaks::Greeting(0),
             unanswered: bounds.unanswered,
-            _slot: slot,
+            evicted: Box::pin(admission.evicted()),
+            admission,
         }
     }
 
@@ -113,20 +135,55 @@ impl Connection {
         &self.peer
     }
 
-    /// Cuts a client that connects and never says anything: HTTP/2 would wait for ever.
-    fn hear(&mut self, cx: &mut Context<'_>, heard: bool) -> Poll<io::Result<()>> {
-        match &mut self.silence {
-            None => Poll::Pending,
-            Some(_) if heard => {
-                self.silence = None;
-                Poll::Pending
+    /// Closes a connection whose client says nothing, or makes no request and has proved no identity:
+    /// HTTP/2 would wait for ever.
+    fn wait(&mut self, cx: &mut Context<'_>, heard: bool) -> Poll<io::Result<()>> {
+        let Some(patience) = &mut self.patience else { return Poll::Pending };
+        let activity = self.admission.activity();
+        if let (Stage::Byte, true) = (&patience.stage, heard) {
+            patience.begin(Stage::Request(0), patience.bounds.first_request);
+        }
+        while patience.sleep.as_mut().poll(cx).is_ready() {
+            match patience.stage {
+                Stage::Byte => return Poll::Ready(timed_out("the client said nothing")),
+                Stage::Request(_) if self.admission.is_proved() => {
+                    self.patience = None;
+                    return Poll::Pending;
+                }
+                Stage::Request(before) if activity.is_idle() && activity.begun() == before => {
+                    return Poll::Ready(timed_out("the client made no request"));
+                }
+                Stage::Request(_) => {
+                    patience.begin(Stage::Request(activity.begun()), patience.bounds.idle);
+                }
             }
-            Some(silence) => silence
-                .as_mut()
-                .poll(cx)
-                .map(|()| Err(io::Error::new(io::ErrorKind::TimedOut, "the client said nothing"))),
+        }
+        Poll::Pending
+    }
+
+    /// Fails once the connection is to be closed for another.
+    fn kept(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        match !self.admission.is_proved() && self.evicted.as_mut().poll(cx).is_ready() {
+            true => {
+                let words = "there are too many connections without an identity";
+                Err(io::Error::new(io::ErrorKind::ConnectionAborted, words))
+            }
+            false => Ok(()),
         }
     }
+}
+
+impl Patience {
+    fn begin(&mut self, stage: Stage, time: std::time::Duration) {
+        self.stage = stage;
+        if let Some(end) = Instant::now().checked_add(time) {
+            self.sleep.as_mut().reset(end);
+        }
+    }
+}
+
+fn timed_out(words: &str) -> io::Result<()> {
+    Err(io::Error::new(io::ErrorKind::TimedOut, words))
 }
 
 impl Connected for Connection {
@@ -143,6 +200,7 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        self.kept(cx)?;
         let before = buffer.filled().len();
         let read = carried!(self.as_mut(), poll_read, cx, buffer);
         let came = buffer.filled().get(before..).unwrap_or_default();
@@ -151,7 +209,7 @@ impl AsyncRead for Connection {
             let words = "the client sent more than a request and waited for no answer";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, words)));
         }
-        let cut = self.hear(cx, buffer.filled().len() > before);
+        let cut = self.wait(cx, buffer.filled().len() > before);
         if read.is_ready() { read } else { cut }
     }
 }
@@ -162,6 +220,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.kept(cx)?;
         self.speaks.answered();
         carried!(self, poll_write, cx, bytes)
     }

@@ -6,10 +6,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::{Door, Transport};
-use crate::identity::{
-    certificate::PeerCertificate,
-    peer::{ClientCertificate, Peer, TlsPeer},
-    tls::TlsState,
+use crate::{
+    capacity::SlotHolder,
+    identity::{
+        admission::Admission,
+        certificate::PeerCertificate,
+        peer::{ClientCertificate, Peer, TlsPeer},
+        tls::TlsState,
+    },
 };
 
 /// A bound TCP socket.
@@ -32,7 +36,15 @@ impl Door for TcpDoor {
         self.listener.accept().await
     }
 
-    async fn greet(&self, (stream, address): Self::Raw) -> io::Result<(Transport, Peer)> {
+    fn subject(&self, (_, address): &Self::Raw) -> io::Result<SlotHolder> {
+        Ok(SlotHolder::address(address.ip()))
+    }
+
+    async fn greet(
+        &self,
+        (stream, address): Self::Raw,
+        admission: &Arc<Admission>,
+    ) -> io::Result<(Transport, Peer)> {
         stream.set_nodelay(true)?;
         let acceptor = TlsAcceptor::from(Arc::clone(&self.tls.current().server));
         let stream = acceptor.accept(stream).await?;
@@ -46,7 +58,11 @@ impl Door for TcpDoor {
                 }
             }
         };
-        let peer = TlsPeer::new(address, certificate, Arc::clone(&self.tls));
+        if let ClientCertificate::Named(certificate) = &certificate {
+            admission.prove(&certificate.id);
+        }
+        let peer = TlsPeer::new(address, certificate, Arc::clone(&self.tls))
+            .admitted(Arc::clone(admission));
         Ok((Transport::Tls(Box::new(stream)), Peer::Tls(Arc::new(peer))))
     }
 }

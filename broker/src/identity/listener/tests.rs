@@ -18,8 +18,14 @@ use crate::identity::{
     tls::Reload,
 };
 
-const QUICK: Bounds =
-    Bounds { connections: 8, handshake: Duration::from_millis(200), unanswered: 96 * 1024 };
+const QUICK: Bounds = Bounds {
+    proved: 8,
+    unproved: 8,
+    handshake: Duration::from_millis(200),
+    first_request: Duration::from_secs(1),
+    idle: Duration::from_secs(1),
+    unanswered: 96 * 1024,
+};
 
 /// A listener with TLS, and the CA that its clients come from.
 struct World {
@@ -227,20 +233,66 @@ async fn a_client_that_says_nothing_is_cut_and_one_that_spoke_is_not() {
     assert!(silence.is_err(), "it may be idle afterwards");
 }
 
+/// What the server reads last on a connection.
+async fn ends_with(server: &mut Connection) -> io::ErrorKind {
+    let ended = timeout(Duration::from_secs(10), server.read(&mut [0; 8])).await;
+    ended.unwrap().unwrap_err().kind()
+}
+
 #[tokio::test]
-async fn connections_beyond_the_bound_wait_until_one_goes() {
-    let mut world = World::bounded(Bounds { connections: 1, ..Bounds::default() }).await;
-    let (client, first) = world.open(None).await;
-    let waiting = TcpStream::connect(world.address).await.unwrap();
-    drop(waiting);
-    {
-        let second = world.disk.connect(world.address, None);
-        tokio::pin!(second);
-        assert!(timeout(Duration::from_millis(100), &mut second).await.is_err());
-        drop((client, first));
-        assert!(second.await.is_ok());
+async fn a_client_that_makes_no_request_is_closed_unless_it_proved_an_identity() {
+    let mut world = World::bounded(QUICK).await;
+    let (mut client, mut server) = world.open(None).await;
+    assert!(talks(&mut client, &mut server).await, "bytes are no request");
+    assert_eq!(ends_with(&mut server).await, io::ErrorKind::TimedOut);
+
+    let (mut client, mut server) = world.open(None).await;
+    assert!(talks(&mut client, &mut server).await);
+    let request = server.peer().begin().unwrap();
+    let open = timeout(QUICK.first_request * 3, server.read(&mut [0; 8])).await;
+    assert!(open.is_err(), "a request is under way");
+    drop(request);
+    assert_eq!(ends_with(&mut server).await, io::ErrorKind::TimedOut);
+
+    let one = world.ca.agent("one");
+    let (mut client, mut server) = world.open(Some(&one)).await;
+    assert!(talks(&mut client, &mut server).await);
+    let open = timeout(QUICK.first_request * 3, server.read(&mut [0; 8])).await;
+    assert!(open.is_err(), "it may be idle");
+}
+
+#[tokio::test]
+async fn of_too_many_connections_the_oldest_without_an_identity_is_closed() {
+    let bounds = Bounds { proved: 8, unproved: 4, ..Bounds::default() };
+    let mut world = World::bounded(bounds).await;
+    let one = world.ca.agent("one");
+    let (_client, mut proved) = world.open(Some(&one)).await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(world.open(None).await);
     }
-    world.accepted().await;
+    // One address may have half of them, so two of the four are gone.
+    for (_, server) in &mut open[..2] {
+        assert_eq!(ends_with(server).await, io::ErrorKind::ConnectionAborted);
+    }
+    let (client, server) = &mut open[2];
+    assert!(talks(client, server).await);
+    let short = timeout(Duration::from_millis(100), proved.read(&mut [0; 8])).await;
+    assert!(short.is_err(), "the one with an identity stays");
+}
+
+#[tokio::test]
+async fn a_token_that_was_good_keeps_its_connection() {
+    let bounds = Bounds { proved: 8, unproved: 4, ..Bounds::default() };
+    let mut world = World::bounded(bounds).await;
+    let (mut client, mut server) = world.open(None).await;
+    let ana = jeton_domain::principal::PrincipalId::parse("ana@acme.dev").unwrap();
+    server.peer().prove(&ana);
+    let mut open = Vec::new();
+    for _ in 0..6 {
+        open.push(world.open(None).await);
+    }
+    assert!(talks(&mut client, &mut server).await);
 }
 
 #[tokio::test]
@@ -258,7 +310,14 @@ async fn the_listener_outlives_errors_of_accept_and_ends_with_its_reader() {
                 None => std::future::pending().await,
             }
         }
-        async fn greet(&self, raw: UnixStream) -> io::Result<(Transport, Peer)> {
+        fn subject(&self, _raw: &UnixStream) -> io::Result<SlotHolder> {
+            Ok(SlotHolder::user(1))
+        }
+        async fn greet(
+            &self,
+            raw: UnixStream,
+            _admission: &Arc<Admission>,
+        ) -> io::Result<(Transport, Peer)> {
             let peer = UnixPeer { uid: 1, gid: 1, pid: None };
             Ok((Transport::Unix(raw), Peer::Unix(peer)))
         }

@@ -7,12 +7,19 @@ use std::{
         net::UnixStream as StdUnixStream,
     },
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Door, Transport};
-use crate::identity::peer::{Peer, UnixPeer};
+use crate::{
+    capacity::SlotHolder,
+    identity::{
+        admission::Admission,
+        peer::{Peer, UnixPeer},
+    },
+};
 
 /// Mode of the socket file when the configuration names none: the owner and one group.
 const MODE: u32 = 0o660;
@@ -98,8 +105,17 @@ impl Door for UnixDoor {
         self.0.accept().await.map(|(stream, _)| stream)
     }
 
-    async fn greet(&self, stream: UnixStream) -> io::Result<(Transport, Peer)> {
+    fn subject(&self, stream: &UnixStream) -> io::Result<SlotHolder> {
+        Ok(SlotHolder::user(stream.peer_cred()?.uid()))
+    }
+
+    async fn greet(
+        &self,
+        stream: UnixStream,
+        admission: &Arc<Admission>,
+    ) -> io::Result<(Transport, Peer)> {
         let process = stream.peer_cred()?;
+        admission.prove_user(process.uid());
         let peer = UnixPeer { uid: process.uid(), gid: process.gid(), pid: process.pid() };
         Ok((Transport::Unix(stream), Peer::Unix(peer)))
     }

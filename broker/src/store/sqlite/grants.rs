@@ -17,6 +17,7 @@ use super::{
     reviews, rows, sessions, stops,
     writer::{RecentKey, Txn, int},
 };
+use crate::capacity::Slot;
 use crate::limits::PENDING_OF_SESSION;
 use crate::store::{Intent, IssueRecord, Issued, PendingDraft, RecordedPermit, Signed, StoreError};
 
@@ -36,12 +37,12 @@ pub(super) fn pending(
         return Err(StoreError::Conflict(grant.state.phase()));
     };
     stops::check(txn, holder(&grant), Some(&grant.scope))?;
-    may_wait(txn, grant.session)?;
+    let slot = may_wait(txn, grant.session)?;
     sessions::use_one(txn, grant.session, &grant.chain, now)?;
     let (guards, until) = (guards.clone(), *until);
     txn.append(Event::Pending { about: about(&grant), guards, until }, now)?;
     insert(txn, &grant, None)?;
-    push_live(txn, &grant, until, key);
+    push_waiting(txn, &grant, until, key, Some(slot));
     reviews::due(txn, &grant, reviewers)?;
     Ok(grant)
 }
@@ -256,6 +257,17 @@ pub(super) fn queue_sealed(
 
 /// Says that a grant is live, once the commit is on disk.
 pub(super) fn push_live(txn: &mut Txn<'_>, grant: &Grant, due: Timestamp, key: Option<RecentKey>) {
+    push_waiting(txn, grant, due, key, None);
+}
+
+/// The same, with its slot among the requests that wait for people.
+fn push_waiting(
+    txn: &mut Txn<'_>,
+    grant: &Grant,
+    due: Timestamp,
+    key: Option<RecentKey>,
+    slot: Option<Slot>,
+) {
     if let Some(key) = key {
         txn.remember(key, grant.id.row());
     }
@@ -267,6 +279,7 @@ pub(super) fn push_live(txn: &mut Txn<'_>, grant: &Grant, due: Timestamp, key: O
         target: (grant.scope.upstream.clone(), grant.scope.resource.clone()),
         delivery: grant.delivery,
         key,
+        slot,
     });
 }
 
@@ -298,8 +311,9 @@ pub(super) fn about(grant: &Grant) -> About {
     }
 }
 
-/// Looks whether a session may have one more question asked, those of this very commit counted.
-fn may_wait(txn: &Txn<'_>, session: SessionId) -> Result<(), StoreError> {
+/// A slot for one more request that waits for people, of the session and of who is accountable for it. Those of
+/// this very commit count too.
+fn may_wait(txn: &Txn<'_>, session: SessionId) -> Result<Slot, StoreError> {
     let live = txn.live.read();
     let live = live.map_err(|_| StoreError::Broken("the live table is poisoned".into()))?;
     let just = txn.effects.iter().filter(|effect| match effect {
@@ -317,7 +331,7 @@ fn may_wait(txn: &Txn<'_>, session: SessionId) -> Result<(), StoreError> {
         | Effect::Reviewed(..) => false,
     });
     match live.pending_of(session).saturating_add(just.count()) < PENDING_OF_SESSION {
-        true => Ok(()),
+        true => live.may_wait(session).ok_or(StoreError::PendingShareUsed),
         false => Err(StoreError::TooManyPending(PENDING_OF_SESSION)),
     }
 }

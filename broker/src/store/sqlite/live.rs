@@ -22,7 +22,11 @@ use jeton_domain::{
 };
 
 use super::{open_sessions::OpenSessions, writer::RecentKey};
-use crate::store::{EndedEarly, SessionRecord};
+use crate::{
+    capacity::{Capacity, Shares, Slot, SlotHolder},
+    limits::{PENDING_AT_ONCE, PENDING_OF_AGENT},
+    store::{EndedEarly, SessionRecord},
+};
 
 /// One live grant, kept small: a broker may hold a million.
 #[derive(Clone, Copy)]
@@ -48,6 +52,8 @@ pub(super) enum Effect {
         target: (Upstream, Resource),
         delivery: Delivery,
         key: Option<RecentKey>,
+        /// Of the requests that wait for people, if it is one.
+        slot: Option<Slot>,
     },
     /// A grant ended; perhaps while a credential of it still looks good by itself.
     Ended(GrantId, Option<EndedEarly>),
@@ -70,7 +76,6 @@ pub(super) enum Effect {
 }
 
 /// What is open.
-#[derive(Default)]
 pub(super) struct Live {
     sessions: OpenSessions,
     grants: BTreeMap<Row, LiveGrant>,
@@ -81,7 +86,9 @@ pub(super) struct Live {
     early_due: BTreeSet<(Timestamp, u64)>,
     due: BTreeSet<(Timestamp, Row)>,
     /// Grants that wait for people.
-    pending: BTreeSet<Row>,
+    pending: BTreeMap<Row, Slot>,
+    /// How many there may be, of whom.
+    pending_slots: Capacity,
     /// How many of them each session has.
     pending_of: HashMap<Row, usize>,
     /// Counts each change of what waits for people and of what they said.
@@ -101,13 +108,39 @@ pub(super) struct Live {
     tally: Tally,
 }
 
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            sessions: OpenSessions::default(),
+            grants: BTreeMap::new(),
+            held: BTreeSet::new(),
+            early: BTreeMap::new(),
+            early_due: BTreeSet::new(),
+            due: BTreeSet::new(),
+            pending: BTreeMap::new(),
+            pending_slots: Capacity::new(Shares::with_member(PENDING_AT_ONCE, PENDING_OF_AGENT)),
+            pending_of: HashMap::new(),
+            asked: 0,
+            approvals: BTreeMap::new(),
+            reviews: BTreeMap::new(),
+            reviewed: HashMap::new(),
+            minting: BTreeSet::new(),
+            keys: HashMap::new(),
+            targets: Vec::new(),
+            target_places: HashMap::new(),
+            stops: Arc::default(),
+            tally: Tally::default(),
+        }
+    }
+}
+
 impl Live {
     /// Brings a commit's changes in.
     pub fn apply(&mut self, effects: Vec<Effect>, recent: &mut HashMap<RecentKey, Row>) {
         for effect in effects {
             match effect {
                 Effect::Session(record, key) => self.session_changed(record, key, recent),
-                Effect::Live { id, session, phase, due, target, delivery, key } => {
+                Effect::Live { id, session, phase, due, target, delivery, key, slot } => {
                     let target = self.place(target);
                     self.forget_due(id.row());
                     if let Some(key) = key {
@@ -117,7 +150,7 @@ impl Live {
                         if phase == Phase::Minting { &mut self.minting } else { &mut self.due };
                     queue.insert((due, id.row()));
                     if phase == Phase::Pending {
-                        self.waits(session, id.row());
+                        self.waits(session, id.row(), slot);
                     } else {
                         self.waits_no_more(session, id.row());
                     }
@@ -212,8 +245,13 @@ impl Live {
         }
     }
 
-    fn waits(&mut self, session: Row, grant: Row) {
-        if self.pending.insert(grant) {
+    fn waits(&mut self, session: Row, grant: Row, slot: Option<Slot>) {
+        if self.pending.contains_key(&grant) {
+            return;
+        }
+        // Why without a look at the share: it is recorded already.
+        let slot = slot.unwrap_or_else(|| self.pending_slots.hold(&self.slot_holder(session)));
+        if self.pending.insert(grant, slot).is_none() {
             let count = self.pending_of.entry(session).or_default();
             *count = count.saturating_add(1);
             self.asked = self.asked.saturating_add(1);
@@ -221,7 +259,7 @@ impl Live {
     }
 
     fn waits_no_more(&mut self, session: Row, grant: Row) {
-        if !self.pending.remove(&grant) {
+        if self.pending.remove(&grant).is_none() {
             return;
         }
         self.asked = self.asked.saturating_add(1);
@@ -232,6 +270,16 @@ impl Live {
                 self.pending_of.remove(&session);
             }
         }
+    }
+
+    /// Who holds what a session asks. Why one for all that are not open: nothing new waits there.
+    fn slot_holder(&self, session: Row) -> SlotHolder {
+        self.sessions.slot_holder(session).unwrap_or_else(|| SlotHolder::user(u32::MAX))
+    }
+
+    /// A slot for one more request of a session that waits for people, if there is one.
+    pub fn may_wait(&self, session: SessionId) -> Option<Slot> {
+        self.pending_slots.take(&self.slot_holder(session.row()))
     }
 
     /// How many grants of a session wait for people.
@@ -253,7 +301,7 @@ impl Live {
 
     /// A grant that waits for people, by its number.
     pub fn waiting(&self, row: Row) -> Option<GrantId> {
-        let grant = self.grants.get(&row).filter(|_| self.pending.contains(&row))?;
+        let grant = self.grants.get(&row).filter(|_| self.pending.contains_key(&row))?;
         Some(GrantId::new(row, grant.tag))
     }
 
@@ -281,10 +329,28 @@ impl Live {
         self.asked
     }
 
-    /// Grants that wait for people, newest first.
-    pub fn pending(&self, most: usize) -> Vec<GrantId> {
-        let id = |row: &Row| self.grants.get(row).map(|grant| GrantId::new(*row, grant.tag));
-        self.pending.iter().rev().take(most).filter_map(id).collect()
+    /// Grants that wait for people, below a row, newest first.
+    pub fn pending(&self, below: Option<Row>) -> Vec<GrantId> {
+        let end = below.map_or(Bound::Unbounded, Bound::Excluded);
+        let rows = self.pending.range((Bound::Unbounded, end)).rev();
+        rows.filter_map(|(row, _)| self.waiting(*row)).collect()
+    }
+
+    /// The same, by turns of those who are accountable for them: nobody's are behind all of another's.
+    pub fn pending_by_turns(&self) -> Vec<GrantId> {
+        let mut taken: HashMap<&SlotHolder, usize> = HashMap::new();
+        let mut turns: Vec<_> = self
+            .pending
+            .iter()
+            .rev()
+            .map(|(row, slot)| {
+                let turn = taken.entry(slot.holder()).or_default();
+                *turn = turn.saturating_add(1);
+                (*turn, *row)
+            })
+            .collect();
+        turns.sort_by_key(|(turn, row)| (*turn, std::cmp::Reverse(*row)));
+        turns.into_iter().filter_map(|(_, row)| self.waiting(row)).collect()
     }
 
     fn forget_due(&mut self, row: Row) {

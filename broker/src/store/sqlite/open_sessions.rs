@@ -21,6 +21,7 @@ use moka::sync::Cache;
 
 use super::{live::of, rows, writer::RecentKey};
 use crate::{
+    capacity::SlotHolder,
     limits::{
         SESSION_BYTES, SESSION_BYTES_OF_CREATOR, SESSION_BYTES_READ, SESSION_BYTES_RESERVED,
         SESSIONS_OF_CREATOR,
@@ -244,6 +245,13 @@ impl OpenSessions {
         let root = session.chain.links().first();
         let root = root.and_then(|root| self.by_row.get(&root.session.row()));
         root.map_or(&session.opener, |root| &root.creator).clone()
+    }
+
+    /// Who holds what a session takes of what is shared.
+    pub fn slot_holder(&self, session: Row) -> Option<SlotHolder> {
+        let open = self.by_row.get(&session)?;
+        let agent = open.chain.links().first().map_or(&open.agent, |root| &root.agent);
+        Some(SlotHolder::delegated(&open.creator, agent))
     }
 
     /// What a creator has open, and what all have.

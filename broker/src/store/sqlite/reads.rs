@@ -82,6 +82,7 @@ pub(super) fn start(db: &Connection) -> Result<Start, StoreError> {
             target: (grant.scope.upstream.clone(), grant.scope.resource.clone()),
             delivery: grant.delivery,
             key,
+            slot: None,
         };
         live.apply(vec![effect], &mut recent);
     }
