@@ -208,7 +208,7 @@ fn imported(scene: &Scene, count: usize, files: impl Fn(usize, &mut Vec<u8>)) ->
     let mut stream = Vec::new();
     for number in 0..count {
         write!(stream, "commit refs/heads/imported\nmark :{}\n", number + 1).unwrap();
-        write!(stream, "committer A <a@example.org> {} +0000\n", 1_700_000_000 + number).unwrap();
+        writeln!(stream, "committer A <a@example.org> {} +0000", 1_700_000_000 + number).unwrap();
         write!(stream, "data 1\nx\n").unwrap();
         if number > 0 {
             writeln!(stream, "from :{number}").unwrap();

@@ -53,7 +53,7 @@ impl People {
         accounts: &BTreeSet<Account>,
     ) -> Result<(), PeopleError> {
         let names: BTreeSet<_> = aliases.iter().chain([id]).cloned().collect();
-        let keys: BTreeSet<_> = names.iter().map(|name| key(name)).collect();
+        let keys: BTreeSet<_> = names.iter().map(key).collect();
         let taken = |name: &&PrincipalId| self.ids.contains_key(&*key(name));
         if let Some(name) = names.iter().find(taken) {
             return Err(PeopleError::Name(name.clone()));

@@ -15,7 +15,7 @@ pub enum Failure {
     /// The library's error: mostly the broker's words.
     Told(Error),
     /// Direct delivery is denied; the command does the same through the gateway.
-    GatewayOnly(Error, String),
+    GatewayOnly(Box<(Error, String)>),
     /// The request is wrong, found before the broker was asked.
     Invalid(String),
     /// A program or a file that was named is not there.
@@ -58,19 +58,21 @@ impl Failure {
     /// Names the command that does the same through the gateway, if direct delivery is what was denied.
     #[must_use]
     pub fn through_gateway(self, command: &str) -> Self {
-        match self {
-            Self::Told(error) if error.layer() == Some(Layer::Delivery.word()) => {
-                Self::GatewayOnly(error, command.to_owned())
+        if let Self::Told(error) = self {
+            if error.layer() != Some(Layer::Delivery.word()) {
+                return Self::Told(error);
             }
-            other => other,
+            return Self::GatewayOnly(Box::new((error, command.to_owned())));
         }
+        self
     }
 
     /// How the process ends.
     #[must_use]
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Told(error) | Self::GatewayOnly(error, _) => exit::of(error.kind()),
+            Self::Told(error) => exit::of(error.kind()),
+            Self::GatewayOnly(denied) => exit::of(denied.0.kind()),
             Self::Invalid(_) => exit::INVALID,
             Self::Missing(_) => exit::NOT_FOUND,
             Self::Broken(_) => exit::INTERNAL,
@@ -91,7 +93,7 @@ impl Failure {
     pub fn text_by(&self, by: By) -> String {
         match self {
             Self::Told(error) => told(error, by, None),
-            Self::GatewayOnly(error, command) => told(error, by, Some(command.as_str())),
+            Self::GatewayOnly(denied) => told(&denied.0, by, Some(denied.1.as_str())),
             Self::Tampered(words) => format!(
                 "jeton: the log is NOT what was signed\n  found:        {}\n  what to do:   keep this copy as it is, and tell whoever answers for the broker\n",
                 clean(words)
@@ -109,7 +111,7 @@ impl Failure {
     pub fn json(&self) -> Value {
         match self {
             Self::Told(error) => broker_error(error, error.advice()),
-            Self::GatewayOnly(error, command) => broker_error(error, instead(command)),
+            Self::GatewayOnly(denied) => broker_error(&denied.0, instead(&denied.1)),
             Self::Invalid(words) => local("invalid", words),
             Self::Missing(words) => local("not_found", words),
             Self::Broken(words) => local("internal", words),

@@ -48,8 +48,8 @@ fn leak(out: &[u8], key: &str) -> Option<String> {
             forms.push(engine.encode(&padded)[first..length].to_owned());
         }
     }
-    let windows = forms.iter().flat_map(|form| form.as_bytes().windows(5));
-    let found = windows.filter(|part| out.windows(5).any(|own| own == *part)).next();
+    let mut windows = forms.iter().flat_map(|form| form.as_bytes().windows(5));
+    let found = windows.find(|part| out.windows(5).any(|own| own == *part));
     found.map(|part| String::from_utf8_lossy(part).into_owned())
 }
 

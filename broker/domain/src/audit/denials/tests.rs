@@ -63,9 +63,11 @@ fn flood(budget: &mut DenialBudget, who: &AccountableSubject, times: u32, now: i
 }
 
 fn total(summaries: &[Summary]) -> u64 {
-    let counts = |summary: &Summary| match summary.event() {
-        Event::DenialsSummarized { counts, .. } => counts,
-        other => panic!("{other:?}"),
+    let counts = |summary: &Summary| {
+        let Event::DenialsSummarized { counts, .. } = summary.event() else {
+            panic!("it summarizes denials");
+        };
+        counts
     };
     summaries.iter().flat_map(counts).map(|one| one.count).sum()
 }
