@@ -31,6 +31,7 @@ methods = ["POST"]
 path = "/v1/{org}/{shop}/orders/search"
 resource = "{org}/{shop}"
 action = "orders:read"
+body = "any"
 "#;
 
 /// Names of repositories in the entries of issued grants.
