@@ -35,8 +35,8 @@ const REPO: &str = "acme/api";
 const WHO_AM_I: &str = "/jeton.v1.SessionService/WhoAmI";
 /// Nobody waits longer for an answer.
 const ANSWERED: Duration = Duration::from_secs(10);
-/// What a call and a revocation may take where a debug build and the attack share two cores. Alone on such
-/// cores both stay under 100 ms, which the printed figures show.
+/// What a call and a revocation may take where a debug build and the attack share two cores. The figures are
+/// printed.
 const SERVED: Duration = Duration::from_secs(2);
 /// Calls of a victim that are measured.
 const CALLS: usize = 50;
