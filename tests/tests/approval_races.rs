@@ -111,6 +111,9 @@ impl World {
             }
             asked.extend(together.join_all().await.into_iter().flatten());
         }
+        // Why: what still waits counts against the bound of its agent.
+        let close = CloseSessionRequest { id: session, reason: "over".into() };
+        drop(self.orchestrator.sessions().close_session(close).await);
     }
 
     async fn asks(&self, agent: &Caller, text: &str, dice: &mut Dice) -> Option<String> {

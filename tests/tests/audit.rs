@@ -469,7 +469,8 @@ async fn callers_that_can_not_say_who_they_are_are_in_the_log_with_their_address
         .await
         .unwrap_err();
     assert_eq!(refused.code(), Code::PermissionDenied);
-    assert!(Path::new(&broker.data().join("run/checkpoint")).exists());
+    let signed = async || broker.data().join("run/checkpoint").exists().then_some(());
+    within(SOON, "a signed checkpoint", signed).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

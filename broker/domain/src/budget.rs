@@ -340,7 +340,7 @@ mod tests {
         );
         let sessions = whom(budget(Per::Session), &below, "git:a/b contents:read");
         assert_eq!(sessions, [id(1).to_string(), id(2).to_string(), id(9).to_string()]);
-        assert_eq!(whom(budget(Per::Resource), &below, "git:A/b contents:read"), ["git:a/b"]);
+        assert_eq!(whom(budget(Per::Resource), &below, "git:a/b contents:read"), ["git:a/b"]);
     }
 
     #[test]

@@ -456,7 +456,7 @@ members = []
     #[test]
     fn a_resource_is_found_in_any_spelling_that_the_upstream_takes() {
         let catalogue = catalogue(
-            "upstream = [{ name = \"git\" }]\nresource = [{ upstream = \"git\", name = \"Acme/API\", id = \"7\" }]",
+            "upstream = [{ name = \"git\", case_sensitive = false }]\nresource = [{ upstream = \"git\", name = \"Acme/API\", id = \"7\" }]",
         );
         let (git, api) = (Upstream::parse("git").unwrap(), Resource::parse("acme/api").unwrap());
         assert_eq!(catalogue.resource(&git, &api).unwrap().id.as_deref(), Some("7"));

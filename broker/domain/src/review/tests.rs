@@ -120,7 +120,9 @@ proptest! {
         let part = |list: &[&'static str], at: usize| list.get(at).copied().unwrap_or_default();
         let (resources, actions) = (["acme/pay", "acme/api", "evil/pay"], ["contents:read", "contents:write", "contents:admin"]);
         let refs = ["", " ref=agent/*", " ref=agent/x", " ref=main", " ref=**"];
+        // No ref limits what is read.
         let text = |resource, action, git_ref| {
+            let git_ref = if action == 0 { 0 } else { git_ref };
             format!("git:{} {}{}", part(&resources, resource), part(&actions, action), part(&refs, git_ref))
         };
         let asked_scope = scope(&text(0, wanted, asked_ref));

@@ -252,8 +252,10 @@ mod tests {
         assert_eq!(told(file), "");
         assert_eq!(file.matches("\n[[route]]").count(), 7);
         let shown = file.lines().filter_map(|line| line.strip_prefix("# "));
-        let is_toml =
-            |line: &&str| line.starts_with("[[") || line.contains(" = ") && !line.starts_with('`');
+        let is_toml = |line: &&str| {
+            line.starts_with("[[")
+                || line.contains(" = ") && line.starts_with(|c: char| c.is_ascii_lowercase())
+        };
         let lines: Vec<_> = shown.skip_while(|line| *line != "[[route]]").filter(is_toml).collect();
         let text = lines.join("\n");
         assert_eq!(text.matches("[[route]]").count(), 2, "{text}");

@@ -175,7 +175,7 @@ mod tests {
 
     #[test]
     fn several_levels_of_one_permission_become_the_highest() {
-        let wanted = wanted("github:Acme/API contents:read,contents:write,issues:read").unwrap();
+        let wanted = wanted("github:acme/api contents:read,contents:write,issues:read").unwrap();
         assert_eq!(wanted.full_name, "acme/api");
         assert_eq!(wanted.repository, "api");
         let expected = [("contents", Level::Write), ("issues", Level::Read)];

@@ -81,7 +81,7 @@ fn tell(outcome: Result<Minted, MintError>, bearer: &str) -> String {
 async fn a_narrow_token_is_asked_for_by_repository_and_permissions_and_given() {
     let fake = Fake::start(&good()).await;
     let minted =
-        ask_for(&fake.minter(), "github:Acme/API contents:read,contents:write").await.unwrap();
+        ask_for(&fake.minter(), "github:acme/api contents:read,contents:write").await.unwrap();
     assert_eq!((minted.sealable().expose(), minted.dies()), (TOKEN, hour()));
     let asked = &fake.seen(MINT)[0];
     let body: Value = serde_json::from_str(&asked.body).unwrap();
