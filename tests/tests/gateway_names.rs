@@ -140,12 +140,13 @@ async fn github_takes_two_spellings_of_a_name_for_one() {
 
 #[tokio::test]
 async fn lengths_are_told_on_where_they_are_known() {
-    let (broker, agent, seen, _api) = api("").await;
+    let (broker, agent, seen, _api) = api("case_sensitive = false\n").await;
     let length = |headers: &HeaderMap| {
         headers.get("content-length").map(|value| value.to_str().unwrap().to_owned())
     };
     let path = "/v1/Acme/Shop/orders/search";
     let known = call(&broker, &agent, Method::POST, path).body("hello").send().await.unwrap();
+    assert_eq!(known.status(), 200);
     assert_eq!(length(known.headers()).as_deref(), Some("5"), "of the answer");
     assert_eq!(known.text().await.unwrap(), "12345");
     let (_, headers) = seen.lock().unwrap().pop().unwrap();

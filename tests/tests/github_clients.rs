@@ -64,7 +64,7 @@ async fn scene() -> Scene {
     let broker = Broker::start_with(|data| {
         let file = data.join("jetond.toml");
         let added = format!(
-            "\n[[upstream]]\nname = \"github\"\nkind = \"static-key\"\nkey = \"keys/github.key\"\nactions = [\"contents:read\", \"issues:read\", \"pull_requests:read\", \"pull_requests:write\"]\napi = \"{url}\"\n"
+            "\n[[upstream]]\nname = \"github\"\nkind = \"static-key\"\nkey = \"keys/github.key\"\ncase_sensitive = false\nactions = [\"contents:read\", \"issues:read\", \"pull_requests:read\", \"pull_requests:write\"]\napi = \"{url}\"\n"
         );
         fs::write(&file, fs::read_to_string(&file).unwrap() + &added).unwrap();
         fs::write(data.join("policies/limits.cedar"), RULES).unwrap();

@@ -12,10 +12,11 @@ use jeton_broker::{
     },
 };
 use jeton_proto::v1::{
-    CloseSessionRequest, ExplainRequest, IntrospectRequest, ListBudgetsRequest, ListEntriesRequest,
-    ListGrantsRequest, ListSessionsRequest, OpenSessionRequest, Page, ReDecideRequest,
-    RenewGrantRequest, RequestGrantRequest, RevokeGrantRequest, RevokeMatchingRequest,
-    SummariseRequest, SurveyRequest, TailEntriesRequest, open_session_request::Binding,
+    CloseSessionRequest, ExplainRequest, IntrospectRequest, ListApprovalsRequest,
+    ListBudgetsRequest, ListEntriesRequest, ListGrantsRequest, ListSessionsRequest,
+    OpenSessionRequest, Page, ReDecideRequest, RenewGrantRequest, RequestGrantRequest,
+    RevokeGrantRequest, RevokeMatchingRequest, SummariseRequest, SurveyRequest, TailEntriesRequest,
+    open_session_request::Binding,
 };
 use jeton_tests::{
     any_rpc::{self, Rpc},
@@ -430,13 +431,14 @@ async fn a_page_token_opens_its_own_list_for_its_own_caller_alone() {
         .into_iter()
         .filter(|rpc| rpc.texts.iter().any(|field| field.name == "page.token"))
         .collect();
-    assert_eq!(lists.len(), 5, "lists, entries, what is decided again and what would be");
+    assert_eq!(lists.len(), 6, "lists, entries, what is decided again and what would be");
     // `page { size: 1 }` stands at another place in each request; typed messages know it.
     let first = |path: &str| {
         let page = Some(Page { size: 1, ..Default::default() });
         match path.rsplit('/').next().unwrap() {
             "ListGrants" => ListGrantsRequest { page, ..Default::default() }.encode_to_vec(),
             "ListSessions" => ListSessionsRequest { page, ..Default::default() }.encode_to_vec(),
+            "ListApprovals" => ListApprovalsRequest { page, ..Default::default() }.encode_to_vec(),
             "ListEntries" => ListEntriesRequest { page, ..Default::default() }.encode_to_vec(),
             "Survey" => {
                 SurveyRequest { page, agent: AGENT.into(), ..Default::default() }.encode_to_vec()

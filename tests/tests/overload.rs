@@ -42,9 +42,11 @@ const TICK: Duration = Duration::from_millis(10);
 const OPERATORS: usize = 2;
 /// Time between two revocations of one of them.
 const REVOKE_INTERVAL: Duration = Duration::from_millis(50);
-/// Limit for the p99 of a revocation during the flood, where the machine is fast enough: on a slower one, a share of the
-/// time that it would take to serve all calls of the flood that may be outstanding.
-const REVOKED_WITHIN: (Duration, f64) = (Duration::from_secs(1), 0.25);
+/// Limits for a revocation during the flood, p50 and p99: a time where the machine is fast enough, on a slower one a share
+/// of the time that it takes to serve all calls of the flood that may be outstanding. Why a share: a revocation that has
+/// no priority waits for all of them, and the flood's own client takes half of the machine.
+const REVOKED_WITHIN: [(usize, Duration, f64); 2] =
+    [(50, Duration::from_secs(1), 0.25), (99, Duration::from_secs(2), 0.5)];
 /// Limit for any call of the flood: the broker's own deadline, and a little.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(35);
 /// Limit for recovery: the time after the flood until an ordinary request is served.
@@ -240,9 +242,10 @@ async fn load_beyond_capacity_is_shed_while_revocation_continues() {
     assert_eq!(granted + shed, sent, "every call has an answer");
     assert!(granted > 0 && shed > 0);
     let backlog = CONNECTIONS * usize::try_from(STREAMS_PER_CONNECTION).unwrap();
-    let share = Duration::from_secs_f64(backlog as f64 / peak as f64 * REVOKED_WITHIN.1);
-    let limit = REVOKED_WITHIN.0.max(share);
-    println!("limit for revocations: {limit:?}");
-    assert!(percentile(&took, 99) <= limit, "revocation waits behind requests");
+    for (percent, time, share) in REVOKED_WITHIN {
+        let limit = time.max(Duration::from_secs_f64(backlog as f64 / peak as f64 * share));
+        println!("limit for p{percent} of revocations: {limit:?}");
+        assert!(percentile(&took, percent) <= limit, "revocation waits behind requests");
+    }
     agent.sessions().who_am_i(WhoAmIRequest {}).await.unwrap();
 }
