@@ -82,7 +82,7 @@ fn a_guard_that_was_broken_is_refuted_by_a_request_about_production() {
     let folder = changed("limits.cedar", r#"resource.tier == "prod""#, r#"resource.tier == "prd""#);
     let told = ends(65, &["policy", "prove", path(&folder), &properties]);
     assert!(told.contains("REFUTED prod-writes-need-security: "), "{told}");
-    assert!(told.contains(&format!("({properties}:7)")), "{told}");
+    assert!(told.contains(&format!("({properties}:11)")), "{told}");
     assert!(told.contains("  allowed by:   builders-write-code\n"), "{told}");
     assert!(
         told.contains("tier `prod`") && told.contains("6 of 8 properties are proved"),
