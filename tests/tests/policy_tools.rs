@@ -107,7 +107,7 @@ fn a_case_that_fails_says_what_was_answered_and_why() {
     let narrow = folder(|folder| edit(&folder.join("agents.cedar"), "15 * 60", "5 * 60"));
     let cases = shipped("policy-cases.toml");
     let told = bad(&["test", path(&narrow), cases.to_str().unwrap()]);
-    assert!(told.contains("FAILED builders push to their own branches (line 21)"), "{told}");
+    assert!(told.contains("FAILED builders push to their own branches (line 22)"), "{told}");
     assert!(told.contains("expected allow, got deny: no policy allows `contents:write`"), "{told}");
     assert!(told.contains("11 of 12 cases hold"), "{told}");
 
@@ -144,8 +144,8 @@ fn a_question_is_answered_with_reason_policies_and_the_nearest_change() {
     let line = line.unwrap_or_else(|| panic!("{told}"));
     assert!(line.contains("needs approval") && line.ends_with("security"), "{line}");
     let told = good(&["who", policies, "git:acme/api contents:read"]);
-    assert!(told.contains("spiffe://dev.jeton.local/agent/**      allow"), "{told}");
-    assert!(told.contains("spiffe://dev.jeton.local/orchestrator  deny"), "{told}");
+    assert!(told.contains("spiffe://dev.jeton.local/agent/**      any       allow"), "{told}");
+    assert!(told.contains("spiffe://dev.jeton.local/orchestrator  any       deny"), "{told}");
 }
 
 #[test]
