@@ -106,7 +106,9 @@ pub fn http_code(status: &Status) -> http::StatusCode {
         Code::Unauthenticated => http::StatusCode::UNAUTHORIZED,
         Code::PermissionDenied => http::StatusCode::FORBIDDEN,
         Code::NotFound | Code::Unimplemented => http::StatusCode::NOT_FOUND,
-        Code::InvalidArgument | Code::OutOfRange => http::StatusCode::BAD_REQUEST,
+        Code::InvalidArgument => http::StatusCode::BAD_REQUEST,
+        // Only a body that is too long has this code.
+        Code::OutOfRange => http::StatusCode::PAYLOAD_TOO_LARGE,
         Code::Unavailable | Code::ResourceExhausted => http::StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => http::StatusCode::GATEWAY_TIMEOUT,
         Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => {

@@ -37,7 +37,7 @@ impl OAuthError {
         let error = match code {
             StatusCode::UNAUTHORIZED => "invalid_client",
             StatusCode::FORBIDDEN => "unauthorized_client",
-            StatusCode::BAD_REQUEST => "invalid_request",
+            StatusCode::BAD_REQUEST | StatusCode::PAYLOAD_TOO_LARGE => "invalid_request",
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT => {
                 "temporarily_unavailable"
             }
