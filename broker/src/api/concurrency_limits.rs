@@ -98,9 +98,10 @@ impl Lane {
         if HttpBody::is_end_stream(&body) {
             return Ok(body);
         }
+        let limit = REQUEST_BYTES.saturating_add(GRPC_PREFIX_BYTES);
         let slot = self.arriving.take_evictable(subject, Activity::default());
         let slot = slot.ok_or(BodyError::Shed)?;
-        let body = Limited::new(body, REQUEST_BYTES.saturating_add(GRPC_PREFIX_BYTES)).collect();
+        let body = Limited::new(body, limit).collect();
         let arrived = tokio::select! {
             arrived = timeout(BODY, body) => arrived.map_err(|_| BodyError::Late)?,
             () = slot.evicted() => return Err(BodyError::Shed),
