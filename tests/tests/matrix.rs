@@ -438,7 +438,7 @@ async fn a_page_token_opens_its_own_list_for_its_own_caller_alone() {
         match path.rsplit('/').next().unwrap() {
             "ListGrants" => ListGrantsRequest { page, ..Default::default() }.encode_to_vec(),
             "ListSessions" => ListSessionsRequest { page, ..Default::default() }.encode_to_vec(),
-            "ListApprovals" => ListApprovalsRequest { page, ..Default::default() }.encode_to_vec(),
+            "ListApprovals" => ListApprovalsRequest { page }.encode_to_vec(),
             "ListEntries" => ListEntriesRequest { page, ..Default::default() }.encode_to_vec(),
             "Survey" => {
                 SurveyRequest { page, agent: AGENT.into(), ..Default::default() }.encode_to_vec()
