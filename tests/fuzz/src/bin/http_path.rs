@@ -37,8 +37,8 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(path.as_str().split('/').skip(1).count(), segments);
         assert!(!path.as_str().split('/').any(|part| part == ".." || part == "."));
         if let Some(resource) = route().takes("GET", &path, &Content::Empty) {
-            let whole = path.as_str().to_ascii_lowercase();
-            assert!(whole.starts_with(&format!("/repos/{resource}/")), "{resource}");
+            // The name keeps its spelling: the broker folds it, where the upstream does, before it matches the path.
+            assert!(path.as_str().starts_with(&format!("/repos/{resource}/")), "{resource}");
         }
     }
     let (path, query) = match text.split_once('?') {
